@@ -1,0 +1,1 @@
+//! One line for each exchange, when it is over.

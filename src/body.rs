@@ -1,0 +1,282 @@
+//! The one body of the crate.
+//!
+//! Policies that hold something until the last byte, or that end an answer before its time, answer
+//! with `http::Response<Body>` whatever the body was before. It is boxed at most once, and never
+//! grows in type: a `Body` around a `Body` is the same `Body`.
+//!
+//! A body that a server has sent is over when its last byte is out. hyper drops it then without
+//! asking for the `None`, and drops the body of an answer to `HEAD` without asking for anything, so
+//! that such an answer counts as dropped unless it was empty.
+
+use crate::{BoxError, End, Rejection, follow::Followers};
+use bytes::{Bytes, BytesMut};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use std::{
+    any::Any,
+    convert::Infallible,
+    fmt,
+    future::poll_fn,
+    mem,
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+type Dyn = Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>;
+
+enum Inner {
+    Full(Bytes),
+    Dyn(Dyn),
+}
+
+/// Bytes that are there, or any other body in a box, and the followers that wait for its end.
+pub struct Body {
+    inner: Inner,
+    followers: Followers<Infallible>,
+}
+
+impl Body {
+    /// A body without a byte.
+    #[must_use]
+    pub fn empty() -> Self {
+        Bytes::new().into()
+    }
+
+    /// Boxes a body, unless it is a `Body` already.
+    #[must_use]
+    pub fn new<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut slot = Some(body);
+        if let Some(own) = (&mut slot as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return own.take().unwrap_or_default();
+        }
+        match slot {
+            Some(inner) => Self::boxed(Mapped { inner }),
+            None => Self::empty(),
+        }
+    }
+
+    /// Boxes a body whose errors need no change: one hop less than [`new`](Self::new).
+    #[must_use]
+    pub fn boxed(body: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static) -> Self {
+        Self {
+            inner: Inner::Dyn(Box::pin(body)),
+            followers: Followers::new(),
+        }
+    }
+
+    /// Puts other bytes in the place of what was to come, for the same followers: they wait for what
+    /// really goes out.
+    pub fn replace(&mut self, bytes: Bytes) {
+        self.inner = Inner::Full(bytes);
+    }
+
+    pub(crate) fn followed(
+        mut self,
+        end: impl FnOnce(End<'_, Infallible>) + Send + 'static,
+    ) -> Self {
+        self.followers.push(move |ended, ()| end(ended));
+        self
+    }
+
+    pub(crate) fn cut(
+        mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self {
+        self.followers.push_cut(cut);
+        self
+    }
+
+    /// Lets go of what the body was made of, and only then tells the followers.
+    fn finish(&mut self, end: End<'_, Infallible>) {
+        drop(mem::replace(&mut self.inner, Inner::Full(Bytes::new())));
+        self.followers.end(end, &());
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self {
+            inner: Inner::Full(bytes),
+            followers: Followers::new(),
+        }
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.inner {
+            Inner::Full(bytes) if bytes.is_empty() => None,
+            Inner::Full(bytes) => Some(Ok(Frame::data(mem::take(bytes)))),
+            Inner::Dyn(body) if this.followers.is_empty() => return body.as_mut().poll_frame(cx),
+            Inner::Dyn(body) => match body.as_mut().poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    let cut = ready!(this.followers.poll_cut(cx));
+                    this.inner = Inner::Full(Bytes::new());
+                    this.followers.end_inside(&cut, &());
+                    Some(Err(cut.rejection.into()))
+                }
+            },
+        };
+        this.followers.moved();
+        match &frame {
+            None => this.finish(End::Complete),
+            Some(Err(error)) => this.finish(End::Broken(error)),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Full(bytes) => bytes.is_empty(),
+            Inner::Dyn(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Dyn(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A server that has sent the last byte may drop the body without asking for the `None`.
+impl Drop for Body {
+    fn drop(&mut self) {
+        if !self.followers.is_empty() {
+            let end = if self.is_end_stream() {
+                End::Complete
+            } else {
+                End::Dropped
+            };
+            self.finish(end);
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
+    }
+}
+
+pin_project_lite::pin_project! {
+    struct Mapped<B> {
+        #[pin]
+        inner: B,
+    }
+}
+
+impl<B> HttpBody for Mapped<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.project().inner.poll_frame(cx).map_err(Into::into)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Why a body could not be collected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// It has more bytes than it may.
+    TooLarge,
+    /// It broke off.
+    Broken(BoxError),
+}
+
+/// Reads a body to its end, unless it has more than `limit` bytes. Trailers are dropped.
+///
+/// A body that says beforehand that it is too large is not read at all. A body of one piece is not
+/// copied.
+///
+/// # Errors
+///
+/// [`CollectError::TooLarge`] as soon as there is one byte too many, [`CollectError::Broken`] with
+/// the error of the body.
+pub async fn collect<B>(body: B, limit: usize) -> Result<Bytes, CollectError>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let expected = body.size_hint().lower();
+    if expected > limit as u64 {
+        return Err(CollectError::TooLarge);
+    }
+    let mut body = pin!(body);
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        let Ok(data) = frame
+            .map_err(|error| CollectError::Broken(error.into()))?
+            .into_data()
+        else {
+            continue;
+        };
+        if data.len() > limit - rest.len().max(first.len()) {
+            return Err(CollectError::TooLarge);
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            // What was promised is not yet there: take room as it comes, a megabyte at most at once.
+            let promised = usize::try_from(expected).unwrap_or(0).min(1 << 20);
+            rest.reserve(promised.max(first.len() + data.len()));
+            rest.extend_from_slice(&mem::take(&mut first));
+        }
+        rest.extend_from_slice(&data);
+    }
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
+}

@@ -1,0 +1,1 @@
+//! Stop calling a service that keeps failing.

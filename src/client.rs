@@ -1,0 +1,1 @@
+//! Calling upstreams: a connection pool over hyper.

@@ -1,0 +1,1 @@
+//! At most so many exchanges at once.

@@ -1,0 +1,196 @@
+//! What becomes known of an exchange while it lasts.
+//!
+//! Tokens, the model that answered, attempts: such facts are known deep inside, and late. The layers
+//! that tell of them (access log, metrics, trace) stand outermost and read them when the answer is
+//! over. One [`Exchange`] handle in the extensions of the request connects the two; whoever needs it
+//! first makes it.
+
+use crate::principal::Extensible;
+use std::{
+    fmt::Write,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The handle. Cloning it bumps a counter; all clones tell of the same exchange.
+#[derive(Clone, Debug)]
+pub struct Exchange(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: Box<str>,
+    start: Instant,
+    facts: Mutex<Facts>,
+}
+
+/// What is known so far.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Facts {
+    /// The template of the route that matched, such as `/users/{id}`. Never the path itself.
+    pub route: Option<Arc<str>>,
+    /// Who calls.
+    pub principal: Option<Arc<str>>,
+    /// The model that was asked for, if it is one that is offered.
+    pub model: Option<Arc<str>>,
+    /// The vendor or upstream that was called last.
+    pub upstream: Option<Arc<str>>,
+    /// How often an upstream was called.
+    pub attempts: u32,
+    /// When the first content was there, from the start of the exchange.
+    pub first_content: Option<Duration>,
+    /// What was used of a language model.
+    pub usage: Option<Usage>,
+    /// The code of the error that the exchange ended with, also after its head.
+    pub error: Option<&'static str>,
+}
+
+impl Exchange {
+    /// Begins now, under a request id of its own: 32 hexadecimal digits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_id(fresh_id())
+    }
+
+    /// Begins now, under a request id that was there before.
+    #[must_use]
+    pub fn with_id(id: impl Into<Box<str>>) -> Self {
+        Self(Arc::new(Inner {
+            id: id.into(),
+            start: Instant::now(),
+            facts: Mutex::default(),
+        }))
+    }
+
+    /// The exchange of a request, if someone further out began one.
+    #[must_use]
+    pub fn of(carrier: &impl Extensible) -> Option<&Self> {
+        carrier.extensions().get()
+    }
+
+    /// The exchange of a request, begun now if nobody did before.
+    pub fn enter(carrier: &mut impl Extensible) -> Self {
+        carrier
+            .extensions_mut()
+            .get_or_insert_with(Self::new)
+            .clone()
+    }
+
+    /// The request id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// When it began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.0.start
+    }
+
+    /// What is known so far.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        self.lock().clone()
+    }
+
+    /// Adds what became known. Do not call back into the exchange from within.
+    pub fn update(&self, add: impl FnOnce(&mut Facts)) {
+        add(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// 128 bits that differ for every exchange, and that nobody outside can guess the next of: a counter
+/// under two keyed hashes.
+fn fresh_id() -> Box<str> {
+    static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut id = String::with_capacity(32);
+    for key in &*KEYS {
+        let _ = write!(id, "{:016x}", key.hash_one(count));
+    }
+    id.into()
+}
+
+/// What was used of a language model, in tokens.
+///
+/// One arithmetic for all vendors: `input` holds what was read from and written to the vendor's
+/// cache, and `output` holds the reasoning. A count that the vendor did not name is `None`, which is
+/// not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Usage {
+    /// All of the input.
+    pub input: u64,
+    /// All of the output.
+    pub output: u64,
+    /// The part of the input that came from the vendor's prompt cache.
+    pub cache_read: Option<u64>,
+    /// The part of the input that was written to the vendor's prompt cache.
+    pub cache_write: Option<u64>,
+    /// The part of the output that was reasoning.
+    pub reasoning: Option<u64>,
+    /// The part of the input that was audio.
+    pub audio_input: Option<u64>,
+    /// The part of the output that was audio.
+    pub audio_output: Option<u64>,
+}
+
+impl Usage {
+    /// So much in, so much out.
+    #[must_use]
+    pub fn new(input: u64, output: u64) -> Self {
+        Self {
+            input,
+            output,
+            ..Self::default()
+        }
+    }
+
+    /// Input and output. A vendor that counts without bound is not believed.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.input.saturating_add(self.output)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn ids_differ_and_are_hexadecimal() {
+        let ids: HashSet<_> = (0..1000).map(|_| fresh_id()).collect();
+        assert_eq!(ids.len(), 1000);
+        assert!(
+            ids.iter()
+                .all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
+        );
+    }
+
+    #[test]
+    fn whoever_comes_first_begins_it() {
+        let mut request = http::Request::new(());
+        let first = Exchange::enter(&mut request);
+        first.update(|facts| facts.attempts += 1);
+        let second = Exchange::enter(&mut request);
+        assert_eq!((second.id(), second.facts().attempts), (first.id(), 1));
+    }
+}

@@ -1,0 +1,192 @@
+//! When an answer is over.
+//!
+//! What must last as long as an exchange (a concurrency permit, a usage record, a breaker's verdict)
+//! travels in the answer, and settles exactly once: at its end, at its first error, or when it is
+//! dropped. The followers of one answer are a list, so that an event costs the same under five of
+//! them as under one.
+
+use crate::{BoxError, Reject, Rejection};
+use std::{
+    convert::Infallible,
+    fmt,
+    task::{Context, Poll},
+};
+
+/// When an answer is over, how it ended, and whether it may be ended.
+///
+/// Implemented for every `http::Response<B>` whose `B` is a body of [`Bytes`](bytes::Bytes), and for
+/// chat answers. An answer that is whole when it arrives calls `end` at once with
+/// [`End::Complete`], and drops `cut`.
+#[diagnostic::on_unimplemented(
+    message = "nothing says when an answer of `Result<{Self}, {E}>` is over",
+    label = "no `Follow<{E}>` for `{Self}`",
+    note = "an `http::Response<B>` can be followed if `B: http_body::Body<Data = Bytes> + Send + 'static`",
+    note = "for a response of your own, write `impl Follow<{E}> for {Self}` with `type Followed = Self`"
+)]
+pub trait Follow<E>: Sized {
+    /// The answer with a follower in it: `http::Response<Body>` for every `http::Response<B>`, and
+    /// else most often `Self`.
+    type Followed: Reject<E>;
+
+    /// Calls `end` exactly once, when the answer is over.
+    ///
+    /// What the answer was made of is dropped before, so that a permit is not free before its
+    /// connection is.
+    #[must_use]
+    fn follow(self, end: impl FnOnce(End<'_, E>) + Send + 'static) -> Self::Followed;
+
+    /// Lets `cut` end the answer before its time.
+    ///
+    /// It is polled whenever the answer has nothing to give, and told whether something came since
+    /// the last time. When it is ready the answer ends with its rejection: followers further in see
+    /// [`End::Dropped`], those further out the rejection.
+    #[must_use]
+    fn cut(
+        self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self::Followed;
+}
+
+/// How an answer ended.
+#[derive(Debug)]
+pub enum End<'a, E> {
+    /// All of it went out.
+    Complete,
+    /// It broke off with an error of the service.
+    Failed(&'a E),
+    /// It broke off with an error of its body, which has a type of its own. A rejection of a policy
+    /// can be found by downcast.
+    Broken(&'a BoxError),
+    /// The caller hung up, or a policy further out ended it.
+    Dropped,
+}
+
+impl<E> Clone for End<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<E> Copy for End<'_, E> {}
+
+impl<'a> End<'a, Infallible> {
+    /// The same for a service with another error.
+    pub(crate) fn of<E>(self) -> End<'a, E> {
+        match self {
+            Self::Complete => End::Complete,
+            Self::Failed(never) => match *never {},
+            Self::Broken(error) => End::Broken(error),
+            Self::Dropped => End::Dropped,
+        }
+    }
+}
+
+type Follower<E, X> = Box<dyn FnOnce(End<'_, E>, &X) + Send>;
+type Cutter = Box<dyn FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send>;
+
+/// The followers of one answer, called once each, innermost first, and those who may cut it.
+///
+/// `X` is what is known of the answer when it is over. Boxed, so that an answer without followers
+/// carries one pointer.
+pub(crate) struct Followers<E, X = ()>(Option<Box<Lists<E, X>>>);
+
+struct Lists<E, X> {
+    ends: Vec<Follower<E, X>>,
+    /// Each with the number of followers that stand further in.
+    cutters: Vec<(usize, Cutter)>,
+    moved: bool,
+}
+
+/// Who remains to be told that the answer was cut.
+pub(crate) struct Cut {
+    pub(crate) rejection: Rejection,
+    inside: usize,
+}
+
+impl<E, X> Followers<E, X> {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    fn lists(&mut self) -> &mut Lists<E, X> {
+        self.0.get_or_insert_with(|| {
+            Box::new(Lists {
+                ends: Vec::new(),
+                cutters: Vec::new(),
+                moved: true,
+            })
+        })
+    }
+
+    pub(crate) fn push(&mut self, end: impl FnOnce(End<'_, E>, &X) + Send + 'static) {
+        self.lists().ends.push(Box::new(end));
+    }
+
+    pub(crate) fn push_cut(
+        &mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) {
+        let lists = self.lists();
+        lists.cutters.push((lists.ends.len(), Box::new(cut)));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// A piece of the answer came.
+    pub(crate) fn moved(&mut self) {
+        if let Some(lists) = &mut self.0 {
+            lists.moved = true;
+        }
+    }
+
+    /// Asks those who may cut. To be called only while the answer has nothing to give, so that a
+    /// late piece is not lost to a timer that fired meanwhile.
+    pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
+        let Some(lists) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let moved = std::mem::take(&mut lists.moved);
+        for (inside, cut) in &mut lists.cutters {
+            if let Poll::Ready(rejection) = cut(cx, moved) {
+                let inside = *inside;
+                return Poll::Ready(Cut { rejection, inside });
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Tells those further in than the one who cut that the caller hung up.
+    pub(crate) fn end_inside(&mut self, cut: &Cut, about: &X) {
+        if let Some(lists) = &mut self.0 {
+            lists.cutters.clear();
+            for follower in lists.ends.drain(..cut.inside) {
+                follower(End::Dropped, about);
+            }
+        }
+    }
+
+    /// Tells everyone who was not told before.
+    pub(crate) fn end(&mut self, end: End<'_, E>, about: &X) {
+        if let Some(lists) = self.0.take() {
+            drop(lists.cutters);
+            for follower in lists.ends {
+                follower(end, about);
+            }
+        }
+    }
+}
+
+impl<E, X> fmt::Debug for Followers<E, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (ends, cutters) = self
+            .0
+            .as_ref()
+            .map_or((0, 0), |lists| (lists.ends.len(), lists.cutters.len()));
+        f.debug_struct("Followers")
+            .field("ends", &ends)
+            .field("cutters", &cutters)
+            .finish()
+    }
+}

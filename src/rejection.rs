@@ -1,0 +1,512 @@
+//! Why a policy answered in the place of the service that it guards.
+//!
+//! A [`Rejection`] says as much as a caller may know: which [`Kind`], when to come back, a sentence
+//! that was written in the source code, and typed particulars (which parameter, which line, which
+//! quota). It never holds a value that the caller sent, nor a secret. What went wrong inside is its
+//! [`source`](Error::source), which is for logs and is never sent.
+//!
+//! ```
+//! use tower_gateway::{Rejection, rejection::Kind};
+//!
+//! let rejection = Rejection::new(Kind::InvalidRequest)
+//!     .with_param("messages[2].role")
+//!     .with_detail("Expected a string.");
+//! assert_eq!(rejection.kind().status(), 400);
+//! assert_eq!(rejection.message(), "messages[2].role: Expected a string.");
+//! ```
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, sync::LazyLock, time::Duration};
+
+/// Why a call was refused.
+///
+/// Each kind has one HTTP status, one code for programs and one sentence for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The caller named no credentials.
+    Unauthenticated,
+    /// The credentials are unknown, wrong, expired or revoked; which of these is not told.
+    InvalidCredentials,
+    /// The caller is known and may not do this.
+    Forbidden,
+    /// What the caller sent cannot be understood or is not allowed.
+    InvalidRequest,
+    /// The content type or the content encoding is not one that is read here.
+    UnsupportedMediaType,
+    /// The body is larger than is read here.
+    TooLarge,
+    /// The caller was too slow in sending its request.
+    RequestTimeout,
+    /// Nothing is served under this path.
+    NotFound,
+    /// The path is served, by other methods.
+    MethodNotAllowed,
+    /// No model of this name is offered to the caller.
+    ModelNotFound,
+    /// The protocol knows this path or feature, and it is not offered here.
+    NotSupported,
+    /// The caller has used up what it was granted.
+    RateLimited,
+    /// More calls at once than are let in.
+    Overloaded,
+    /// The service is failing, and calls to it are suspended.
+    CircuitOpen,
+    /// The gateway is shutting down.
+    Draining,
+    /// The service was called and did not answer, or not go on answering, in time.
+    Timeout,
+    /// The upstream could not be reached, or broke off.
+    BadGateway,
+    /// The upstream did not accept a connection in time.
+    ConnectTimeout,
+    /// The upstream's answer is larger than is read here.
+    UpstreamTooLarge,
+    /// The upstream's answer cannot be understood.
+    UpstreamMalformed,
+    /// The upstream refuses the credentials of the gateway.
+    UpstreamAuth,
+    /// The upstream's own limit is reached.
+    UpstreamRateLimited,
+    /// The upstream says that it has too much to do.
+    UpstreamOverloaded,
+    /// The request came back to where it had been.
+    LoopDetected,
+    /// A fault of the gateway.
+    Internal,
+}
+
+/// Whose fault a rejection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blame {
+    Caller,
+    /// A limit that was set here, or a fault of ours.
+    Gateway,
+    Service,
+}
+
+struct Row(u16, &'static str, Blame, &'static str);
+
+impl Kind {
+    /// The one table.
+    fn row(self) -> Row {
+        use Blame::{Caller, Gateway, Service};
+        match self {
+            Self::Unauthenticated => {
+                Row(401, "missing_api_key", Caller, "No credentials were given.")
+            }
+            Self::InvalidCredentials => Row(
+                401,
+                "invalid_api_key",
+                Caller,
+                "The credentials are not valid.",
+            ),
+            Self::Forbidden => Row(
+                403,
+                "insufficient_permissions",
+                Caller,
+                "The credentials do not permit this.",
+            ),
+            Self::InvalidRequest => {
+                Row(400, "invalid_request", Caller, "The request is not valid.")
+            }
+            Self::UnsupportedMediaType => Row(
+                415,
+                "unsupported_media_type",
+                Caller,
+                "The content type or encoding is not supported.",
+            ),
+            Self::TooLarge => Row(
+                413,
+                "request_too_large",
+                Caller,
+                "The request is too large.",
+            ),
+            Self::RequestTimeout => Row(
+                408,
+                "request_timeout",
+                Caller,
+                "The request did not arrive in time.",
+            ),
+            Self::NotFound => Row(
+                404,
+                "not_found",
+                Caller,
+                "Nothing is served under this path.",
+            ),
+            Self::MethodNotAllowed => Row(
+                405,
+                "method_not_allowed",
+                Caller,
+                "The path does not allow this method.",
+            ),
+            Self::ModelNotFound => Row(
+                404,
+                "model_not_found",
+                Caller,
+                "The model does not exist, or you do not have access to it.",
+            ),
+            Self::NotSupported => Row(404, "not_supported", Caller, "This is not supported here."),
+            Self::RateLimited => Row(
+                429,
+                "rate_limit_exceeded",
+                Gateway,
+                "Too many calls in a short time.",
+            ),
+            Self::Overloaded => Row(503, "overloaded", Gateway, "Too many calls at once."),
+            Self::CircuitOpen => Row(
+                503,
+                "upstream_unavailable",
+                Gateway,
+                "The service is failing and is not called for now.",
+            ),
+            Self::Draining => Row(503, "draining", Gateway, "The gateway is shutting down."),
+            Self::Timeout => Row(
+                504,
+                "timeout",
+                Service,
+                "The service did not answer in time.",
+            ),
+            Self::BadGateway => Row(
+                502,
+                "bad_gateway",
+                Service,
+                "The upstream could not be reached or broke off.",
+            ),
+            Self::ConnectTimeout => Row(
+                504,
+                "connect_timeout",
+                Service,
+                "The upstream did not accept a connection in time.",
+            ),
+            Self::UpstreamTooLarge => Row(
+                502,
+                "upstream_response_too_large",
+                Service,
+                "The upstream's answer is too large.",
+            ),
+            Self::UpstreamMalformed => Row(
+                502,
+                "upstream_malformed",
+                Service,
+                "The upstream's answer cannot be read.",
+            ),
+            Self::UpstreamAuth => Row(
+                502,
+                "upstream_auth",
+                Service,
+                "The upstream refused the credentials of the gateway.",
+            ),
+            Self::UpstreamRateLimited => Row(
+                429,
+                "upstream_rate_limited",
+                Gateway,
+                "The rate limit of the upstream provider is reached.",
+            ),
+            Self::UpstreamOverloaded => Row(
+                503,
+                "upstream_overloaded",
+                Service,
+                "The upstream provider is overloaded.",
+            ),
+            Self::LoopDetected => Row(
+                508,
+                "loop_detected",
+                Caller,
+                "The request has been here before.",
+            ),
+            Self::Internal => Row(500, "internal_error", Service, "Something went wrong."),
+        }
+    }
+
+    /// The HTTP status that reports this.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().0).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// A name for programs. It does not change between versions.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.row().1
+    }
+
+    /// A sentence for people. It may change between versions.
+    #[must_use]
+    pub fn summary(self) -> &'static str {
+        self.row().3
+    }
+
+    /// Whether the guarded service brought this about, so that a breaker further out counts it.
+    #[must_use]
+    pub fn blames_service(self) -> bool {
+        self.row().2 == Blame::Service
+    }
+
+    /// Whether the caller brought this about, so that nobody else can mend it.
+    #[must_use]
+    pub fn blames_caller(self) -> bool {
+        self.row().2 == Blame::Caller
+    }
+}
+
+/// Where in a text a fault was found, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Position {
+    /// The line.
+    pub line: usize,
+    /// The byte within the line.
+    pub column: usize,
+}
+
+/// One of several faults of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The path of the parameter, such as `messages[0].content`.
+    pub param: Box<str>,
+    /// What is wrong with it.
+    pub detail: &'static str,
+}
+
+/// An answer that a policy gives in the place of the service that it guards.
+///
+/// How the caller gets it depends on the response type, see [`Reject`](crate::Reject).
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    kind: Kind,
+    retry_after: Option<Duration>,
+    detail: Option<&'static str>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+    particulars: Option<Box<Particulars>>,
+}
+
+/// What only some rejections know.
+#[derive(Clone, Debug, Default)]
+struct Particulars {
+    param: Option<Box<str>>,
+    position: Option<Position>,
+    faults: Vec<Fault>,
+    violated: Vec<Box<str>>,
+    headers: HeaderMap,
+}
+
+impl Rejection {
+    /// Creates a rejection that says no more than its kind.
+    #[must_use]
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            retry_after: None,
+            detail: None,
+            source: None,
+            particulars: None,
+        }
+    }
+
+    /// Says when the caller may try again.
+    #[must_use]
+    pub fn with_retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// Replaces the summary of the kind. It is static, so that it cannot quote what is secret.
+    #[must_use]
+    pub fn with_detail(mut self, detail: &'static str) -> Self {
+        self.detail = Some(detail);
+        self
+    }
+
+    /// Keeps the cause, for logs only.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into().into());
+        self
+    }
+
+    /// Names the parameter that is at fault, by its path: `tools[3].function.name`.
+    ///
+    /// A path may hold names that the caller chose. It is cut at 256 bytes, and control characters
+    /// become `?`.
+    #[must_use]
+    pub fn with_param(mut self, path: impl AsRef<str>) -> Self {
+        self.particulars().param = Some(printable(path.as_ref()));
+        self
+    }
+
+    /// Says where in the text of the request the fault is, counted from 1.
+    #[must_use]
+    pub fn with_position(mut self, line: usize, column: usize) -> Self {
+        self.particulars().position = Some(Position { line, column });
+        self
+    }
+
+    /// Adds one of several faults.
+    #[must_use]
+    pub fn with_fault(mut self, param: impl AsRef<str>, detail: &'static str) -> Self {
+        let param = printable(param.as_ref());
+        self.particulars().faults.push(Fault { param, detail });
+        self
+    }
+
+    /// Adds the name of a quota that is used up.
+    #[must_use]
+    pub fn with_violated_policy(mut self, name: impl AsRef<str>) -> Self {
+        self.particulars().violated.push(printable(name.as_ref()));
+        self
+    }
+
+    /// Adds what HTTP says beside the status: a challenge, a quota, the methods that are allowed.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.particulars().headers.append(name, value);
+        self
+    }
+
+    fn particulars(&mut self) -> &mut Particulars {
+        self.particulars.get_or_insert_default()
+    }
+
+    /// Why the call was refused.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// How long the caller should wait before it tries again, if that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// A sentence for people.
+    #[must_use]
+    pub fn detail(&self) -> &'static str {
+        self.detail.unwrap_or(self.kind.summary())
+    }
+
+    /// The path of the parameter that is at fault.
+    #[must_use]
+    pub fn param(&self) -> Option<&str> {
+        self.particulars.as_ref()?.param.as_deref()
+    }
+
+    /// Where in the text of the request the fault is.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.particulars.as_ref()?.position
+    }
+
+    /// The faults, if there are several.
+    #[must_use]
+    pub fn faults(&self) -> &[Fault] {
+        self.particulars.as_ref().map_or(&[], |more| &more.faults)
+    }
+
+    /// The names of the quotas that are used up.
+    pub fn violated_policies(&self) -> impl Iterator<Item = &str> {
+        let names = self
+            .particulars
+            .as_ref()
+            .map_or(&[][..], |more| &more.violated);
+        names.iter().map(|name| &**name)
+    }
+
+    /// What HTTP says beside the status.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        static NONE: LazyLock<HeaderMap> = LazyLock::new(HeaderMap::new);
+        self.particulars
+            .as_ref()
+            .map_or(&NONE, |more| &more.headers)
+    }
+
+    /// The detail with the parameter and the position, as one sentence.
+    #[must_use]
+    pub fn message(&self) -> Cow<'static, str> {
+        match (self.param(), self.position()) {
+            (None, None) => self.detail().into(),
+            (Some(param), None) => format!("{param}: {}", self.detail()).into(),
+            (None, Some(at)) => {
+                format!("{} (line {}, column {})", self.detail(), at.line, at.column).into()
+            }
+            (Some(param), Some(at)) => format!(
+                "{param}: {} (line {}, column {})",
+                self.detail(),
+                at.line,
+                at.column
+            )
+            .into(),
+        }
+    }
+}
+
+/// A text that can stand in a log and in a header of an answer.
+fn printable(text: &str) -> Box<str> {
+    const MOST: usize = 256;
+    let mut out = String::with_capacity(text.len().min(MOST));
+    for char in text.chars() {
+        if out.len() + char.len_utf8() > MOST {
+            break;
+        }
+        out.push(if char.is_control() { '?' } else { char });
+    }
+    out.into()
+}
+
+impl From<Kind> for Rejection {
+    fn from(kind: Kind) -> Self {
+        Self::new(kind)
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message())
+    }
+}
+
+impl Error for Rejection {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_stays_small() {
+        assert!(size_of::<Rejection>() <= 64, "{}", size_of::<Rejection>());
+    }
+
+    #[test]
+    fn a_path_cannot_break_a_log_line_or_fill_it() {
+        let rejection =
+            Rejection::new(Kind::InvalidRequest).with_param(format!("a\r\nb{}", "é".repeat(300)));
+        let param = rejection.param().unwrap();
+        assert!(param.starts_with("a??b") && param.len() <= 256);
+    }
+
+    #[test]
+    fn the_message_says_where() {
+        let rejection = Rejection::new(Kind::InvalidRequest)
+            .with_detail("Not JSON.")
+            .with_position(1, 7);
+        assert_eq!(rejection.message(), "Not JSON. (line 1, column 7)");
+        assert_eq!(
+            rejection.with_param("tools").message(),
+            "tools: Not JSON. (line 1, column 7)"
+        );
+    }
+
+    #[test]
+    fn a_source_is_never_shown() {
+        let rejection = Rejection::new(Kind::Internal).with_source("secret-canary");
+        assert!(!rejection.to_string().contains("canary"));
+        assert!(rejection.source().is_some(), "but logged");
+    }
+}

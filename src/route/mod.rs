@@ -1,0 +1,1 @@
+//! Path and method to service.

@@ -1,0 +1,1 @@
+//! A mock vendor and a mock upstream.

@@ -1,0 +1,1 @@
+//! An answer that must begin in time, go on in time, and end in time.

@@ -1,0 +1,171 @@
+//! Holds the direction of `crate::…` between top-level modules: a module may name those of the tiers
+//! below its own, never its own tier's, except within the vocabulary.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// The tiers, from the bottom. A module that is missing here fails the test.
+const TIERS: &[&[&str]] = &[
+    // The vocabulary. Its own order is held by `VOCABULARY`.
+    &[
+        "rejection",
+        "follow",
+        "answer",
+        "body",
+        "problem",
+        "principal",
+        "key",
+        "exchange",
+        "client_addr",
+        "client",
+    ],
+    // Policies never import one another.
+    &[
+        "access_log",
+        "auth",
+        "circuit_breaker",
+        "concurrency",
+        "metrics",
+        "rate_limit",
+        "timeout",
+        "trace",
+    ],
+    // Domains.
+    &["llm", "proxy", "route"],
+    // Assembly. Nothing imports it.
+    &["gateway", "testing"],
+    &["lib"],
+];
+
+/// What each module of the vocabulary may name.
+const VOCABULARY: &[(&str, &[&str])] = &[
+    ("rejection", &["answer"]),
+    ("follow", &["answer", "rejection"]),
+    ("answer", &["follow", "rejection"]),
+    ("body", &["follow", "rejection"]),
+    ("problem", &["answer", "body", "follow", "rejection"]),
+    ("principal", &[]),
+    ("key", &["principal"]),
+    ("exchange", &["principal"]),
+    (
+        "client_addr",
+        &[
+            "answer",
+            "exchange",
+            "follow",
+            "key",
+            "principal",
+            "rejection",
+        ],
+    ),
+    ("client", &["body", "rejection"]),
+];
+
+/// Names that `lib.rs` re-exports, and the module each comes from.
+const ROOT: &[(&str, &str)] = &[
+    ("Body", "body"),
+    ("BoxError", ""),
+    ("CollectError", "body"),
+    ("End", "follow"),
+    ("Exchange", "exchange"),
+    ("Extensible", "principal"),
+    ("Follow", "follow"),
+    ("Health", "answer"),
+    ("Principal", "principal"),
+    ("Reject", "answer"),
+    ("Rejection", "rejection"),
+    ("collect", "body"),
+];
+
+fn tier(module: &str) -> usize {
+    TIERS
+        .iter()
+        .position(|tier| tier.contains(&module))
+        .unwrap_or_else(|| panic!("{module} has no tier"))
+}
+
+fn may_use(module: &str, target: &str) -> bool {
+    if tier(module) != tier(target) {
+        return tier(target) < tier(module);
+    }
+    let vocabulary: BTreeMap<_, _> = VOCABULARY.iter().copied().collect();
+    vocabulary
+        .get(module)
+        .is_some_and(|may| may.contains(&target))
+}
+
+#[test]
+fn modules_point_one_way() {
+    let root: BTreeMap<_, _> = ROOT.iter().copied().collect();
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    visit(&src, &mut |path| {
+        let file = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        let module = file.split(['/', '.']).next().unwrap();
+        for name in used(&code(&fs::read_to_string(path).unwrap())) {
+            let target = root.get(name).copied().unwrap_or(name);
+            if !target.is_empty() && target != module && !may_use(module, target) {
+                wrong.push(format!("{file} uses {target}"));
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn names_are_found_in_nested_lists() {
+    let code = "use crate::{\n    a::{B, c::D},\n    e,\n};\nuse crate::f::G;";
+    assert_eq!(used(code), ["a", "e", "f"]);
+}
+
+/// The text without its comments.
+fn code(text: &str) -> String {
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The first name of every path after `crate::`.
+fn used(code: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for path in code.split("crate::").skip(1) {
+        let Some(list) = path.strip_prefix('{') else {
+            names.push(name(path));
+            continue;
+        };
+        let mut depth = 0;
+        let mut start = 0;
+        for (at, char) in list.char_indices() {
+            match char {
+                '{' => depth += 1,
+                '}' if depth > 0 => depth -= 1,
+                ',' | '}' if depth == 0 => {
+                    names.push(name(list[start..at].trim()));
+                    start = at + 1;
+                    if char == '}' {
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+fn name(path: &str) -> &str {
+    let end = path.find(|char: char| !char.is_alphanumeric() && char != '_');
+    &path[..end.unwrap_or(path.len())]
+}
+
+fn visit(dir: &Path, check: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            visit(&path, check);
+        } else {
+            check(&path);
+        }
+    }
+}

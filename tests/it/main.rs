@@ -1,0 +1,21 @@
+//! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
+
+mod access_log;
+#[cfg(feature = "auth")]
+mod auth;
+#[cfg(feature = "llm")]
+mod chat;
+mod circuit_breaker;
+mod client_addr;
+mod concurrency;
+mod follow;
+#[cfg(feature = "gateway")]
+mod gateway;
+#[cfg(feature = "client")]
+mod proxy;
+#[cfg(feature = "rate-limit")]
+mod rate_limit;
+#[cfg(feature = "llm")]
+mod recordings;
+mod route;
+mod timeout;
