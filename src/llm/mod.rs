@@ -8,11 +8,13 @@
 //! rewritten but the model's name.
 
 mod codec;
+pub mod dialect;
 mod error;
 mod event;
 mod message;
 mod request;
 mod response;
+pub mod serve;
 
 #[doc(inline)]
 pub use self::{
