@@ -12,6 +12,7 @@ pub mod dialect;
 mod error;
 mod event;
 mod message;
+pub mod pool;
 mod request;
 mod response;
 pub mod serve;
