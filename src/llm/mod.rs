@@ -1,1 +1,3 @@
 //! Language models.
+
+pub(crate) mod codec;
