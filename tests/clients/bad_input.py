@@ -43,6 +43,8 @@ def ask(method, path, body=None, headers=None, key=GATEWAY_KEY, timeout=30):
 
 
 def model():
+    if "CHAT_MODEL" in os.environ:
+        return os.environ["CHAT_MODEL"]
     _, _, body = ask("GET", f"{PREFIX}/models")
     return next(each["id"] for each in json.loads(body)["data"] if "embed" not in each["id"])
 

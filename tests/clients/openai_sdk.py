@@ -3,7 +3,8 @@
     BASE_URL=http://127.0.0.1:8080/v1 GATEWAY_KEY=… python openai_sdk.py [PART OF A NAME …]
 
 With LIMITED_URL, a second gateway that lets two calls a minute through, the rate limit is checked
-too. With VENDOR=1 a vendor answers, and what only the simulator promises is skipped.
+too. With VENDOR=1 a vendor answers, and what only the simulator promises is skipped. CHAT_MODEL and
+EMBED_MODEL name other models than the first that are listed.
 """
 
 import asyncio
@@ -34,7 +35,8 @@ def pick_models():
     chats = [id for id in ids if "embed" not in id]
     embeds = [id for id in ids if "embed" in id]
     assert chats, f"no model chats: {ids}"
-    return chats[0], embeds[0] if embeds else None
+    chat = os.environ.get("CHAT_MODEL") or chats[0]
+    return chat, os.environ.get("EMBED_MODEL") or (embeds[0] if embeds else None)
 
 
 CHAT, EMBED = pick_models()
