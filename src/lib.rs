@@ -10,6 +10,7 @@ pub mod client_addr;
 pub mod exchange;
 mod follow;
 pub mod key;
+pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;

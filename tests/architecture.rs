@@ -15,6 +15,7 @@ const TIERS: &[&[&str]] = &[
         "principal",
         "key",
         "exchange",
+        "path",
         "client_addr",
         "client",
     ],
@@ -46,6 +47,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("principal", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
+    ("path", &["rejection"]),
     (
         "client_addr",
         &[
