@@ -11,6 +11,8 @@ mod concurrency;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "rate-limit")]
@@ -19,3 +21,4 @@ mod rate_limit;
 mod recordings;
 mod route;
 mod timeout;
+mod trace;
