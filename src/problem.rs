@@ -65,6 +65,8 @@ impl<B, E> Health<E> for Response<B> {
 impl<B, E> Begin<E> for Response<B> {}
 
 /// Over with the last byte of its body.
+// Else the compiler speaks of `http_body::Body`, and not of what `Follow` says of itself.
+#[diagnostic::do_not_recommend]
 impl<B, E> Follow<E> for Response<B>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
