@@ -20,5 +20,6 @@ mod rate_limit;
 #[cfg(feature = "llm")]
 mod recordings;
 mod route;
+mod telling;
 mod timeout;
 mod trace;
