@@ -15,6 +15,7 @@ const TIERS: &[&[&str]] = &[
         "principal",
         "key",
         "exchange",
+        "describe",
         "path",
         "client_addr",
         "client",
@@ -48,6 +49,10 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("key", &["principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),
+    (
+        "describe",
+        &["exchange", "follow", "principal", "rejection"],
+    ),
     (
         "client_addr",
         &[
