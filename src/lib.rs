@@ -7,9 +7,11 @@ mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod client_addr;
+pub mod describe;
 pub mod exchange;
 mod follow;
 pub mod key;
+pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;

@@ -1,1 +1,47 @@
-//! Language models.
+//! Language models: one request format, one answer, whatever the vendor speaks.
+//!
+//! Everything here is a [`Service`](tower_service::Service) of [`ChatRequest`] that answers
+//! [`ChatResponse`] or [`Error`]; so the layers of this crate guard a model as they guard an HTTP
+//! service. A request carries the client's own bytes beside a typed view that is parsed on demand;
+//! an answer is a stream of batches, each the whole events of one chunk, decoded only if someone
+//! asks. Between a client and a vendor of the same protocol nothing is parsed and nothing is
+//! rewritten but the model's name.
+
+mod codec;
+pub mod dialect;
+mod error;
+mod event;
+mod message;
+pub mod pool;
+mod request;
+mod response;
+pub mod serve;
+
+#[doc(inline)]
+pub use self::{
+    codec::Framing,
+    error::{Error, VendorError, VendorFault},
+    event::{Choice, Completion, Delta, Event, FinishReason, Start},
+    message::{
+        Chat, Content, Embed, EmbedInput, Extra, Media, Message, Part, Reasoning, ResponseFormat,
+        Role, Sampling, Tool, ToolCall, ToolChoice,
+    },
+    request::{ChatRequest, Operation, Protocol, Wire},
+    response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
+};
+pub use crate::exchange::Usage;
+
+use crate::key::Key;
+use std::sync::Arc;
+
+/// The name of the model that is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByModel;
+
+impl Key<ChatRequest> for ByModel {
+    type Key = Arc<str>;
+
+    fn key(&self, req: &ChatRequest) -> Option<Arc<str>> {
+        Some(req.model().clone())
+    }
+}

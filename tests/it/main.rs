@@ -11,6 +11,8 @@ mod concurrency;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "rate-limit")]
@@ -18,4 +20,6 @@ mod rate_limit;
 #[cfg(feature = "llm")]
 mod recordings;
 mod route;
+mod telling;
 mod timeout;
+mod trace;

@@ -1,0 +1,132 @@
+//! One codec per wire protocol, used in both directions.
+//!
+//! As a server, a codec decodes requests and encodes answers; as a client, the reverse. Its wire
+//! structs are private to it. `N` protocols need `N` codecs to one model, never `N × M` translators.
+//!
+//! Laws, tested for every codec: `decode(encode(x)) == x` for what the protocol can express; the
+//! events of a stream decode to the same completion however its bytes are cut; the accumulated
+//! stream equals the answer in one piece.
+
+pub(crate) mod openai;
+pub(crate) mod sse;
+
+use super::{
+    Error, Event, VendorError,
+    request::{ChatRequest, Operation, Protocol, Typed},
+};
+use crate::{Rejection, exchange::Usage};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+
+/// The codec of a protocol.
+pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
+    match protocol {
+        Protocol::OpenAi => &openai::OpenAi,
+    }
+}
+
+/// Whether an answer is an event stream or one JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// `text/event-stream`.
+    Sse,
+    /// `application/json`.
+    Json,
+}
+
+/// What must be known of a request to read or write its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) operation: Operation,
+    /// The name that the client used.
+    pub(crate) model: Arc<str>,
+    pub(crate) framing: Framing,
+    /// Whether the client wants to see the usage of a stream.
+    pub(crate) include_usage: bool,
+    /// Whether vectors are asked for in base64 rather than as numbers.
+    pub(crate) base64: bool,
+}
+
+/// What was found in passing in bytes that nobody decodes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scan {
+    /// The last usage in them.
+    pub(crate) usage: Option<Usage>,
+    /// An error that the vendor reports in the middle of a stream, or inside a 200.
+    pub(crate) error: Option<Box<VendorError>>,
+}
+
+/// An error in the words of a protocol.
+#[derive(Clone, Debug)]
+pub(crate) struct ErrorAnswer {
+    pub(crate) status: StatusCode,
+    /// A JSON document.
+    pub(crate) body: Bytes,
+}
+
+/// A wire protocol, in both directions.
+pub(crate) trait Codec: Send + Sync {
+    // As a server.
+
+    /// Reads what a gateway must know of a request (the model's name, whether to stream) and where in
+    /// the bytes it stands. Nothing else is parsed, but all of it is checked to be JSON.
+    ///
+    /// Nothing is carried over yet: see `ChatRequest::with_carried`.
+    fn peek(&self, operation: Operation, body: Bytes) -> Result<ChatRequest, Rejection>;
+
+    /// Reads the whole request. The error names the path of what is wrong.
+    fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection>;
+
+    /// What must be known of a request to write its answer in this protocol.
+    fn asked(&self, request: &ChatRequest) -> Asked;
+
+    /// A writer for one answer.
+    fn encoder(&self, asked: Asked) -> Box<dyn Encode>;
+
+    /// An error in place of an answer. `Rejection` headers and `Retry-After` are written by the
+    /// caller.
+    fn encode_error(&self, error: &Error) -> ErrorAnswer;
+
+    /// An error in the middle of a stream: whole events, the last of it.
+    fn encode_error_event(&self, error: &Error) -> Bytes;
+
+    // As a client.
+
+    /// The path below a vendor's base URL.
+    fn path(&self, request: &ChatRequest) -> &'static str;
+
+    /// The body for a vendor: the client's own bytes with the smallest edit where it spoke this
+    /// protocol, else the typed view. The usage of a stream is always asked for.
+    fn encode_request(&self, request: &ChatRequest) -> Result<Bytes, Rejection>;
+
+    /// Whether a body, or an event stream, has what a ledger must know. Cheap: no full parse.
+    fn scan(&self, raw: &[u8], framing: Framing) -> Scan;
+
+    /// Takes out of whole events those that were only sent because usage was asked for.
+    fn without_usage(&self, raw: Bytes) -> Bytes;
+
+    /// A reader for one answer.
+    fn decoder(&self, operation: Operation, framing: Framing) -> Box<dyn Decode>;
+
+    /// Reads a vendor's answer that is not a success.
+    fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> VendorError;
+
+    /// Reads a vendor's list of models: their ids.
+    fn decode_models(&self, body: &[u8]) -> Option<Vec<String>>;
+}
+
+/// Writes one answer. An encoder has state: what was said before, and in which order.
+pub(crate) trait Encode: Send {
+    /// Writes what these events say. In one-piece framing nothing is written before the end.
+    fn events(&mut self, events: Vec<Event>, out: &mut BytesMut);
+
+    /// Writes the end.
+    fn finish(&mut self, out: &mut BytesMut);
+}
+
+/// Reads one answer. A decoder has state, so it must see all of the bytes, in order.
+pub(crate) trait Decode: Send {
+    /// Reads whole events, or the one document. An error that the vendor reports ends the answer.
+    fn decode(&mut self, raw: &[u8], events: &mut Vec<Event>) -> Result<(), Error>;
+}

@@ -1,0 +1,325 @@
+//! A request to a language model.
+
+use super::{
+    codec,
+    message::{Chat, Embed, Message, Role},
+};
+use crate::{
+    Rejection,
+    describe::{Describe, Described},
+    principal::{Carried, Extensible},
+    rejection::Kind,
+};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
+
+/// Whose words something is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// OpenAI Chat Completions, with its embeddings and its older completions.
+    OpenAi,
+}
+
+/// What is asked of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// An answer to a conversation.
+    #[default]
+    Chat,
+    /// The continuation of a text, as older clients ask for it. Its typed view is a conversation of
+    /// one message.
+    Completions,
+    /// Vectors.
+    Embeddings,
+}
+
+/// The bytes that a client sent, in its words, and where in them stands what a gateway edits.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    /// Whose words.
+    pub protocol: Protocol,
+    /// The body.
+    pub bytes: Bytes,
+    /// Where the model's name stands, with its quotes.
+    pub model: Range<usize>,
+    /// Where the value of `stream_options` stands, if there is one.
+    pub stream_options: Option<Range<usize>>,
+}
+
+/// The typed view of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Typed {
+    Chat(Chat),
+    Embed(Embed),
+}
+
+/// A request to a language model: a conversation, a text to continue, or texts to embed.
+///
+/// It carries the client's own bytes, if it came over the wire, beside a typed view that is parsed
+/// when it is first read. Whoever edits the view gives up the bytes. `Clone` bumps counters: bytes,
+/// view, headers and extensions are shared until one of the clones is edited.
+///
+/// ```
+/// use tower_gateway::llm::ChatRequest;
+///
+/// let request = ChatRequest::new().for_model("gpt-5-mini").system("Be brief.").user("Hello");
+/// assert_eq!(request.chat()?.messages.len(), 2);
+/// # Ok::<_, tower_gateway::Rejection>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ChatRequest {
+    operation: Operation,
+    model: Arc<str>,
+    stream: bool,
+    include_usage: bool,
+    wire: Option<Wire>,
+    typed: Arc<OnceLock<Result<Typed, Rejection>>>,
+    carried: Arc<Carried>,
+}
+
+impl ChatRequest {
+    /// An empty conversation with no model named, which asks for a stream and for its usage.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::typed(Operation::Chat, Typed::Chat(Chat::default()))
+    }
+
+    /// A request for vectors.
+    #[must_use]
+    pub fn embed(embed: Embed) -> Self {
+        let mut request = Self::typed(Operation::Embeddings, Typed::Embed(embed));
+        request.stream = false;
+        request
+    }
+
+    fn typed(operation: Operation, typed: Typed) -> Self {
+        Self {
+            operation,
+            model: "".into(),
+            stream: true,
+            include_usage: true,
+            wire: None,
+            typed: Arc::new(OnceLock::from(Ok(typed))),
+            carried: Arc::default(),
+        }
+    }
+
+    /// A request that came over the wire, whose typed view is parsed when it is first read.
+    #[must_use]
+    pub fn from_wire(
+        operation: Operation,
+        model: &str,
+        stream: bool,
+        include_usage: bool,
+        wire: Wire,
+    ) -> Self {
+        Self {
+            operation,
+            model: model.into(),
+            stream,
+            include_usage,
+            wire: Some(wire),
+            typed: Arc::default(),
+            carried: Arc::default(),
+        }
+    }
+
+    /// Names the model.
+    #[must_use]
+    pub fn for_model(mut self, model: &str) -> Self {
+        self.set_model(model);
+        self
+    }
+
+    /// Adds what the operator says.
+    #[must_use]
+    pub fn system(self, text: impl Into<String>) -> Self {
+        self.message(Message::text(Role::System, text))
+    }
+
+    /// Adds what the person says.
+    #[must_use]
+    pub fn user(self, text: impl Into<String>) -> Self {
+        self.message(Message::text(Role::User, text))
+    }
+
+    /// Adds a message. A request that is no conversation, or cannot be read as one, stays as it is.
+    #[must_use]
+    pub fn message(mut self, message: Message) -> Self {
+        if let Ok(chat) = self.chat_mut() {
+            chat.messages.push(message);
+        }
+        self
+    }
+
+    /// Asks for an answer in one piece.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.stream = false;
+        self
+    }
+
+    /// Takes over headers and extensions.
+    #[must_use]
+    pub fn with_carried(mut self, carried: Carried) -> Self {
+        self.carried = Arc::new(carried);
+        self
+    }
+
+    /// What is asked.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    /// The name of the model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<str> {
+        &self.model
+    }
+
+    /// Renames the model. The rest of the bytes stays as it came.
+    pub fn set_model(&mut self, model: &str) {
+        if *self.model != *model {
+            self.model = model.into();
+        }
+    }
+
+    /// Whether the answer shall come piece by piece.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.stream
+    }
+
+    /// Whether the client wants to see the usage of a stream.
+    #[must_use]
+    pub fn includes_usage(&self) -> bool {
+        self.include_usage
+    }
+
+    /// The client's own bytes, unless the request was made or edited here.
+    #[must_use]
+    pub fn wire(&self) -> Option<&Wire> {
+        self.wire.as_ref()
+    }
+
+    fn view(&self) -> Result<&Typed, Rejection> {
+        let view = self.typed.get_or_init(|| match &self.wire {
+            Some(wire) => codec::of(wire.protocol).parse(self.operation, &wire.bytes),
+            None => Err(Kind::Internal.into()),
+        });
+        view.as_ref().map_err(Clone::clone)
+    }
+
+    /// The conversation: parsed when first read, once for all clones.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::InvalidRequest`] with the path of what is wrong in the client's bytes;
+    /// [`Kind::NotSupported`] if the request is no conversation.
+    pub fn chat(&self) -> Result<&Chat, Rejection> {
+        match self.view()? {
+            Typed::Chat(chat) => Ok(chat),
+            Typed::Embed(_) => Err(Kind::NotSupported.into()),
+        }
+    }
+
+    /// What is to be embedded: parsed when first read, once for all clones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`chat`](Self::chat).
+    pub fn embedding(&self) -> Result<&Embed, Rejection> {
+        match self.view()? {
+            Typed::Embed(embed) => Ok(embed),
+            Typed::Chat(_) => Err(Kind::NotSupported.into()),
+        }
+    }
+
+    /// The conversation, to be edited. The bytes of the client are given up.
+    ///
+    /// # Errors
+    ///
+    /// As for [`chat`](Self::chat); the bytes stay.
+    pub fn chat_mut(&mut self) -> Result<&mut Chat, Rejection> {
+        self.chat()?;
+        self.wire = None;
+        match self.view_mut() {
+            Some(Ok(Typed::Chat(chat))) => Ok(chat),
+            _ => Err(Kind::Internal.into()),
+        }
+    }
+
+    /// The view for this request alone: clones keep the one they share.
+    fn view_mut(&mut self) -> Option<&mut Result<Typed, Rejection>> {
+        if Arc::get_mut(&mut self.typed).is_none() {
+            let own = self
+                .typed
+                .get()
+                .cloned()
+                .map_or_else(OnceLock::new, OnceLock::from);
+            self.typed = Arc::new(own);
+        }
+        Arc::get_mut(&mut self.typed).and_then(OnceLock::get_mut)
+    }
+}
+
+impl Default for ChatRequest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Describe for ChatRequest {
+    fn describe(&self) -> Described<'_> {
+        Described::new(match self.operation {
+            Operation::Chat => "chat",
+            Operation::Completions => "text_completion",
+            Operation::Embeddings => "embeddings",
+        })
+    }
+}
+
+impl Extensible for ChatRequest {
+    fn headers(&self) -> &HeaderMap {
+        &self.carried.headers
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut Arc::make_mut(&mut self.carried).headers
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.carried.extensions
+    }
+
+    fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut Arc::make_mut(&mut self.carried).extensions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_until_one_is_edited() {
+        let one = ChatRequest::new().user("a");
+        let two = one.clone().user("b");
+        assert_eq!(one.chat().unwrap().messages.len(), 1);
+        assert_eq!(two.chat().unwrap().messages.len(), 2);
+    }
+
+    #[test]
+    fn an_embedding_is_no_conversation() {
+        let request = ChatRequest::embed(Embed::default());
+        assert_eq!(request.chat().unwrap_err().kind(), Kind::NotSupported);
+        assert!(request.embedding().is_ok());
+    }
+}

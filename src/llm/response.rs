@@ -1,0 +1,489 @@
+//! The answer of a language model.
+
+use super::{
+    Error, Event,
+    codec::{Asked, Framing},
+    event::Completion,
+    request::{Operation, Protocol},
+};
+use crate::{
+    End, Follow, Health, Reject, Rejection,
+    answer::{Begin, Outcome, Remedy},
+    describe::Status,
+    exchange::Usage,
+    follow::Followers,
+    principal::{Carried, Extensible},
+    rejection::Kind,
+};
+use bytes::Bytes;
+use futures_core::Stream;
+use http::{Extensions, HeaderMap, StatusCode};
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+/// The words that the bytes of an answer are in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Spoken {
+    /// Whose.
+    pub protocol: Protocol,
+    /// An event stream or one document.
+    pub framing: Framing,
+    /// Of what kind of answer.
+    pub operation: Operation,
+}
+
+impl Spoken {
+    pub(crate) fn new(protocol: Protocol, asked: &Asked) -> Self {
+        Self {
+            protocol,
+            framing: asked.framing,
+            operation: asked.operation,
+        }
+    }
+}
+
+/// The whole events of one chunk: as they came from the wire and, if anyone asked, what they mean.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The bytes. `None`: made or rewritten here.
+    raw: Option<Bytes>,
+    /// Boxed, and most often nothing: most batches are their bytes.
+    more: Option<Box<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    events: Vec<Event>,
+    usage: Option<Usage>,
+}
+
+impl Batch {
+    /// Bytes, what they mean if that is wanted, and the usage that was found in passing.
+    #[must_use]
+    pub fn new(raw: Option<Bytes>, events: Vec<Event>, usage: Option<Usage>) -> Self {
+        let more =
+            (!events.is_empty() || usage.is_some()).then(|| Box::new(More { events, usage }));
+        Self { raw, more }
+    }
+
+    /// Events that were made here.
+    #[must_use]
+    pub fn made(events: Vec<Event>) -> Self {
+        let usage = events.iter().rev().find_map(|event| match event {
+            Event::Usage(usage) => Some(*usage),
+            _ => None,
+        });
+        Self::new(None, events, usage)
+    }
+
+    /// The bytes on the wire, unless it was made or rewritten here.
+    #[must_use]
+    pub fn raw(&self) -> Option<&Bytes> {
+        self.raw.as_ref()
+    }
+
+    /// What it means. Empty unless someone wanted events before the first poll.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        self.more.as_deref().map_or(&[], |more| &more.events)
+    }
+
+    /// What it means, taken.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        self.more.map_or_else(Vec::new, |more| more.events)
+    }
+
+    /// The usage, found in passing, whether or not events are wanted.
+    #[must_use]
+    pub fn usage(&self) -> Option<Usage> {
+        self.more.as_deref().and_then(|more| more.usage)
+    }
+}
+
+/// How much a reader wants of an answer. Wishes only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Want {
+    /// Bytes, and usage in passing.
+    #[default]
+    Bytes,
+    /// Events too, until there was content.
+    UntilContent,
+    /// Events too.
+    Events,
+}
+
+/// Where batches come from. To be implemented by providers.
+pub trait Batches: Send {
+    /// What words the bytes of batches are in. `None`: there are no bytes.
+    fn spoken(&self) -> Option<Spoken>;
+
+    /// From now on batches carry their events too, as far as is wanted. It is called before the first
+    /// poll. Whoever wraps another source must pass it on, or has no events.
+    fn want(&mut self, want: Want);
+
+    /// The next batch.
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>>;
+}
+
+/// What is known of an answer when it is over, whoever read it.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Summary {
+    /// What the vendor says was used.
+    pub usage: Option<Usage>,
+    /// How many batches there were.
+    pub batches: u64,
+}
+
+/// The answer of a language model: a head, and a stream of [batches](Batch).
+///
+/// The bytes of a vendor go through it untouched as long as nobody edits them. A reader that needs
+/// to know what they mean says so before the first poll: [`inspect`](Self::inspect),
+/// [`map`](Self::map), or simply polling it as a [`Stream`] of events. They are decoded once, for all
+/// that asked.
+pub struct ChatResponse {
+    head: Box<Carried>,
+    source: Box<dyn Batches>,
+    held: VecDeque<Batch>,
+    queue: VecDeque<Event>,
+    summary: Summary,
+    followers: Followers<Error, Summary>,
+}
+
+impl ChatResponse {
+    /// The answer of a source.
+    #[must_use]
+    pub fn new(source: impl Batches + 'static) -> Self {
+        Self {
+            head: Box::default(),
+            source: Box::new(source),
+            held: VecDeque::new(),
+            queue: VecDeque::new(),
+            summary: Summary::default(),
+            followers: Followers::new(),
+        }
+    }
+
+    /// An answer that is made here.
+    #[must_use]
+    pub fn from_events(events: impl Stream<Item = Result<Event, Error>> + Send + 'static) -> Self {
+        Self::new(Made(Box::pin(events)))
+    }
+
+    /// What words its bytes are in. `None`: there are no bytes, only events.
+    #[must_use]
+    pub fn spoken(&self) -> Option<Spoken> {
+        self.source.spoken()
+    }
+
+    /// From now on batches carry their events too. To be called before the first poll.
+    pub fn want(&mut self, want: Want) {
+        self.source.want(want);
+    }
+
+    /// Shows every event to `see`. The bytes go through untouched.
+    #[must_use]
+    pub fn inspect(self, see: impl FnMut(&Event) + Send + 'static) -> Self {
+        self.wrapped(|inner| Inspect { inner, see })
+    }
+
+    /// Rewrites events. Those batches that change are encoded anew; what they held that has no place
+    /// in the model of this crate is lost.
+    #[must_use]
+    pub fn map(self, map: impl FnMut(Event) -> Event + Send + 'static) -> Self {
+        self.wrapped(|inner| Map { inner, map })
+    }
+
+    fn wrapped<B: Batches + 'static>(mut self, wrap: impl FnOnce(Self) -> B) -> Self {
+        self.source.want(Want::Events);
+        let head = mem::take(&mut self.head);
+        let mut outer = Self::new(wrap(self));
+        outer.head = head;
+        outer
+    }
+
+    /// Like [`follow`](Follow::follow), and also tells what the answer came to.
+    #[must_use]
+    pub fn settle(mut self, end: impl FnOnce(End<'_, Error>, &Summary) + Send + 'static) -> Self {
+        self.followers.push(end);
+        self
+    }
+
+    /// Holds back until there is content, so that an answer that shows none can still be an error.
+    ///
+    /// # Errors
+    ///
+    /// What the answer broke off with, or [`Kind::UpstreamMalformed`] if it ended without content.
+    pub async fn primed(mut self) -> Result<Self, Error> {
+        self.source.want(Want::UntilContent);
+        let mut held = VecDeque::new();
+        while let Some(batch) = poll_fn(|cx| self.poll_batch(cx)).await {
+            let batch = batch?;
+            let begun = batch.events().iter().any(Event::is_content);
+            held.push_back(batch);
+            if begun {
+                self.held = held;
+                return Ok(self);
+            }
+        }
+        Err(Rejection::new(Kind::UpstreamMalformed)
+            .with_detail("The upstream's answer ended before it began.")
+            .into())
+    }
+
+    /// The next batch.
+    pub fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        if let Some(batch) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(batch)));
+        }
+        let batch = match self.source.poll_batch(cx) {
+            Poll::Ready(batch) => batch,
+            Poll::Pending => {
+                let cut = ready!(self.followers.poll_cut(cx));
+                self.source = Box::new(Over);
+                self.followers.end_inside(&cut, &self.summary);
+                Some(Err(cut.rejection.into()))
+            }
+        };
+        self.followers.moved();
+        match &batch {
+            Some(Ok(batch)) => {
+                self.summary.batches += 1;
+                self.summary.usage = batch.usage().or(self.summary.usage);
+            }
+            Some(Err(error)) => {
+                self.source = Box::new(Over);
+                self.followers.end(End::Failed(error), &self.summary);
+            }
+            None => {
+                self.source = Box::new(Over);
+                self.followers.end(End::Complete, &self.summary);
+            }
+        }
+        Poll::Ready(batch)
+    }
+
+    /// Reads it to its end.
+    ///
+    /// # Errors
+    ///
+    /// What it broke off with.
+    pub async fn completion(mut self) -> Result<Completion, Error> {
+        self.source.want(Want::Events);
+        let mut completion = Completion::default();
+        while let Some(batch) = poll_fn(|cx| self.poll_batch(cx)).await {
+            completion.extend(batch?.into_events());
+        }
+        Ok(completion)
+    }
+
+    /// Reads it to its end, and returns the text of its first choice.
+    ///
+    /// # Errors
+    ///
+    /// What it broke off with.
+    pub async fn text(self) -> Result<String, Error> {
+        Ok(self.completion().await?.text())
+    }
+}
+
+impl Drop for ChatResponse {
+    fn drop(&mut self) {
+        if !self.followers.is_empty() {
+            self.source = Box::new(Over);
+            self.followers.end(End::Dropped, &self.summary);
+        }
+    }
+}
+
+/// For programs: the events one by one.
+impl Stream for ChatResponse {
+    type Item = Result<Event, Error>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        this.source.want(Want::Events);
+        loop {
+            if let Some(event) = this.queue.pop_front() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            match ready!(this.poll_batch(cx)) {
+                Some(Ok(batch)) => this.queue.extend(batch.into_events()),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for ChatResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChatResponse")
+            .field("spoken", &self.spoken())
+            .field("summary", &self.summary)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Made<S>(Pin<Box<S>>);
+
+impl<S: Stream<Item = Result<Event, Error>> + Send> Batches for Made<S> {
+    fn spoken(&self) -> Option<Spoken> {
+        None
+    }
+
+    fn want(&mut self, _: Want) {}
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        let event = ready!(self.0.as_mut().poll_next(cx));
+        Poll::Ready(event.map(|event| event.map(|event| Batch::made(vec![event]))))
+    }
+}
+
+/// What is left of an answer that is over.
+struct Over;
+
+impl Batches for Over {
+    fn spoken(&self) -> Option<Spoken> {
+        None
+    }
+
+    fn want(&mut self, _: Want) {}
+
+    fn poll_batch(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        Poll::Ready(None)
+    }
+}
+
+struct Inspect<F> {
+    inner: ChatResponse,
+    see: F,
+}
+
+impl<F: FnMut(&Event) + Send> Batches for Inspect<F> {
+    fn spoken(&self) -> Option<Spoken> {
+        self.inner.spoken()
+    }
+
+    fn want(&mut self, want: Want) {
+        self.inner.want(want);
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        let batch = ready!(self.inner.poll_batch(cx));
+        if let Some(Ok(batch)) = &batch {
+            batch.events().iter().for_each(&mut self.see);
+        }
+        Poll::Ready(batch)
+    }
+}
+
+struct Map<F> {
+    inner: ChatResponse,
+    map: F,
+}
+
+impl<F: FnMut(Event) -> Event + Send> Batches for Map<F> {
+    fn spoken(&self) -> Option<Spoken> {
+        self.inner.spoken()
+    }
+
+    fn want(&mut self, want: Want) {
+        self.inner.want(want);
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        let batch = ready!(self.inner.poll_batch(cx));
+        Poll::Ready(batch.map(|batch| {
+            batch.map(|batch| {
+                let (raw, usage) = (batch.raw.clone(), batch.usage());
+                let before = batch.into_events();
+                let after: Vec<_> = before.iter().cloned().map(&mut self.map).collect();
+                let same = before == after;
+                Batch::new(raw.filter(|_| same), after, usage)
+            })
+        }))
+    }
+}
+
+impl Extensible for ChatResponse {
+    fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.head.headers
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.head.extensions
+    }
+
+    fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.head.extensions
+    }
+}
+
+impl Reject<Error> for ChatResponse {
+    fn reject(rejection: Rejection) -> Result<Self, Error> {
+        Err(rejection.into())
+    }
+}
+
+/// A vendor that found fault with the request was well enough to read it.
+impl Health<Error> for ChatResponse {
+    fn health(answer: Result<&Self, &Error>) -> Outcome {
+        match answer {
+            Ok(_) => Outcome::Success,
+            Err(Error::Vendor(error)) if error.fault().concerns_caller() => Outcome::Success,
+            Err(error) => Outcome::from(&*error.rejection()),
+        }
+    }
+
+    fn remedy(answer: Result<&Self, &Error>) -> Remedy {
+        match answer {
+            Ok(_) => Remedy::Nothing,
+            Err(error) => Remedy::from(&*error.rejection()),
+        }
+    }
+}
+
+impl Status<Error> for ChatResponse {
+    fn status(answer: Result<&Self, &Error>) -> Option<StatusCode> {
+        Some(answer.map_or_else(|error| error.kind().status(), |_| StatusCode::OK))
+    }
+
+    fn code(answer: Result<&Self, &Error>) -> Option<&'static str> {
+        answer.err().map(|error| error.kind().code())
+    }
+}
+
+impl Begin<Error> for ChatResponse {
+    async fn begin(self) -> Result<Self, Error> {
+        self.primed().await
+    }
+}
+
+impl Follow<Error> for ChatResponse {
+    type Followed = Self;
+
+    fn follow(self, end: impl FnOnce(End<'_, Error>) + Send + 'static) -> Self {
+        self.settle(move |ended, _| end(ended))
+    }
+
+    fn cut(
+        mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self {
+        self.followers.push_cut(cut);
+        self
+    }
+}
