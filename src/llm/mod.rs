@@ -11,8 +11,11 @@ mod codec;
 mod error;
 mod event;
 mod message;
+#[cfg(feature = "client")]
+mod provider;
 mod request;
 mod response;
+pub mod simulator;
 
 #[doc(inline)]
 pub use self::{

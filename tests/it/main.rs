@@ -18,4 +18,6 @@ mod rate_limit;
 #[cfg(feature = "llm")]
 mod recordings;
 mod route;
+#[cfg(feature = "llm")]
+mod simulator;
 mod timeout;
