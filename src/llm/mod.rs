@@ -16,6 +16,11 @@ pub mod pool;
 mod request;
 mod response;
 pub mod serve;
+#[cfg(feature = "client")]
+mod provider;
+mod request;
+mod response;
+pub mod simulator;
 
 #[doc(inline)]
 pub use self::{

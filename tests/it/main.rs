@@ -21,5 +21,7 @@ mod rate_limit;
 mod recordings;
 mod route;
 mod telling;
+#[cfg(feature = "llm")]
+mod simulator;
 mod timeout;
 mod trace;
