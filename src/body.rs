@@ -31,7 +31,9 @@ enum Inner {
 /// Bytes that are there, or any other body in a box, and the followers that wait for its end.
 pub struct Body {
     inner: Inner,
-    followers: Followers<Infallible>,
+    /// How many bytes went out, counted for followers only.
+    sent: u64,
+    followers: Followers<Infallible, u64>,
 }
 
 impl Body {
@@ -63,6 +65,7 @@ impl Body {
     pub fn boxed(body: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static) -> Self {
         Self {
             inner: Inner::Dyn(Box::pin(body)),
+            sent: 0,
             followers: Followers::new(),
         }
     }
@@ -77,7 +80,15 @@ impl Body {
         mut self,
         end: impl FnOnce(End<'_, Infallible>) + Send + 'static,
     ) -> Self {
-        self.followers.push(move |ended, ()| end(ended));
+        self.followers.push(move |ended, _| end(ended));
+        self
+    }
+
+    pub(crate) fn followed_bytes(
+        mut self,
+        end: impl FnOnce(End<'_, Infallible>, u64) + Send + 'static,
+    ) -> Self {
+        self.followers.push(move |ended, sent| end(ended, *sent));
         self
     }
 
@@ -92,7 +103,7 @@ impl Body {
     /// Lets go of what the body was made of, and only then tells the followers.
     fn finish(&mut self, end: End<'_, Infallible>) {
         drop(mem::replace(&mut self.inner, Inner::Full(Bytes::new())));
-        self.followers.end(end, &());
+        self.followers.end(end, &self.sent);
     }
 }
 
@@ -106,6 +117,7 @@ impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self {
             inner: Inner::Full(bytes),
+            sent: 0,
             followers: Followers::new(),
         }
     }
@@ -141,7 +153,7 @@ impl HttpBody for Body {
                 Poll::Pending => {
                     let cut = ready!(this.followers.poll_cut(cx));
                     this.inner = Inner::Full(Bytes::new());
-                    this.followers.end_inside(&cut, &());
+                    this.followers.end_inside(&cut, &this.sent);
                     Some(Err(cut.rejection.into()))
                 }
             },
@@ -150,7 +162,7 @@ impl HttpBody for Body {
         match &frame {
             None => this.finish(End::Complete),
             Some(Err(error)) => this.finish(End::Broken(error)),
-            Some(Ok(_)) => {}
+            Some(Ok(frame)) => this.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
         }
         Poll::Ready(frame)
     }

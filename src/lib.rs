@@ -7,6 +7,7 @@ mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod client_addr;
+pub mod describe;
 pub mod exchange;
 mod follow;
 pub mod key;

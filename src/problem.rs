@@ -76,6 +76,15 @@ where
         self.map(|body| Body::new(body).followed(move |ended| end(ended.of())))
     }
 
+    fn follow_bytes(
+        self,
+        end: impl FnOnce(End<'_, E>, Option<u64>) + Send + 'static,
+    ) -> Self::Followed {
+        self.map(|body| {
+            Body::new(body).followed_bytes(move |ended, sent| end(ended.of(), Some(sent)))
+        })
+    }
+
     fn cut(
         self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,

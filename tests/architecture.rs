@@ -15,6 +15,7 @@ const TIERS: &[&[&str]] = &[
         "principal",
         "key",
         "exchange",
+        "describe",
         "client_addr",
         "client",
     ],
@@ -46,6 +47,10 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("principal", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
+    (
+        "describe",
+        &["exchange", "follow", "principal", "rejection"],
+    ),
     (
         "client_addr",
         &[

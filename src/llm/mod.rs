@@ -8,15 +8,21 @@
 //! rewritten but the model's name.
 
 mod codec;
+pub mod dialect;
 mod error;
 mod event;
 mod message;
+pub mod pool;
 #[cfg(feature = "client")]
-mod provider;
+pub mod provider;
 mod request;
 mod response;
+pub mod serve;
 pub mod simulator;
 
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
     codec::Framing,

@@ -11,6 +11,8 @@ mod concurrency;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "rate-limit")]
@@ -21,3 +23,4 @@ mod route;
 #[cfg(feature = "llm")]
 mod simulator;
 mod timeout;
+mod trace;
