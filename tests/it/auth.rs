@@ -189,24 +189,20 @@ async fn abuse_11_the_credential_goes_no_further() {
 
 #[tokio::test]
 async fn abuse_05_a_principal_from_outside_does_not_count() {
-    for layer in [AuthLayer::new(keys()), AuthLayer::new(keys()).optional()] {
-        for (key, name) in [(None, "nobody"), (Some(ALICE), "alice")] {
-            let mut request = Request::get("/").body(Body::empty()).unwrap();
-            if let Some(key) = key {
-                request
-                    .headers_mut()
-                    .insert("x-api-key", key.parse().unwrap());
-            }
-            request.extensions_mut().insert(Principal::new("admin"));
-            let response = router()
-                .layer(layer.clone())
-                .oneshot(request)
-                .await
-                .unwrap();
-            if response.status() == 200 {
-                assert_eq!(text(response).await, name);
-            }
+    let optional = AuthLayer::new(keys()).optional();
+    for (layer, key, name) in [
+        (AuthLayer::new(keys()), Some(ALICE), "alice"),
+        (optional.clone(), Some(ALICE), "alice"),
+        (optional, None, "nobody"),
+    ] {
+        let mut request = Request::get("/").body(Body::empty()).unwrap();
+        if let Some(key) = key {
+            let headers = request.headers_mut();
+            headers.insert("x-api-key", key.parse().unwrap());
         }
+        request.extensions_mut().insert(Principal::new("admin"));
+        let response = router().layer(layer).oneshot(request).await.unwrap();
+        assert_eq!(text(response).await, name);
     }
 }
 
@@ -336,7 +332,8 @@ async fn a_look_up_may_wait() {
         let request = Request::get("/")
             .header("x-api-key", "key")
             .body(Body::empty());
-        let call = app.ready().await.unwrap().call(request.unwrap());
+        let ready = ServiceExt::<Request<Body>>::ready(&mut app).await.unwrap();
+        let call = ready.call(request.unwrap());
         assert_eq!(text(call.await.unwrap()).await, "anybody");
     }
 }
