@@ -159,7 +159,11 @@ mod tests {
         }
         assert_eq!(table.tracked(), 3);
         assert_eq!((add(&table, 2, 6), add(&table, 3, 6)), (5, 5));
-        assert_eq!((add(&table, 2, 7), add(&table, 4, 7)), (6, 6), "3 and 4 share");
+        assert_eq!(
+            (add(&table, 2, 7), add(&table, 4, 7)),
+            (6, 6),
+            "3 and 4 share"
+        );
     }
 
     #[test]
