@@ -160,8 +160,6 @@ impl Provider {
     /// let providers = Provider::configured(environment)?;
     /// assert_eq!(providers[0].name(), "ollama");
     ///
-    /// // A program passes the real one.
-    /// let providers = Provider::configured(|name| std::env::var(name).ok());
     /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
     /// ```
     ///
@@ -199,6 +197,15 @@ impl Provider {
             providers.push(provider);
         }
         Ok(providers)
+    }
+
+    /// [`configured`](Self::configured) by the environment of the process.
+    ///
+    /// # Errors
+    ///
+    /// As for [`configured`](Self::configured).
+    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
+        Self::configured(|name| std::env::var(name).ok())
     }
 
     /// A vendor of the table, without a key.
