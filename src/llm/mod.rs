@@ -34,6 +34,7 @@ pub use self::{
     },
     request::{ChatRequest, Operation, Protocol, Wire},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
+    simulator::Simulator,
 };
 pub use crate::exchange::Usage;
 

@@ -24,5 +24,6 @@ mod recordings;
 mod route;
 #[cfg(feature = "llm")]
 mod simulator;
+mod telling;
 mod timeout;
 mod trace;

@@ -536,7 +536,7 @@ async fn a_key_that_cannot_be_sent_fails_the_call() {
 #[test]
 fn the_environment_says_which_vendors_there_are() {
     let configured = |all: &'static [(&str, &str)]| {
-        Provider::configured(|name| {
+        Provider::from_variables(|name| {
             let mut all = all.iter();
             all.find(|(own, _)| *own == name)
                 .map(|(_, value)| (*value).to_owned())
