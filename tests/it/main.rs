@@ -13,6 +13,8 @@ mod follow;
 mod gateway;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod provider;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "rate-limit")]

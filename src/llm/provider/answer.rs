@@ -126,7 +126,7 @@ impl Source {
         let text = if self.fresh { without_bom(&raw) } else { &raw };
         let scan = self.codec.scan(text, framing);
         if let Some(error) = scan.error {
-            return self.failed(raw, error.with_vendor(self.provider.name.clone()).into());
+            return self.failed(&raw, error.with_vendor(self.provider.name.clone()).into());
         }
         self.fresh = false;
         let mut events = Vec::new();
@@ -165,7 +165,7 @@ impl Source {
     }
 
     /// A chunk has an error in it: what stands before it is given, and nothing after it.
-    fn failed(&mut self, raw: Bytes, error: Error) -> Option<Result<Batch, Error>> {
+    fn failed(&mut self, raw: &Bytes, error: Error) -> Option<Result<Batch, Error>> {
         if let Error::Vendor(error) = &error {
             call::log(error);
         }

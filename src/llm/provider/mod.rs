@@ -150,23 +150,31 @@ impl Provider {
         Ok(Self::new(name, None, base, Protocol::OpenAi))
     }
 
-    /// Those of [`Vendor::ALL`] that the environment has a key for, or for those that need none, an
-    /// address. Empty variables count as missing.
+    /// Those of [`Vendor::ALL`] that the environment of the process has a key for, or for those that
+    /// need none, an address. Empty variables count as missing.
+    ///
+    /// # Errors
+    ///
+    /// If a variable has a value that cannot be. The error names the variable and never its value.
+    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The same for an environment of another kind.
     ///
     /// ```
     /// use tower_gateway::llm::Provider;
     ///
-    /// let environment = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
-    /// let providers = Provider::configured(environment)?;
+    /// let variable = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
+    /// let providers = Provider::from_variables(variable)?;
     /// assert_eq!(providers[0].name(), "ollama");
-    ///
     /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// If a variable has a value that cannot be. The error names the variable and never its value.
-    pub fn configured(
+    /// As for [`from_env`](Self::from_env).
+    pub fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Vec<Self>, InvalidProvider> {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
@@ -197,15 +205,6 @@ impl Provider {
             providers.push(provider);
         }
         Ok(providers)
-    }
-
-    /// [`configured`](Self::configured) by the environment of the process.
-    ///
-    /// # Errors
-    ///
-    /// As for [`configured`](Self::configured).
-    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
-        Self::configured(|name| std::env::var(name).ok())
     }
 
     /// A vendor of the table, without a key.

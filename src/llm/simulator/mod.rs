@@ -6,7 +6,7 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::ServiceExt;
-//! use tower_gateway::llm::{ChatRequest, simulator::Simulator};
+//! use tower_gateway::llm::{ChatRequest, Simulator};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_gateway::llm::Error> {

@@ -1,5 +1,12 @@
 //! A value that satisfies a JSON schema (2020-12, and what of older drafts is in use).
 
+mod both;
+mod range;
+
+use self::{
+    both::{common, merge},
+    range::Range,
+};
 use super::pattern;
 use serde_json::{Map, Number, Value, json};
 use std::borrow::Cow;
@@ -78,19 +85,22 @@ struct Maker<'a> {
 
 impl<'a> Maker<'a> {
     fn value(&mut self, schema: &Value, name: &str, depth: usize, variation: usize) -> Value {
-        if self.left == 0 || depth > DEEPEST {
+        if self.left == 0 {
             return Value::Null;
         }
         self.left -= 1;
+        if depth > DEEPEST {
+            return Value::Null;
+        }
         self.hops = 0;
         let schema = self.flat(schema, depth);
         if let Some(value) = schema.get("const") {
-            return value.clone();
+            return self.spent(value.clone());
         }
         if let Some(Value::Array(values)) = schema.get("enum")
             && !values.is_empty()
         {
-            return values[variation % values.len()].clone();
+            return self.spent(values[variation % values.len()].clone());
         }
         match kind(&schema, depth) {
             "object" => self.object(&schema, depth, variation),
@@ -101,10 +111,20 @@ impl<'a> Maker<'a> {
             "null" => Value::Null,
             _ => {
                 let text = self.string(&schema, name, variation);
-                self.left = self.left.saturating_sub(text.len() / 64);
-                Value::String(text)
+                self.spent(Value::String(text))
             }
         }
+    }
+
+    /// A long value counts for several.
+    fn spent(&mut self, value: Value) -> Value {
+        let size = match &value {
+            Value::String(text) => text.len(),
+            Value::Array(_) | Value::Object(_) => value.to_string().len(),
+            _ => 0,
+        };
+        self.left = self.left.saturating_sub(size / 64);
+        value
     }
 
     /// The schema without references, `allOf`, `anyOf` and `oneOf`.
@@ -214,6 +234,9 @@ impl<'a> Maker<'a> {
             .and_then(Value::as_array)
             .map_or(&[][..], |names| names);
         for name in required.iter().filter_map(Value::as_str) {
+            if self.left == 0 {
+                break;
+            }
             let of = properties.get(name).or_else(|| {
                 let mut all = patterns.iter();
                 all.find(|(pattern, _)| pattern::matches_plainly(pattern, name))
@@ -223,7 +246,7 @@ impl<'a> Maker<'a> {
             object.insert(name.to_owned(), value);
         }
         for (name, of) in properties {
-            let wanted = depth < MODEST || object.len() < least;
+            let wanted = self.left > 0 && (depth < MODEST || object.len() < least);
             if !wanted
                 || object.len() >= most
                 || object.contains_key(name)
@@ -235,7 +258,7 @@ impl<'a> Maker<'a> {
             object.insert(name.clone(), value);
         }
         let mut count = 0;
-        while object.len() < least && count < 2 * least {
+        while object.len() < least && count < 2 * least && self.left > 0 {
             count += 1;
             let (name, of) = match patterns.iter().next() {
                 Some((pattern, of)) if *more == Value::Bool(false) => {
@@ -272,11 +295,17 @@ impl<'a> Maker<'a> {
             .unwrap_or(usize::MAX)
             .min(MOST_VALUES);
         let most = if none { most.min(first.len()) } else { most };
-        let array = (0..wanted.min(most)).map(|index| match first.get(index) {
-            Some(of) => self.value(of, name, depth + 1, variation),
-            None => self.value(rest, name, depth + 1, variation + index),
-        });
-        Value::Array(array.collect())
+        let mut array = Vec::new();
+        for index in 0..wanted.min(most) {
+            if self.left == 0 {
+                break;
+            }
+            array.push(match first.get(index) {
+                Some(of) => self.value(of, name, depth + 1, variation),
+                None => self.value(rest, name, depth + 1, variation + index),
+            });
+        }
+        Value::Array(array)
     }
 
     fn number(&self, schema: &Schema, whole: bool, variation: usize) -> Value {
@@ -388,149 +417,11 @@ fn size(schema: &Schema, word: &str) -> Option<usize> {
     (size >= 0.0).then_some(size as usize)
 }
 
-/// Both schemas at once, as far as one can say so in one.
-fn merge(into: &mut Schema, from: &Schema) {
-    for (word, new) in from {
-        let Some(old) = into.get_mut(word) else {
-            into.insert(word.clone(), new.clone());
-            continue;
-        };
-        match (&**word, old, new) {
-            ("properties" | "patternProperties", Value::Object(old), Value::Object(new)) => {
-                for (name, new) in new {
-                    match old.get_mut(name) {
-                        Some(old) => both(old, new),
-                        None => {
-                            old.insert(name.clone(), new.clone());
-                        }
-                    }
-                }
-            }
-            ("required", Value::Array(old), Value::Array(new)) => old.extend(new.iter().cloned()),
-            ("enum", Value::Array(old), Value::Array(new)) => {
-                old.retain(|value| new.contains(value));
-            }
-            ("type", old, new) => {
-                if let Some(both) = common(old, new) {
-                    *old = both;
-                }
-            }
-            ("items" | "additionalProperties", old, new) => both(old, new),
-            (word, old, new) => {
-                let (Some(a), Some(b)) = (old.as_f64(), new.as_f64()) else {
-                    continue;
-                };
-                let stricter = match word {
-                    _ if word.starts_with("min") || word == "exclusiveMinimum" => b > a,
-                    _ if word.starts_with("max") || word == "exclusiveMaximum" => b < a,
-                    _ => false,
-                };
-                if stricter {
-                    *old = new.clone();
-                }
-            }
-        }
-    }
-}
-
-fn both(old: &mut Value, new: &Value) {
-    match (&*old, new) {
-        (old, new) if old == new => {}
-        (Value::Bool(false), _) | (_, Value::Bool(true)) => {}
-        (Value::Bool(true), _) | (_, Value::Bool(false)) => *old = new.clone(),
-        _ => *old = json!({ "allOf": [old.take(), new] }),
-    }
-}
-
 fn list<'a>(schema: &'a Schema, word: &str) -> &'a [Value] {
     schema
         .get(word)
         .and_then(Value::as_array)
         .map_or(&[], |all| all)
-}
-
-/// The types that both allow.
-fn common(a: &Value, b: &Value) -> Option<Value> {
-    let all = |value: &Value| -> Vec<String> {
-        let one = std::slice::from_ref(value);
-        let all = value.as_array().map_or(one, |all| all);
-        all.iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
-    };
-    let (a, b) = (all(a), all(b));
-    let both = a.iter().filter_map(|kind| match &**kind {
-        "number" if b.iter().any(|kind| kind == "integer") => Some("integer"),
-        "integer" if b.iter().any(|kind| kind == "number") => Some("integer"),
-        kind => b.iter().any(|other| other == kind).then_some(kind),
-    });
-    let both: Vec<_> = both.collect();
-    (!both.is_empty()).then(|| json!(both))
-}
-
-/// Both ends belong to it.
-struct Range {
-    least: f64,
-    most: f64,
-}
-
-impl Range {
-    fn of(schema: &Schema, whole: bool) -> (Self, Option<f64>) {
-        let number = |word| schema.get(word).and_then(Value::as_f64);
-        // Before draft 6 these were booleans beside the bounds.
-        let flag = |word| schema.get(word) == Some(&Value::Bool(true));
-        let mut least = number("minimum").unwrap_or(f64::NEG_INFINITY);
-        let mut most = number("maximum").unwrap_or(f64::INFINITY);
-        let above = number("exclusiveMinimum").or(flag("exclusiveMinimum").then_some(least));
-        let below = number("exclusiveMaximum").or(flag("exclusiveMaximum").then_some(most));
-        let step = number("multipleOf").filter(|step| *step > 0.0);
-        if whole {
-            least = least.ceil();
-            most = most.floor();
-            if let Some(above) = above {
-                least = least.max(above.floor() + 1.0);
-            }
-            if let Some(below) = below {
-                most = most.min(below.ceil() - 1.0);
-            }
-        } else {
-            // Half of the way to the other bound, so that there is room on both sides.
-            let (low, high) = (
-                above.unwrap_or(least).max(least),
-                below.unwrap_or(most).min(most),
-            );
-            let gap = if (high - low).is_finite() {
-                (high - low) / 4.0
-            } else {
-                1.0
-            };
-            if above.is_some_and(|above| above >= least) {
-                least = low + gap;
-            }
-            if below.is_some_and(|below| below <= most) {
-                most = high - gap;
-            }
-        }
-        (Self { least, most }, step)
-    }
-
-    fn holds(&self, number: f64) -> bool {
-        (self.least..=self.most).contains(&number)
-    }
-
-    fn pick(&self, step: Option<f64>, wish: f64) -> f64 {
-        let number = wish.min(self.most).max(self.least);
-        let Some(step) = step else {
-            return number;
-        };
-        let up = (number / step).ceil() * step;
-        if self.holds(up) {
-            up
-        } else {
-            (number / step).floor() * step
-        }
-    }
 }
 
 fn formatted(format: &str, variation: usize) -> Option<String> {
