@@ -13,10 +13,16 @@ mod error;
 mod event;
 mod message;
 pub mod pool;
+#[cfg(feature = "client")]
+pub mod provider;
 mod request;
 mod response;
 pub mod serve;
+pub mod simulator;
 
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
     codec::Framing,
@@ -28,6 +34,7 @@ pub use self::{
     },
     request::{ChatRequest, Operation, Protocol, Wire},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
+    simulator::Simulator,
 };
 pub use crate::exchange::Usage;
 

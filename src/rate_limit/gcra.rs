@@ -138,12 +138,7 @@ impl State {
 ///
 /// The decisions tell what is left. If one is not allowed none was taken, and they tell what each
 /// bucket holds as it is.
-pub(super) fn take_all(
-    states: &mut [State],
-    rates: &[Rate],
-    cost: u64,
-    now: u64,
-) -> Vec<Decision> {
+pub(super) fn take_all(states: &mut [State], rates: &[Rate], cost: u64, now: u64) -> Vec<Decision> {
     let judged = states.iter().zip(rates);
     let judged: Vec<_> = judged
         .map(|(state, rate)| state.judge(rate, cost, now))

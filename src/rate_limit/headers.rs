@@ -247,7 +247,10 @@ mod tests {
         let told = |which| {
             let mut headers = HeaderMap::new();
             written(which, &mut headers);
-            (headers.contains_key(RATE_LIMIT), headers.contains_key(LIMIT))
+            (
+                headers.contains_key(RATE_LIMIT),
+                headers.contains_key(LIMIT),
+            )
         };
         assert_eq!(told(Headers::Ietf), (true, false));
         assert_eq!(told(Headers::OpenAi), (false, true));

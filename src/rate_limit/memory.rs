@@ -128,7 +128,9 @@ impl Governor {
                 Ok(Ok(())) => (true, Some(0)),
                 Ok(Err(until)) => (
                     false,
-                    Some(micros(until.earliest_possible().saturating_sub(now).as_u64())),
+                    Some(micros(
+                        until.earliest_possible().saturating_sub(now).as_u64(),
+                    )),
                 ),
                 Err(_) => (false, None),
             },
@@ -243,7 +245,16 @@ mod tests {
             start: Instant::now(),
         });
         assert!(matches!(governor, Memory::Governor(_)));
-        for (cost, rest) in [(1, 0), (1, 30), (4, 1), (0, 1), (2, 0), (2, 170), (1, 0), (3, 900)] {
+        for (cost, rest) in [
+            (1, 0),
+            (1, 30),
+            (4, 1),
+            (0, 1),
+            (2, 0),
+            (2, 170),
+            (1, 0),
+            (3, 900),
+        ] {
             let slot = Slot::Named(7);
             let both = [governor.take(slot, cost), gcra.take(slot, cost)];
             assert_eq!(decision(&both[0]), decision(&both[1]), "{cost} {rest}");

@@ -359,10 +359,8 @@ impl Shared {
             (None, OnMissingKey::Skip) => return Ok(None),
             (None, OnMissingKey::Reject) => {
                 // Every 401 must name a scheme (RFC 9110 §15.5.2).
-                return Err(Rejection::new(Kind::Unauthenticated).with_header(
-                    header::WWW_AUTHENTICATE,
-                    HeaderValue::from_static("Bearer"),
-                ));
+                return Err(Rejection::new(Kind::Unauthenticated)
+                    .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
             }
         };
         let decided = self.memory.take(slot, cost());

