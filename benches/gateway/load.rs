@@ -68,7 +68,11 @@ pub(crate) struct Taken {
 
 impl Load {
     pub(crate) fn new(address: SocketAddr, shape: Shape) -> Self {
-        let size = if shape == Shape::Large { 100 << 10 } else { 1 << 10 };
+        let size = if shape == Shape::Large {
+            100 << 10
+        } else {
+            1 << 10
+        };
         let request = request(size, shape == Shape::Stream, "bench").into();
         Self {
             address,
@@ -135,7 +139,11 @@ impl Taken {
 
     /// Microseconds of the contender's CPU, for each request or each event.
     pub(crate) fn cost(&self, shape: Shape) -> f64 {
-        let events = if shape == Shape::Stream { mock::EVENTS } else { 1 };
+        let events = if shape == Shape::Stream {
+            mock::EVENTS
+        } else {
+            1
+        };
         self.cpu.as_secs_f64() * 1e6 / (self.requests.max(1) as f64 * events as f64)
     }
 }

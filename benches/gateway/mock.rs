@@ -67,7 +67,8 @@ async fn events_to(
     pace: Duration,
     usage: bool,
 ) -> Fallible<bool> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     let null = if usage { r#","usage":null"# } else { "" };
     let mut ticks = tokio::time::interval(pace.max(Duration::from_millis(1)));
