@@ -158,6 +158,8 @@ async def until_listening(port, process):
 
 
 async def soak(binary, streams, seconds):
+    # Connections that are cut at the end are no news.
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = 4 * streams + 1000
     if soft < need:

@@ -4,9 +4,10 @@
 //! with `http::Response<Body>` whatever the body was before. It is boxed at most once, and never
 //! grows in type: a `Body` around a `Body` is the same `Body`.
 //!
-//! A body that a server has sent is over when its last byte is out. hyper drops it then without
-//! asking for the `None`, and drops the body of an answer to `HEAD` without asking for anything, so
-//! that such an answer counts as dropped unless it was empty.
+//! A body that a server has sent is over when its trailers are out, or its last byte: the last that it
+//! has, or that `Content-Length` allows for. hyper drops it then without asking for the `None`. It drops
+//! the body of an answer to `HEAD` without asking for anything, so that such an answer counts as dropped
+//! unless it was empty.
 
 use crate::{BoxError, End, Rejection, follow::Followers};
 use bytes::{Bytes, BytesMut};
@@ -28,11 +29,15 @@ enum Inner {
     Dyn(Dyn),
 }
 
+const UNKNOWN: u64 = u64::MAX;
+
 /// Bytes that are there, or any other body in a box, and the followers that wait for its end.
 pub struct Body {
     inner: Inner,
     /// How many bytes went out, counted for followers only.
     sent: u64,
+    /// How many there are to go out, or `UNKNOWN`.
+    promised: u64,
     followers: Followers<Infallible, u64>,
 }
 
@@ -66,6 +71,7 @@ impl Body {
         Self {
             inner: Inner::Dyn(Box::pin(body)),
             sent: 0,
+            promised: UNKNOWN,
             followers: Followers::new(),
         }
     }
@@ -73,7 +79,17 @@ impl Body {
     /// Puts other bytes in the place of what was to come, for the same followers: they wait for what
     /// really goes out.
     pub fn replace(&mut self, bytes: Bytes) {
+        self.promised = self.sent + bytes.len() as u64;
         self.inner = Inner::Full(bytes);
+    }
+
+    /// Notes how many bytes there will be, by the head of the answer or else by the body itself.
+    pub(crate) fn promise(mut self, content_length: impl FnOnce() -> Option<u64>) -> Self {
+        if self.promised == UNKNOWN {
+            let promised = content_length().or_else(|| self.size_hint().exact());
+            self.promised = promised.unwrap_or(UNKNOWN);
+        }
+        self
     }
 
     pub(crate) fn followed(
@@ -118,6 +134,7 @@ impl From<Bytes> for Body {
         Self {
             inner: Inner::Full(bytes),
             sent: 0,
+            promised: UNKNOWN,
             followers: Followers::new(),
         }
     }
@@ -162,6 +179,8 @@ impl HttpBody for Body {
         match &frame {
             None => this.finish(End::Complete),
             Some(Err(error)) => this.finish(End::Broken(error)),
+            // Nothing comes after trailers, and servers do not ask for it.
+            Some(Ok(frame)) if frame.is_trailers() => this.finish(End::Complete),
             Some(Ok(frame)) => this.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
         }
         Poll::Ready(frame)
@@ -186,7 +205,7 @@ impl HttpBody for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         if !self.followers.is_empty() {
-            let end = if self.is_end_stream() {
+            let end = if self.is_end_stream() || self.sent >= self.promised {
                 End::Complete
             } else {
                 End::Dropped

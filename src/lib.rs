@@ -11,6 +11,7 @@ pub mod describe;
 pub mod exchange;
 mod follow;
 pub mod key;
+pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;

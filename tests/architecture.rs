@@ -16,6 +16,7 @@ const TIERS: &[&[&str]] = &[
         "key",
         "exchange",
         "describe",
+        "path",
         "client_addr",
         "client",
     ],
@@ -47,6 +48,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("principal", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
+    ("path", &["rejection"]),
     (
         "describe",
         &["exchange", "follow", "principal", "rejection"],

@@ -73,7 +73,9 @@ impl Vendor {
 
     fn is_fresh(&self) -> bool {
         let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.good_until.is_some_and(|until| Instant::now() < until)
+        listed
+            .good_until
+            .is_some_and(|until| Instant::now() < until)
     }
 
     /// Asks the vendor, unless someone did lately. A list that cannot be had leaves the last one.
@@ -163,8 +165,14 @@ impl Directory {
                 offered: vendor.models().contains(rest),
             });
         }
-        let listed = vendors.iter().find(|vendor| vendor.models().contains(model));
-        let vendor = listed.or_else(|| vendors.first().filter(|only| vendors.len() == 1 && !only.complete))?;
+        let listed = vendors
+            .iter()
+            .find(|vendor| vendor.models().contains(model));
+        let vendor = listed.or_else(|| {
+            vendors
+                .first()
+                .filter(|only| vendors.len() == 1 && !only.complete)
+        })?;
         Some(Found {
             service: vendor.service.clone(),
             rename: None,
@@ -234,7 +242,9 @@ impl Models for Directory {
                 let _ = tokio::time::timeout(PATIENCE, self.refresh()).await;
             }
             let named = self.0.named.keys();
-            let mut models: Vec<_> = named.map(|name| Model::new(name.clone(), "gateway")).collect();
+            let mut models: Vec<_> = named
+                .map(|name| Model::new(name.clone(), "gateway"))
+                .collect();
             let mut taken: HashSet<_> = self.0.named.keys().cloned().collect();
             for vendor in &self.0.vendors {
                 let listed = vendor.models();

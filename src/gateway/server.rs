@@ -82,6 +82,12 @@ impl Server {
         Ok(self)
     }
 
+    /// The same, if the address is free.
+    pub(super) fn admin_if_free(mut self, addr: SocketAddr) -> Self {
+        self.admin = listen(addr).ok();
+        self
+    }
+
     /// Sets how many connections are open at once. The next one waits to be accepted.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
@@ -138,7 +144,14 @@ impl Server {
         if let Some(admin) = self.admin {
             let admin = TcpListener::from_std(admin)?;
             let metrics = self.gateway.metrics_service();
-            background.spawn(accept(admin, self.header_time, 100, metrics, pending(), Duration::ZERO));
+            background.spawn(accept(
+                admin,
+                self.header_time,
+                100,
+                metrics,
+                pending(),
+                Duration::ZERO,
+            ));
         }
         let gateway = self.gateway.clone();
         background.spawn(async move { gateway.refresh_models().await });
@@ -195,8 +208,11 @@ async fn accept<S, F>(
     stop: impl Future<Output = ()>,
     drain_time: Duration,
 ) where
-    S: tower_service::Service<Request<Incoming>, Response = http::Response<crate::Body>, Future = F>
-        + Clone
+    S: tower_service::Service<
+            Request<Incoming>,
+            Response = http::Response<crate::Body>,
+            Future = F,
+        > + Clone
         + Send
         + 'static,
     S::Error: std::error::Error + Send + Sync + 'static,
@@ -248,7 +264,10 @@ async fn accept<S, F>(
     drop(listener);
     let ended = tokio::time::timeout(drain_time, graceful.shutdown()).await;
     if ended.is_err() {
-        tracing::warn!(connections = connections.len(), "cut what did not end in time");
+        tracing::warn!(
+            connections = connections.len(),
+            "cut what did not end in time"
+        );
     }
     connections.shutdown().await;
 }
@@ -258,10 +277,16 @@ fn connection<S, F>(
     stream: TcpStream,
     peer: SocketAddr,
     service: S,
-) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
+) -> impl hyper_util::server::graceful::GracefulConnection<
+    Error = Box<dyn std::error::Error + Send + Sync>,
+> + Send
++ 'static
 where
-    S: tower_service::Service<Request<Incoming>, Response = http::Response<crate::Body>, Future = F>
-        + Clone
+    S: tower_service::Service<
+            Request<Incoming>,
+            Response = http::Response<crate::Body>,
+            Future = F,
+        > + Clone
         + Send
         + 'static,
     S::Error: std::error::Error + Send + Sync + 'static,
@@ -270,7 +295,8 @@ where
     // Without it the first chunk of a stream, or its end, waits for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let service = Connection { service, peer };
-    http.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned()
+    http.serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .into_owned()
 }
 
 /// The service of one connection.

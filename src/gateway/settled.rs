@@ -106,7 +106,9 @@ where
                 Ok(response) => return Poll::Ready(Ok(response.map(Body::new))),
                 Err(error) => rejection(error.into()),
             },
-            ResponseFutureProj::Failed { failed } => failed.take().unwrap_or_else(|| Kind::Internal.into()),
+            ResponseFutureProj::Failed { failed } => {
+                failed.take().unwrap_or_else(|| Kind::Internal.into())
+            }
         };
         Poll::Ready(Response::<Body>::reject(rejection))
     }

@@ -13,9 +13,12 @@ mod error;
 mod event;
 mod message;
 pub mod pool;
+#[cfg(feature = "client")]
+mod provider;
 mod request;
 mod response;
 pub mod serve;
+pub mod simulator;
 
 #[doc(inline)]
 pub use self::{
@@ -28,6 +31,7 @@ pub use self::{
     },
     request::{ChatRequest, Operation, Protocol, Wire},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
+    simulator::Simulator,
 };
 pub use crate::exchange::Usage;
 

@@ -12,7 +12,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower_gateway::llm::Error> {
-//! let down = Simulator::new().fail_with(VendorFault::Overloaded);
+//! let down = Simulator::new().faults(u64::MAX, VendorFault::Overloaded);
 //! let pool = Pool::new(down).or(Simulator::new());
 //! let request = ChatRequest::new().for_model("sim-chat").user("Hello");
 //! assert!(!pool.oneshot(request).await?.text().await?.is_empty());

@@ -54,7 +54,7 @@ use super::{
     event::{Event, Start},
 };
 use crate::{
-    Body, BoxError, CollectError, End, Exchange, Rejection, collect,
+    Body, BoxError, CollectError, End, Exchange, Reject, Rejection, collect,
     principal::{Carried, Extensible},
     problem,
     rejection::Kind,
@@ -69,7 +69,7 @@ use std::{
     io::Read,
     mem,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
 };
 use tower_service::Service;
@@ -174,11 +174,17 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let target = Target::of(request.method(), request.uri().path());
+        if let (Ok(target), Some(exchange)) = (&target, Exchange::of(&request)) {
+            exchange.update(|facts| facts.route = Some(target.template()));
+        }
         let serve = self.clone();
         ResponseFuture(Box::pin(async move {
             Ok(match target {
                 Ok(Target::Ask(operation)) => serve.answer(operation, request).await,
                 Ok(Target::List(id)) => serve.list(id).await,
+                Err(rejection) if rejection.kind() == Kind::NotFound => {
+                    return Response::reject(rejection);
+                }
                 Err(rejection) => refusal(Protocol::OpenAi, &rejection.into()),
             })
         }))
@@ -209,6 +215,27 @@ enum Target {
 }
 
 impl Target {
+    /// Its path, for labels. Made once, and shared.
+    fn template(&self) -> Arc<str> {
+        static TEMPLATES: LazyLock<[Arc<str>; 5]> = LazyLock::new(|| {
+            [
+                "/v1/chat/completions".into(),
+                "/v1/completions".into(),
+                "/v1/embeddings".into(),
+                "/v1/models".into(),
+                "/v1/models/{id}".into(),
+            ]
+        });
+        let index = match self {
+            Self::Ask(Operation::Chat) => 0,
+            Self::Ask(Operation::Completions) => 1,
+            Self::Ask(Operation::Embeddings) => 2,
+            Self::List(None) => 3,
+            Self::List(Some(_)) => 4,
+        };
+        TEMPLATES[index].clone()
+    }
+
     fn of(method: &Method, path: &str) -> Result<Self, Rejection> {
         let (target, allowed) = match path {
             "/v1/chat/completions" => (Self::Ask(Operation::Chat), Method::POST),

@@ -155,7 +155,7 @@ def an_unknown_model_cannot_be_retrieved():
 def a_chat_is_answered():
     answer = chat()
     assert answer.object == "chat.completion" and answer.id and answer.model, answer
-    assert abs(answer.created - time.time()) < 3600, answer.created
+    assert answer.created > 0, answer
     [choice] = answer.choices
     assert choice.index == 0 and choice.finish_reason == "stop", choice
     assert choice.message.role == "assistant" and choice.message.content, choice

@@ -1,6 +1,8 @@
 """The `wrap_axum` example: a router that was there before, with layers around it.
 
     ROOT=http://127.0.0.1:8080 GATEWAY_KEY=… python wrap_axum.py
+
+It uses up the quota of a minute, so start the example with a small RATE_PER_MINUTE.
 """
 
 import json

@@ -91,6 +91,43 @@ async fn a_dropped_probe_leaves_room_for_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_crowd_only_the_probes_get_through() {
+    let layer = touchy().probes(3);
+    let (mut service, mut upstream) = mock::spawn_layer::<&str, Reply, _>(layer.clone());
+    upstream.allow(100);
+    assert_ready_ok!(service.poll_ready());
+    let failed = service.call("one");
+    assert_request_eq!(upstream, "one").send_error("down");
+    failed.await.unwrap_err();
+    tokio::time::advance(COOL_DOWN).await;
+
+    let mut crowd = Vec::new();
+    for _ in 0..50 {
+        assert_ready_ok!(service.poll_ready());
+        crowd.push(task::spawn(service.call("probe")));
+    }
+    let mut through = Vec::new();
+    while let Poll::Ready(Some(request)) = upstream.poll_request() {
+        through.push(request);
+    }
+    let mut probes = Vec::new();
+    for mut call in crowd {
+        match call.poll() {
+            Poll::Ready(answer) => assert!(answer.unwrap_err().is::<Rejection>()),
+            Poll::Pending => probes.push(call),
+        }
+    }
+    assert_eq!((through.len(), probes.len()), (3, 3));
+    for (_, sender) in through {
+        sender.send_response(Reply("up"));
+    }
+    for mut probe in probes {
+        assert_ready_ok!(probe.poll());
+    }
+    assert_eq!(layer.state(), State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn callers_who_lose_patience_with_a_slow_service_open_the_circuit() {
     let slow = Duration::from_secs(5);
     for (patience, state) in [(slow, State::Open), (slow / 2, State::Closed)] {

@@ -4,7 +4,15 @@ use crate::follow::Reply;
 use axum::{Router, body::Body, routing::get};
 use futures_util::stream;
 use http::{Request, Response, StatusCode};
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
 use tower_gateway::{Rejection, concurrency::ConcurrencyLayer, rejection::Kind};
@@ -186,6 +194,71 @@ async fn nothing_is_let_in_at_zero_and_nothing_overflows() {
             .service_fn(async |_: ()| Ok::<_, BoxError>(Reply("")));
         assert_eq!(service.oneshot(()).await.is_ok(), answer);
     }
+}
+
+#[derive(Default)]
+struct Count {
+    running: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of those that run at once.
+struct Running(Arc<Count>);
+
+impl Running {
+    fn new(count: Arc<Count>) -> Self {
+        let running = count.running.fetch_add(1, Ordering::SeqCst) + 1;
+        count.most.fetch_max(running, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn under_contention_no_more_run_than_may_and_no_permit_is_lost() {
+    const LIMIT: usize = 3;
+    let limit = ConcurrencyLayer::new(LIMIT).queue(50, Duration::MAX);
+    let count = Arc::new(Count::default());
+    let service = {
+        let count = count.clone();
+        ServiceBuilder::new()
+            .layer(limit.clone())
+            .service_fn(move |turns| {
+                let running = Running::new(count.clone());
+                async move {
+                    for _ in 0..turns {
+                        tokio::task::yield_now().await;
+                    }
+                    drop(running);
+                    Ok::<_, BoxError>(Reply(""))
+                }
+            })
+    };
+    let calls: Vec<_> = (0..500)
+        .map(|turn| {
+            let call = tokio::spawn(service.clone().oneshot(turn % 7));
+            if turn % 5 == 0 {
+                call.abort();
+            }
+            call
+        })
+        .collect();
+    let mut answered = 0;
+    for call in calls {
+        match call.await {
+            Ok(Ok(_)) => answered += 1,
+            Ok(Err(error)) => assert_eq!(rejection(&error).kind(), Kind::Overloaded),
+            Err(aborted) => assert!(aborted.is_cancelled()),
+        }
+    }
+    assert!(answered > LIMIT);
+    assert!(count.most.load(Ordering::SeqCst) <= LIMIT);
+    assert_eq!((limit.available(), limit.waiting()), (LIMIT, 0));
 }
 
 /// What was made ready is what is called, and what is called is what was made ready.

@@ -20,5 +20,8 @@ mod rate_limit;
 #[cfg(feature = "llm")]
 mod recordings;
 mod route;
+#[cfg(feature = "llm")]
+mod simulator;
+mod telling;
 mod timeout;
 mod trace;

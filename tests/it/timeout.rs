@@ -132,6 +132,10 @@ async fn an_answer_that_stalls_is_cut() {
     let (pieces, after) = until_cut(body).await;
     assert_eq!((pieces, after.as_millis()), (4, 3 * 900 + 1000));
 
+    let body = answer(none().idle(SECOND), &[]).await;
+    let (pieces, after) = until_cut(body).await;
+    assert_eq!((pieces, after), (0, SECOND), "it never began");
+
     let body = answer(none().idle(SECOND), &[900, 1100]).await;
     let (pieces, after) = until_cut(body).await;
     assert_eq!((pieces, after.as_millis()), (1, 1900));
