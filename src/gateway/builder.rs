@@ -3,7 +3,8 @@
 use super::{
     GatewayService, Shared,
     directory::{ChatService, Directory, List, Vendor},
-    health::{Drain, HealthLayer},
+    drain::{Drain, DrainLayer},
+    health::HealthLayer,
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
@@ -351,6 +352,12 @@ impl GatewayBuilder {
             lines.push(format!("llm   {}", entry.name));
             chat = (entry.wrap)(chat);
         }
+        let drain = Drain::new();
+        lines.push("llm   DrainLayer".to_owned());
+        let chat = DrainLayer {
+            drain: drain.clone(),
+        }
+        .layer(chat);
         let mut serve = Serve::new(chat).models(directory.clone());
         if let Some(limit) = self.body_limit {
             serve = serve.limit(limit);
@@ -370,7 +377,7 @@ impl GatewayBuilder {
         };
         let mut http = HttpService::new(planes);
         lines.push("http  routes".to_owned());
-        let (drain, metrics) = (Drain::default(), self.metrics.clone());
+        let metrics = self.metrics.clone();
         for entry in self.stack(&drain).into_iter().rev() {
             lines.push(format!(
                 "http  {:<12} {}",

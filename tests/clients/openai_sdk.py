@@ -4,7 +4,8 @@
 
 With LIMITED_URL, a second gateway that lets two calls a minute through, the rate limit is checked
 too. With VENDOR=1 a vendor answers, and what only the simulator promises is skipped. CHAT_MODEL and
-EMBED_MODEL name other models than the first that are listed.
+EMBED_MODEL name other models than the first that are listed. With MOCK_VENDOR=1 the vendor is the
+`mock_vendor` example, whose models fail by name.
 """
 
 import asyncio
@@ -566,7 +567,7 @@ def a_wrong_key_is_an_authentication_error():
     )
 
 
-@fact
+@fact(simulator=True)
 def an_unknown_model_is_not_found():
     call = lambda **more: client.chat.completions.create(
         model="no-such-model", messages=HELLO, **more
@@ -579,7 +580,7 @@ def an_unknown_model_is_not_found():
     assert refused(openai.NotFoundError, embedding).code == "model_not_found"
 
 
-@fact
+@fact(simulator=True)
 def a_malformed_message_is_a_bad_request_with_its_path():
     error = refused(openai.BadRequestError, lambda: chat([{"role": "user", "content": 5}]))
     assert error.type == "invalid_request_error", error.body
@@ -599,6 +600,36 @@ def a_body_that_is_too_large_is_refused():
 def thirty_megabytes_are_taken():
     messages = [{"role": "user", "content": "x" * (30 << 20)}]
     assert chat(messages).choices[0].message.content
+
+
+@fact(needs="MOCK_VENDOR")
+def what_a_vendor_refuses_has_its_class():
+    def failing(model):
+        return lambda: client.chat.completions.create(model=model, messages=HELLO)
+
+    error = refused(openai.InternalServerError, failing("mock-401"))
+    assert error.status_code == 502 and error.code == "upstream_auth", error.body
+    error = refused(openai.RateLimitError, failing("mock-429"))
+    assert error.code == "upstream_rate_limited", error.body
+    assert int(error.response.headers["retry-after"]) >= 1, error.response.headers
+    error = refused(openai.InternalServerError, failing("mock-503"))
+    assert error.status_code == 503 and error.code == "upstream_overloaded", error.body
+    refused(openai.InternalServerError, failing("mock-500"))
+
+
+@fact(needs="MOCK_VENDOR")
+def a_stream_that_breaks_ends_in_an_error():
+    for model in ("mock-broken", "mock-cut"):
+        text = []
+
+        def read():
+            for chunk in client.chat.completions.create(
+                model=model, messages=HELLO, stream=True
+            ):
+                text.append(chunk.choices[0].delta.content or "")
+
+        refused(openai.APIError, read)
+        assert "".join(text), f"{model}: nothing came before the error"
 
 
 @fact(needs="LIMITED_URL")
