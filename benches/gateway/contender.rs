@@ -3,7 +3,7 @@
 use crate::{
     Fallible, floor,
     load::{Connection, request},
-    mock,
+    mock, ours,
     process::{Process, found, free, pinned},
 };
 use std::{
@@ -19,13 +19,27 @@ pub(crate) enum Contender {
     /// hyper's server and hyper-util's client, nothing between.
     Floor,
     Nginx,
+    /// An axum router around our proxy, with auth and a rate limit.
+    Axum,
+    /// A plain route of the gateway, with all that the gateway does for one.
+    Route,
+    /// The route of language models, with everything.
+    Gateway,
+    /// The same, and its lines of log are written, to nowhere.
+    Logged,
 }
 
 impl Contender {
     pub(crate) fn all() -> Vec<Self> {
-        let mut all = vec![Self::Floor];
+        let mut all = vec![
+            Self::Floor,
+            Self::Axum,
+            Self::Route,
+            Self::Gateway,
+            Self::Logged,
+        ];
         if found("nginx") {
-            all.push(Self::Nginx);
+            all.insert(1, Self::Nginx);
         } else {
             eprintln!("nginx is not installed, and left out");
         }
@@ -36,24 +50,40 @@ impl Contender {
         match self {
             Self::Floor => "floor",
             Self::Nginx => "nginx",
+            Self::Axum => "axum",
+            Self::Route => "route",
+            Self::Gateway => "gateway",
+            Self::Logged => "logged",
+        }
+    }
+
+    /// The first that `ONLY` names.
+    pub(crate) fn chosen() -> Option<Self> {
+        let only = env::var("ONLY").ok()?;
+        let mut all = Self::all().into_iter();
+        all.find(|one| only.split(',').any(|name| name == one.name()))
+    }
+
+    /// Where it is called.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::Route => "/api/chat/completions",
+            _ => "/v1/chat/completions",
         }
     }
 
     /// What a request may cost, as a ratio to the floor.
     pub(crate) fn budget(self) -> Option<f64> {
         match self {
-            Self::Floor | Self::Nginx => None,
+            Self::Axum | Self::Route => Some(1.25),
+            Self::Gateway => Some(1.45),
+            Self::Floor | Self::Nginx | Self::Logged => None,
         }
     }
 
     /// Whether the rest of the budget is for it too.
     pub(crate) fn is_whole(self) -> bool {
-        false
-    }
-
-    /// Who has to hold thousands of streams.
-    pub(crate) fn soaked() -> Self {
-        Self::Floor
+        self == Self::Gateway
     }
 
     /// Starts it on core 0. Also tells how long it took to its first answer.
@@ -64,7 +94,8 @@ impl Contender {
             _ => Process::start(self.name(), Some(upstream), 0).await?,
         };
         let mut connection = Connection::open(process.address).await?;
-        connection.call(&request(1 << 10, false, "first")).await?;
+        let first = request(self.path(), 1 << 10, false, "first");
+        connection.call(&first).await?;
         Ok((process, start.elapsed()))
     }
 }
@@ -86,6 +117,13 @@ pub(crate) fn play(role: &str) -> Fallible {
     runtime.block_on(async {
         match role {
             "floor" => floor::serve(address, upstream).await,
+            "axum" => ours::axum(address, upstream).await,
+            "route" => ours::route(address, upstream).await,
+            "gateway" => ours::gateway(address, upstream).await,
+            "logged" => {
+                ours::log();
+                ours::gateway(address, upstream).await
+            }
             role => Err(format!("no such role: {role}").into()),
         }
     })
@@ -126,7 +164,7 @@ http {{
         listen {address}; tcp_nodelay on;
         location / {{
             proxy_pass http://mock; proxy_http_version 1.1; proxy_set_header Connection '';
-            proxy_buffering off; proxy_request_buffering off;
+            proxy_buffering off;
         }}
     }}
 }}

@@ -8,7 +8,7 @@
 //! Every contender is a process of its own on loopback, alone on core 0 where `taskset` is there;
 //! the client and the mock upstream share core 1. Rounds are interleaved and their medians told. The
 //! figure to trust is CPU per request, and of that the ratio to the floor: it carries over to other
-//! machines. `ROUNDS` (3), `SECONDS` (3, or 60 of the soak), `ONLY` (names, comma-separated; the
+//! machines. `ROUNDS` (3), `SECONDS` (2, or 60 of the soak), `ONLY` (names, comma-separated; the
 //! floor is always run), `RATE` (2000 requests a second where the rate is fixed), `STREAMS` (5000).
 //!
 //! Ends with status 1 if a figure is above 1.3 times its budget, never below that: machines differ.
@@ -17,6 +17,7 @@ mod contender;
 mod floor;
 mod load;
 mod mock;
+mod ours;
 mod process;
 mod report;
 mod soak;
@@ -49,7 +50,7 @@ fn main() -> Fallible<ExitCode> {
 
 async fn run() -> Fallible<ExitCode> {
     let rounds: usize = setting("ROUNDS", 3)?;
-    let time = Duration::from_secs_f64(setting("SECONDS", 3.0)?);
+    let time = Duration::from_secs_f64(setting("SECONDS", 2.0)?);
     let rate: u32 = setting("RATE", 2_000)?;
     let mock = Process::start("mock", None, 1).await?;
     let mut report = Report::default();
@@ -74,7 +75,7 @@ async fn run() -> Fallible<ExitCode> {
                     round + 1,
                     contender.name()
                 );
-                let load = Load::new(process.address, shape);
+                let load = Load::new(process.address, contender.path(), shape);
                 load.run(time / 10).await?;
                 let before = process.cpu();
                 let mut taken = load.run(time).await?;

@@ -28,7 +28,7 @@ const RAMP: usize = 500;
 pub(crate) async fn run() -> Fallible<ExitCode> {
     let streams: usize = setting("STREAMS", 5_000)?;
     let seconds: usize = setting("SECONDS", 60)?;
-    let contender = Contender::soaked();
+    let contender = Contender::chosen().unwrap_or(Contender::Gateway);
     let mock = Process::start("mock", None, 1).await?;
     let (process, _) = contender.start(mock.address).await?;
     println!(
@@ -38,7 +38,13 @@ pub(crate) async fn run() -> Fallible<ExitCode> {
     println!("idle: {:.1} MB", megabytes(&process));
 
     let events = streams / RAMP + seconds + 30;
-    let bytes: Arc<[u8]> = request(1 << 10, true, &format!("events={events},pace=1000")).into();
+    let bytes: Arc<[u8]> = request(
+        contender.path(),
+        1 << 10,
+        true,
+        &format!("events={events},pace=1000"),
+    )
+    .into();
     let seen = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     for begun in 0..streams {
