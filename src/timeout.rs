@@ -281,14 +281,21 @@ impl Watch {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        let sleep = self.sleep.get_or_insert_with(|| {
+            let mut sleep = Box::pin(sleep_until(deadline));
+            // Sets the timer, which the first poll would not if the budget is used up.
+            sleep.as_mut().reset(deadline);
+            sleep
+        });
         if deadline < sleep.deadline() {
             sleep.as_mut().reset(deadline);
         }
         loop {
-            ready!(sleep.as_mut().poll(cx));
+            // An answer that is busy without end uses up the budget of its task each time, and a
+            // timer that has gone off does not say so to a poll without budget.
+            if !sleep.is_elapsed() {
+                ready!(sleep.as_mut().poll(cx));
+            }
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }

@@ -3,7 +3,8 @@
 use super::{
     GatewayService, Shared,
     directory::{ChatService, Directory, List, Vendor},
-    health::{Drain, HealthLayer},
+    drain::{Drain, DrainLayer},
+    health::HealthLayer,
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
@@ -17,7 +18,8 @@ use crate::{
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
     llm::{
-        self, ChatRequest, ChatResponse, Simulator, dialect::DialectLayer, pool::Pool, serve::Serve,
+        self, ChatRequest, ChatResponse, Provider, Simulator, dialect::DialectLayer, pool::Pool,
+        serve::Serve,
     },
     metrics::{Metrics, MetricsLayer},
     rate_limit::{Quota, RateLimitLayer},
@@ -280,6 +282,17 @@ impl GatewayBuilder {
         self
     }
 
+    /// Offers all models of a vendor: those it lists, and any as `vendor/name`.
+    pub fn vendor(self, provider: Provider) -> Self {
+        let name: Arc<str> = provider.name().into();
+        let lister = provider.clone();
+        let list: List = Arc::new(move || {
+            let provider = lister.clone();
+            Box::pin(async move { provider.models().await })
+        });
+        self.lists(name, guarded(provider), list, false)
+    }
+
     /// Offers the models of the simulator, and no others.
     pub fn simulator(self, simulator: Simulator) -> Self {
         let list: List = Arc::new(|| {
@@ -351,6 +364,12 @@ impl GatewayBuilder {
             lines.push(format!("llm   {}", entry.name));
             chat = (entry.wrap)(chat);
         }
+        let drain = Drain::new();
+        lines.push("llm   DrainLayer".to_owned());
+        let chat = DrainLayer {
+            drain: drain.clone(),
+        }
+        .layer(chat);
         let mut serve = Serve::new(chat).models(directory.clone());
         if let Some(limit) = self.body_limit {
             serve = serve.limit(limit);
@@ -370,7 +389,7 @@ impl GatewayBuilder {
         };
         let mut http = HttpService::new(planes);
         lines.push("http  routes".to_owned());
-        let (drain, metrics) = (Drain::default(), self.metrics.clone());
+        let metrics = self.metrics.clone();
         for entry in self.stack(&drain).into_iter().rev() {
             lines.push(format!(
                 "http  {:<12} {}",

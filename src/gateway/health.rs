@@ -1,36 +1,16 @@
 //! Health checks, which need no credentials and touch no upstream.
 
+use super::drain::Drain;
 use crate::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll},
 };
 use tower_layer::Layer;
 use tower_service::Service;
-
-/// Whether the gateway is shutting down. Clones tell of the same gateway.
-#[derive(Clone, Debug, Default)]
-pub struct Drain(Arc<AtomicBool>);
-
-impl Drain {
-    /// From now on `/health/ready` answers 503, so that whoever balances looks elsewhere.
-    pub fn start(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether it has started.
-    #[must_use]
-    pub fn has_started(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// Answers `/health/live` and `/health/ready`.
 #[derive(Clone, Debug)]

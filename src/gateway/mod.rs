@@ -58,6 +58,7 @@
 
 mod builder;
 mod directory;
+mod drain;
 mod env;
 mod health;
 mod planes;
@@ -68,8 +69,8 @@ mod slot;
 pub use self::{
     builder::{BuildError, GatewayBuilder},
     directory::ChatService,
+    drain::Drain,
     env::{Env, EnvError},
-    health::Drain,
     server::Server,
     settled::HttpService,
     slot::Slot,

@@ -41,8 +41,8 @@ use tower::util::{Oneshot, ServiceExt};
 ///
 /// [`run`](Self::run) ends with Ctrl-C or SIGTERM, [`run_until`](Self::run_until) when its future
 /// does. Then `/health/ready` answers 503, no connection is accepted any more, those that are idle are
-/// closed, and exchanges in flight have [`drain_time`](Self::drain_time) to end. What has not ended by
-/// then, such as a long stream, is cut.
+/// closed, and exchanges in flight have [`drain_time`](Self::drain_time) to end. Then streams of models
+/// end with an error event, and what has not ended a second later is cut.
 #[derive(Debug)]
 pub struct Server {
     gateway: GatewayService,
@@ -144,34 +144,42 @@ impl Server {
         if let Some(admin) = self.admin {
             let admin = TcpListener::from_std(admin)?;
             let metrics = self.gateway.metrics_service();
-            background.spawn(accept(
-                admin,
-                self.header_time,
-                100,
-                metrics,
-                pending(),
-                Duration::ZERO,
-            ));
+            let bounds = Bounds {
+                header_time: self.header_time,
+                max_connections: 100,
+                drain_time: Duration::ZERO,
+            };
+            background.spawn(accept(admin, bounds, metrics, pending(), || {}));
         }
         let gateway = self.gateway.clone();
         background.spawn(async move { gateway.refresh_models().await });
-        let drain = self.gateway.drain();
+        let (started, over) = (self.gateway.drain(), self.gateway.drain());
         let stop = async move {
             stop.await;
-            drain.start();
+            started.start();
         };
-        accept(
-            listener,
-            self.header_time,
-            self.max_connections,
-            self.gateway,
-            stop,
-            self.drain_time,
-        )
+        let bounds = Bounds {
+            header_time: self.header_time,
+            max_connections: self.max_connections,
+            drain_time: self.drain_time,
+        };
+        accept(listener, bounds, self.gateway, stop, move || {
+            over.end_streams()
+        })
         .await;
         Ok(())
     }
 }
+
+/// What a listener bounds.
+struct Bounds {
+    header_time: Duration,
+    max_connections: usize,
+    drain_time: Duration,
+}
+
+/// How long streams may take to say that they are over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn listen(addr: impl ToSocketAddrs) -> io::Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(addr)?;
@@ -199,14 +207,14 @@ async fn asked_to_stop() {
     interrupt.await;
 }
 
-/// Accepts until `stop`, and then waits for the connections, but not longer than `drain_time`.
+/// Accepts until `stop`, and then waits for the connections. Those that do not end in time hear
+/// `deadline`, and are cut soon after.
 async fn accept<S, F>(
     listener: TcpListener,
-    header_time: Duration,
-    max_connections: usize,
+    bounds: Bounds,
     service: S,
     stop: impl Future<Output = ()>,
-    drain_time: Duration,
+    deadline: impl FnOnce(),
 ) where
     S: tower_service::Service<
             Request<Incoming>,
@@ -221,14 +229,14 @@ async fn accept<S, F>(
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time);
+        .header_read_timeout(bounds.header_time);
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(250)
         .max_header_list_size(64 << 10)
         .keep_alive_interval(Some(Duration::from_secs(60)));
     let http = Arc::new(http);
-    let room = Arc::new(Semaphore::new(max_connections));
+    let room = Arc::new(Semaphore::new(bounds.max_connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
@@ -262,12 +270,18 @@ async fn accept<S, F>(
         });
     }
     drop(listener);
-    let ended = tokio::time::timeout(drain_time, graceful.shutdown()).await;
-    if ended.is_err() {
-        tracing::warn!(
-            connections = connections.len(),
-            "cut what did not end in time"
-        );
+    if tokio::time::timeout(bounds.drain_time, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        deadline();
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "cut what did not end in time"
+            );
+        }
     }
     connections.shutdown().await;
 }

@@ -14,12 +14,15 @@ mod event;
 mod message;
 pub mod pool;
 #[cfg(feature = "client")]
-mod provider;
+pub mod provider;
 mod request;
 mod response;
 pub mod serve;
 pub mod simulator;
 
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
     codec::Framing,

@@ -147,7 +147,7 @@ mod tests {
     fn add(table: &Table<u64>, key: u64, now: u64) -> u64 {
         // A bucket is idle one second after it was used last.
         let idle = |last: &u64| *last + 1_000_000 <= now;
-        let slot = Slot::Named(key << 32 | key);
+        let slot = Slot::Named((key << 32) | key);
         table.with(slot, now, idle, |last| std::mem::replace(last, now))
     }
 
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_flood_leaves_no_memory_behind() {
         let table = Table::new(100_000);
-        for key in 0..200_000 {
+        for key in 0..200_000_u64 {
             add(&table, key.wrapping_mul(0x9E37_79B9) & 0xFFFF_FFFF, 1);
         }
         assert_eq!(table.tracked(), 100_000);

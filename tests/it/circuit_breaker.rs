@@ -7,6 +7,8 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
+    io,
+    sync::{Arc, Mutex},
     task::{Context, Poll},
     time::Duration,
 };
@@ -139,6 +141,54 @@ async fn callers_who_lose_patience_with_a_slow_service_open_the_circuit() {
         drop(call);
         assert_eq!(layer.state(), state);
     }
+}
+
+/// What a subscriber of `tracing` writes down.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_of_state_is_told_once() {
+    let written = Written::default();
+    let _guard = tracing::subscriber::set_default(
+        tracing_subscriber::fmt()
+            .with_writer({
+                let written = written.clone();
+                move || written.clone()
+            })
+            .with_ansi(false)
+            .without_time()
+            .with_target(false)
+            .finish(),
+    );
+    let mut service = ServiceBuilder::new().layer(touchy()).service_fn(talk);
+    for _ in 0..3 {
+        ask(&mut service, "fail").await.unwrap_err();
+    }
+    tokio::time::advance(COOL_DOWN).await;
+    for _ in 0..2 {
+        ask(&mut service, "hello").await.unwrap();
+    }
+    let lines = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = lines.lines().map(str::trim).collect();
+    assert_eq!(
+        lines,
+        [
+            "WARN circuit opened",
+            "INFO circuit is half open",
+            "INFO circuit closed"
+        ]
+    );
 }
 
 #[tokio::test]

@@ -420,6 +420,7 @@ http  RateLimit    RateLimitLayer
 http  Concurrency  ConcurrencyLayer
 http  Inner        CircuitBreakerLayer
 http  routes
+llm   DrainLayer
 llm   TimeoutLayer
 llm   models";
     assert_eq!(gateway.describe(), expected);
@@ -586,7 +587,12 @@ async fn it_serves_on_a_socket_and_drains() {
         .unwrap()
         .unwrap()
         .unwrap();
-    assert!(long.await.unwrap().starts_with("HTTP/1.1 200"));
+    let long = long.await.unwrap();
+    assert!(long.starts_with("HTTP/1.1 200"), "{long}");
+    assert!(
+        long.contains("\"draining\"") && !long.contains("[DONE]"),
+        "{long}"
+    );
     assert!(
         tokio::net::TcpStream::connect(addr).await.is_err(),
         "no longer listening"

@@ -99,6 +99,22 @@ async fn an_answer_that_does_not_begin_in_time_is_refused() {
     );
 }
 
+/// tokio's timers say nothing to a task that has used up its budget.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_busy_for_ever_is_ended_too() {
+    let service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new().first_byte(SECOND))
+        .service_fn(async |_: ()| -> Result<Reply, BoxError> {
+            loop {
+                tokio::task::coop::consume_budget().await;
+            }
+        });
+    let mut call = task::spawn(service.oneshot(()));
+    assert_pending!(call.poll());
+    advance(SECOND).await;
+    assert!(is_timeout(&assert_ready_err!(call.poll())));
+}
+
 /// Before anything is tried again, or let in in its place.
 #[tokio::test(start_paused = true)]
 async fn a_call_that_timed_out_is_gone_before_its_answer_is_given() {
