@@ -2,7 +2,7 @@
 
 use super::{
     Error, Event,
-    codec::{Asked, Framing},
+    codec::Framing,
     event::Completion,
     request::{Operation, Protocol},
 };
@@ -37,16 +37,6 @@ pub struct Spoken {
     pub framing: Framing,
     /// Of what kind of answer.
     pub operation: Operation,
-}
-
-impl Spoken {
-    pub(crate) fn new(protocol: Protocol, asked: &Asked) -> Self {
-        Self {
-            protocol,
-            framing: asked.framing,
-            operation: asked.operation,
-        }
-    }
 }
 
 /// The whole events of one chunk: as they came from the wire and, if anyone asked, what they mean.

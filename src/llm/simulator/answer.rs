@@ -28,12 +28,8 @@ pub(super) fn batches(
     let chat = request.chat()?;
     let choices = check(chat)?;
     let mut hash = Hash::new();
-    let _ = write!(
-        hash,
-        "{:?} {} {chat:?}",
-        request.operation(),
-        request.model()
-    );
+    let _ = write!(hash, "{:?} {} ", request.operation(), request.model());
+    digest(chat, &mut hash);
     let seed = hash.finish();
 
     let prefix = match request.operation() {
@@ -71,6 +67,27 @@ pub(super) fn batches(
     }
     batches.push(vec![Event::Usage(Usage::new(input(chat), output))]);
     Ok(batches)
+}
+
+/// What makes one conversation another. Texts may be long, and go in as they are.
+fn digest(chat: &Chat, hash: &mut Hash) {
+    for message in &chat.messages {
+        let _ = write!(hash, "{:?}:", message.role);
+        for part in &message.parts {
+            match part.as_text() {
+                Some(text) => hash.add(text.as_bytes()),
+                None => {
+                    let _ = write!(hash, "{:?}", part.content);
+                }
+            }
+            hash.add(&[0xff]);
+        }
+    }
+    let _ = write!(
+        hash,
+        "{:?} {:?} {:?} {:?} {:?}",
+        chat.tools, chat.tool_choice, chat.response_format, chat.sampling, chat.effort
+    );
 }
 
 /// Refuses what the dialect refuses, and tells how many choices there are.

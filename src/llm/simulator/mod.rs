@@ -339,10 +339,11 @@ fn tokens(text: &str) -> impl Iterator<Item = &str> {
         }
         let word = rest.find(|char: char| !char.is_whitespace());
         let word = word.unwrap_or(rest.len());
-        let mut chars = rest[word..].char_indices();
-        let long = chars.nth(8).map(|(at, _)| at);
-        let space = rest[word..].find(char::is_whitespace);
-        let end = [long, space].into_iter().flatten().min();
+        // No further than the token: a word may be as long as the request.
+        let past =
+            |&(index, (_, char)): &(usize, (usize, char))| index == 8 || char.is_whitespace();
+        let end = rest[word..].char_indices().enumerate().find(past);
+        let end = end.map(|(_, (at, _))| at);
         let (token, after) = rest.split_at(end.map_or(rest.len(), |end| word + end));
         rest = after;
         Some(token)
