@@ -1,1 +1,435 @@
 //! One line for each exchange, when it is over.
+//!
+//! The line comes after the last byte of the answer, for only then is it known how much went out, what
+//! it cost and how it ended. It comes exactly once, also if the caller hangs up, if the answer breaks
+//! off, and if the call is dropped before it is answered.
+//!
+//! # Example
+//!
+//! By default the line is an event of [`tracing`], of level `INFO` and target
+//! `tower_gateway::access`, whose fields a subscriber writes as text or as JSON. A
+//! [`sink`](AccessLogLayer::sink) takes its place.
+//!
+//! ```
+//! use axum::{Router, body::Body, http::Request, routing::get};
+//! use std::sync::{Arc, Mutex};
+//! use tower::ServiceExt;
+//! use tower_gateway::access_log::AccessLogLayer;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let lines = Arc::new(Mutex::new(Vec::new()));
+//! let sink = lines.clone();
+//! let app: Router = Router::new()
+//!     .route("/users/{id}", get(async || "hello"))
+//!     .layer(
+//!         AccessLogLayer::new()
+//!             .route(|request| Some(request.get::<axum::extract::MatchedPath>()?.as_str().into()))
+//!             .sink(move |record| sink.lock().unwrap().push(record.to_string())),
+//!     );
+//!
+//! let request = Request::get("/users/7?token=secret").body(Body::empty()).unwrap();
+//! let response = app.oneshot(request).await.unwrap();
+//! assert!(lines.lock().unwrap().is_empty(), "the answer is not over yet");
+//!
+//! tower_gateway::collect(response.into_body(), 100).await.unwrap();
+//! let line = lines.lock().unwrap().pop().unwrap();
+//! assert!(line.contains(" method=GET route=/users/{id} status=200 "), "{line}");
+//! assert!(line.contains(" bytes=5 ") && line.ends_with(" outcome=complete"), "{line}");
+//! assert!(!line.contains("secret"));
+//! # }
+//! ```
+//!
+//! # What stands in it
+//!
+//! What a [`Record`] has: who and from where, the method, the template of the route, the status, the
+//! model and its tokens, how long it took, how it ended. Never content, never a header, never a query.
+//! The path itself holds what callers write, so it is left out unless [`paths`](AccessLogLayer::paths)
+//! asks for it. Characters that would break or turn a line (controls, line separators, bidirectional
+//! overrides) are escaped as `\u{1b}`.
+//!
+//! Principal, model, upstream and tokens are read from the [`Exchange`], where the layers further in
+//! put them. A caller that hung up before the head of the answer has the status 499; one that did so
+//! later has the status it was sent, and the outcome `client_gone`.
+//!
+//! # What is shared
+//!
+//! Nothing. Each service tells of its own exchanges, and two of these layers make two lines.
+
+use crate::{
+    Exchange, Extensible, Follow, Principal,
+    client_addr::ClientAddr,
+    describe::{Describe, Ending, RouteOf, Status, Told, Watch, Watcher},
+    exchange::Usage,
+};
+use http::{Extensions, StatusCode};
+use pin_project_lite::pin_project;
+use std::{
+    borrow::Cow,
+    fmt,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Applies [`AccessLog`] to a service.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct AccessLogLayer {
+    sink: Arc<Sink>,
+    route: RouteOf,
+    paths: bool,
+}
+
+type Sink = dyn Fn(&Record<'_>) + Send + Sync;
+
+impl AccessLogLayer {
+    /// Writes to [`tracing`], without paths.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            sink: Arc::new(|record: &Record<'_>| record.emit()),
+            route: RouteOf::default(),
+            paths: false,
+        }
+    }
+
+    /// Hands the records to a closure, and no longer to [`tracing`]. It is called where the answer
+    /// ends, which may be a destructor: it must be quick, and must not panic.
+    #[must_use]
+    pub fn sink(mut self, sink: impl Fn(&Record<'_>) + Send + Sync + 'static) -> Self {
+        self.sink = Arc::new(sink);
+        self
+    }
+
+    /// Whether paths are told, beside the templates of routes. They are not by default: a path may
+    /// hold names, and tokens.
+    #[must_use]
+    pub fn paths(mut self, paths: bool) -> Self {
+        self.paths = paths;
+        self
+    }
+
+    /// Sets where the template of the route is found, if a foreign router has matched it: in the
+    /// extensions of the request, such as axum's `MatchedPath`.
+    #[must_use]
+    pub fn route(
+        mut self,
+        route: impl Fn(&Extensions) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
+        self.route = RouteOf::new(route);
+        self
+    }
+}
+
+impl Default for AccessLogLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for AccessLogLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLogLayer")
+            .field("route", &self.route)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for AccessLogLayer {
+    type Service = AccessLog<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let layer = self.clone();
+        AccessLog { inner, layer }
+    }
+}
+
+/// Tells of each exchange, when it is over.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct AccessLog<S> {
+    inner: S,
+    layer: AccessLogLayer,
+}
+
+impl<S, Req> Service<Req> for AccessLog<S>
+where
+    S: Service<Req>,
+    S::Response: Follow<S::Error> + Status<S::Error>,
+    Req: Extensible + Describe,
+{
+    type Response = <S::Response as Follow<S::Error>>::Followed;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Req) -> Self::Future {
+        let exchange = Exchange::enter(&mut req);
+        self.layer.route.note(&req, &exchange);
+        let described = req.describe();
+        let extensions = req.extensions();
+        let line = Line {
+            sink: self.layer.sink.clone(),
+            method: described.method,
+            path: described.path.filter(|_| self.layer.paths).map(Box::from),
+            principal: extensions.get().map(|who: &Principal| who.id().clone()),
+            client: extensions.get().map(|&ClientAddr(client)| client),
+        };
+        let watch = Some(Watch::new(exchange, described.method, line));
+        let future = self.inner.call(req);
+        ResponseFuture { future, watch }
+    }
+}
+
+pin_project! {
+    /// Response future of [`AccessLog`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        future: F,
+        watch: Option<Watch<Line>>,
+    }
+}
+
+impl<F, Res, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    Res: Follow<E> + Status<E>,
+{
+    type Output = Result<Res::Followed, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.future.poll(cx));
+        let watch = this.watch.take().expect("polled after completion");
+        Poll::Ready(watch.answered(answer))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// What was known at the head of the request.
+struct Line {
+    sink: Arc<Sink>,
+    method: &'static str,
+    path: Option<Box<str>>,
+    principal: Option<Arc<str>>,
+    client: Option<IpAddr>,
+}
+
+impl Watcher for Line {
+    fn over(self, told: &Told<'_>) {
+        let facts = told.exchange.facts();
+        (self.sink)(&Record {
+            request_id: told.exchange.id(),
+            method: self.method,
+            route: facts.route.as_deref(),
+            path: self.path.as_deref(),
+            status: told.status,
+            principal: facts.principal.as_deref().or(self.principal.as_deref()),
+            client: facts.client.or(self.client),
+            model: facts.model.as_deref(),
+            upstream: facts.upstream.as_deref(),
+            usage: facts.usage,
+            attempts: facts.attempts,
+            duration: told.elapsed(),
+            first_content: facts.first_content,
+            bytes: told.bytes,
+            error: told.error(&facts),
+            ending: told.ending,
+        });
+    }
+}
+
+/// One exchange that is over.
+///
+/// It displays as a line of `key=value` pairs, without those that are not known.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Record<'a> {
+    /// The request id.
+    pub request_id: &'a str,
+    /// The method, one of few.
+    pub method: &'static str,
+    /// The template of the route that matched.
+    pub route: Option<&'a str>,
+    /// The path that the caller sent, if it was asked for. Escape it where you write it.
+    pub path: Option<&'a str>,
+    /// The status: 499 if the caller hung up before there was one.
+    pub status: Option<StatusCode>,
+    /// Who called.
+    pub principal: Option<&'a str>,
+    /// From where.
+    pub client: Option<IpAddr>,
+    /// The model that was asked for.
+    pub model: Option<&'a str>,
+    /// The vendor or upstream that was called last.
+    pub upstream: Option<&'a str>,
+    /// The tokens.
+    pub usage: Option<Usage>,
+    /// How often an upstream was called.
+    pub attempts: u32,
+    /// From the start of the exchange to its end.
+    pub duration: Duration,
+    /// From the start of the exchange to its first content.
+    pub first_content: Option<Duration>,
+    /// How many bytes of the body went out, where there are bytes.
+    pub bytes: Option<u64>,
+    /// The code of the error.
+    pub error: Option<&'static str>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+impl Record<'_> {
+    fn emit(&self) {
+        // Not by `%`: subscribers quote a `str`, so that a value cannot pass for another field.
+        tracing::info!(
+            target: "tower_gateway::access",
+            request_id = &*printable(self.request_id),
+            method = self.method,
+            route = self.route.map(printable).as_deref(),
+            path = self.path.map(printable).as_deref(),
+            status = self.status.map(|status| status.as_u16()),
+            principal = self.principal.map(printable).as_deref(),
+            client = self.client.map(tracing::field::display),
+            model = self.model.map(printable).as_deref(),
+            upstream = self.upstream.map(printable).as_deref(),
+            input_tokens = self.usage.map(|usage| usage.input),
+            output_tokens = self.usage.map(|usage| usage.output),
+            attempts = self.attempts,
+            duration_ms = milliseconds(self.duration),
+            first_content_ms = self.first_content.map(milliseconds),
+            bytes = self.bytes,
+            error = self.error,
+            outcome = self.ending.as_str(),
+        );
+    }
+}
+
+impl fmt::Display for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request_id={}", Quoted(self.request_id))?;
+        write!(f, " method={}", Quoted(self.method))?;
+        let text = |f: &mut fmt::Formatter<'_>, name, value: Option<&str>| match value {
+            Some(value) => write!(f, " {name}={}", Quoted(value)),
+            None => Ok(()),
+        };
+        text(f, "route", self.route)?;
+        text(f, "path", self.path)?;
+        if let Some(status) = self.status {
+            write!(f, " status={}", status.as_u16())?;
+        }
+        text(f, "principal", self.principal)?;
+        if let Some(client) = self.client {
+            write!(f, " client={client}")?;
+        }
+        text(f, "model", self.model)?;
+        text(f, "upstream", self.upstream)?;
+        if let Some(usage) = self.usage {
+            let (input, output) = (usage.input, usage.output);
+            write!(f, " input_tokens={input} output_tokens={output}")?;
+        }
+        write!(f, " attempts={}", self.attempts)?;
+        write!(f, " duration_ms={}", milliseconds(self.duration))?;
+        if let Some(after) = self.first_content {
+            write!(f, " first_content_ms={}", milliseconds(after))?;
+        }
+        if let Some(bytes) = self.bytes {
+            write!(f, " bytes={bytes}")?;
+        }
+        text(f, "error", self.error)?;
+        write!(f, " outcome={}", self.ending)
+    }
+}
+
+/// To the microsecond.
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+/// Whether a character can make a line look like what it is not.
+fn misleads(char: char) -> bool {
+    char.is_control()
+        || matches!(
+            char,
+            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
+        )
+        || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with such characters escaped. Nearly always it is the text.
+fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(misleads) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |char: char| {
+        let escaped = misleads(char).then(|| char.escape_unicode());
+        escaped
+            .into_iter()
+            .flatten()
+            .chain((!misleads(char)).then_some(char))
+    };
+    text.chars().flat_map(escape).collect()
+}
+
+/// The value of a pair, in quotes if it needs them.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = printable(self.0);
+        if !text.is_empty() && !text.contains([' ', '"', '=', '\\']) {
+            return f.write_str(&text);
+        }
+        let text = text.replace('"', "\\\"");
+        write!(f, "\"{text}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_can_end_a_line_or_pass_for_another() {
+        for (value, line) in [
+            ("/plain/{id}", "/plain/{id}"),
+            ("", r#""""#),
+            ("a b", r#""a b""#),
+            ("a=b", r#""a=b""#),
+            (r#"a" status=200 b=""#, r#""a\" status=200 b=\"""#),
+            ("a\r\nrequest_id=b", r#""a\u{d}\u{a}request_id=b""#),
+            ("a\nb", r#""a\u{a}b""#),
+            ("\u{1b}[2J\u{1b}]0;x\u{7}", r#""\u{1b}[2J\u{1b}]0;x\u{7}""#),
+            ("\u{9b}31m", r#""\u{9b}31m""#),
+            ("a\0b", r#""a\u{0}b""#),
+            ("a\u{8}\u{8}b", r#""a\u{8}\u{8}b""#),
+            ("a\u{2028}b", r#""a\u{2028}b""#),
+            ("a\u{202e}b", r#""a\u{202e}b""#),
+            ("\u{2066}x\u{2069}", r#""\u{2066}x\u{2069}""#),
+            ("\u{7f}", r#""\u{7f}""#),
+        ] {
+            assert_eq!(Quoted(value).to_string(), line, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn times_are_told_to_the_microsecond() {
+        assert_eq!(milliseconds(Duration::from_nanos(1_234_567)), 1.234);
+    }
+}

@@ -102,6 +102,7 @@ pub trait Health<E> {
     /// and yet another service, or the same one later, may do.
     ///
     /// By default a failure may be mended by asking again, and nothing else needs mending.
+    #[must_use]
     fn remedy(answer: Result<&Self, &E>) -> Remedy {
         match Self::health(answer) {
             Outcome::Failure => Remedy::Again { after: None },

@@ -4,9 +4,10 @@
 //! with `http::Response<Body>` whatever the body was before. It is boxed at most once, and never
 //! grows in type: a `Body` around a `Body` is the same `Body`.
 //!
-//! A body that a server has sent is over when its last byte is out. hyper drops it then without
-//! asking for the `None`, and drops the body of an answer to `HEAD` without asking for anything, so
-//! that such an answer counts as dropped unless it was empty.
+//! A body that a server has sent is over when its trailers are out, or its last byte: the last that it
+//! has, or that `Content-Length` allows for. hyper drops it then without asking for the `None`. It drops
+//! the body of an answer to `HEAD` without asking for anything, so that such an answer counts as dropped
+//! unless it was empty.
 
 use crate::{BoxError, End, Rejection, follow::Followers};
 use bytes::{Bytes, BytesMut};
@@ -28,10 +29,16 @@ enum Inner {
     Dyn(Dyn),
 }
 
+const UNKNOWN: u64 = u64::MAX;
+
 /// Bytes that are there, or any other body in a box, and the followers that wait for its end.
 pub struct Body {
     inner: Inner,
-    followers: Followers<Infallible>,
+    /// How many bytes went out, counted for followers only.
+    sent: u64,
+    /// How many there are to go out, or `UNKNOWN`.
+    promised: u64,
+    followers: Followers<Infallible, u64>,
 }
 
 impl Body {
@@ -63,6 +70,8 @@ impl Body {
     pub fn boxed(body: impl HttpBody<Data = Bytes, Error = BoxError> + Send + 'static) -> Self {
         Self {
             inner: Inner::Dyn(Box::pin(body)),
+            sent: 0,
+            promised: UNKNOWN,
             followers: Followers::new(),
         }
     }
@@ -70,14 +79,32 @@ impl Body {
     /// Puts other bytes in the place of what was to come, for the same followers: they wait for what
     /// really goes out.
     pub fn replace(&mut self, bytes: Bytes) {
+        self.promised = self.sent + bytes.len() as u64;
         self.inner = Inner::Full(bytes);
+    }
+
+    /// Notes how many bytes there will be, by the head of the answer or else by the body itself.
+    pub(crate) fn promise(mut self, content_length: impl FnOnce() -> Option<u64>) -> Self {
+        if self.promised == UNKNOWN {
+            let promised = content_length().or_else(|| self.size_hint().exact());
+            self.promised = promised.unwrap_or(UNKNOWN);
+        }
+        self
     }
 
     pub(crate) fn followed(
         mut self,
         end: impl FnOnce(End<'_, Infallible>) + Send + 'static,
     ) -> Self {
-        self.followers.push(move |ended, ()| end(ended));
+        self.followers.push(move |ended, _| end(ended));
+        self
+    }
+
+    pub(crate) fn followed_bytes(
+        mut self,
+        end: impl FnOnce(End<'_, Infallible>, u64) + Send + 'static,
+    ) -> Self {
+        self.followers.push(move |ended, sent| end(ended, *sent));
         self
     }
 
@@ -92,7 +119,7 @@ impl Body {
     /// Lets go of what the body was made of, and only then tells the followers.
     fn finish(&mut self, end: End<'_, Infallible>) {
         drop(mem::replace(&mut self.inner, Inner::Full(Bytes::new())));
-        self.followers.end(end, &());
+        self.followers.end(end, &self.sent);
     }
 }
 
@@ -106,6 +133,8 @@ impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         Self {
             inner: Inner::Full(bytes),
+            sent: 0,
+            promised: UNKNOWN,
             followers: Followers::new(),
         }
     }
@@ -141,7 +170,7 @@ impl HttpBody for Body {
                 Poll::Pending => {
                     let cut = ready!(this.followers.poll_cut(cx));
                     this.inner = Inner::Full(Bytes::new());
-                    this.followers.end_inside(&cut, &());
+                    this.followers.end_inside(&cut, &this.sent);
                     Some(Err(cut.rejection.into()))
                 }
             },
@@ -150,7 +179,9 @@ impl HttpBody for Body {
         match &frame {
             None => this.finish(End::Complete),
             Some(Err(error)) => this.finish(End::Broken(error)),
-            Some(Ok(_)) => {}
+            // Nothing comes after trailers, and servers do not ask for it.
+            Some(Ok(frame)) if frame.is_trailers() => this.finish(End::Complete),
+            Some(Ok(frame)) => this.sent += frame.data_ref().map_or(0, |data| data.len() as u64),
         }
         Poll::Ready(frame)
     }
@@ -174,7 +205,7 @@ impl HttpBody for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         if !self.followers.is_empty() {
-            let end = if self.is_end_stream() {
+            let end = if self.is_end_stream() || self.sent >= self.promised {
                 End::Complete
             } else {
                 End::Dropped

@@ -9,6 +9,7 @@ use crate::principal::Extensible;
 use std::{
     fmt::Write,
     hash::{BuildHasher, RandomState},
+    net::IpAddr,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -36,6 +37,8 @@ pub struct Facts {
     pub route: Option<Arc<str>>,
     /// Who calls.
     pub principal: Option<Arc<str>>,
+    /// From where, behind the proxies that are trusted.
+    pub client: Option<IpAddr>,
     /// The model that was asked for, if it is one that is offered.
     pub model: Option<Arc<str>>,
     /// The vendor or upstream that was called last.

@@ -35,6 +35,16 @@ pub trait Follow<E>: Sized {
     #[must_use]
     fn follow(self, end: impl FnOnce(End<'_, E>) + Send + 'static) -> Self::Followed;
 
+    /// As [`follow`](Self::follow), and says how many bytes of data went out, where an answer is made
+    /// of bytes.
+    #[must_use]
+    fn follow_bytes(
+        self,
+        end: impl FnOnce(End<'_, E>, Option<u64>) + Send + 'static,
+    ) -> Self::Followed {
+        self.follow(move |ended| end(ended, None))
+    }
+
     /// Lets `cut` end the answer before its time.
     ///
     /// It is polled whenever the answer has nothing to give, and told whether something came since

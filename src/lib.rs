@@ -7,9 +7,11 @@ mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod client_addr;
+pub mod describe;
 pub mod exchange;
 mod follow;
 pub mod key;
+pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;
@@ -52,3 +54,8 @@ pub use self::{
 
 /// An error of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The programs in the README compile.
+#[cfg(all(doctest, feature = "gateway"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

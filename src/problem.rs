@@ -65,6 +65,8 @@ impl<B, E> Health<E> for Response<B> {
 impl<B, E> Begin<E> for Response<B> {}
 
 /// Over with the last byte of its body.
+// Else the compiler speaks of `http_body::Body`, and not of what `Follow` says of itself.
+#[diagnostic::do_not_recommend]
 impl<B, E> Follow<E> for Response<B>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -73,7 +75,15 @@ where
     type Followed = Response<Body>;
 
     fn follow(self, end: impl FnOnce(End<'_, E>) + Send + 'static) -> Self::Followed {
-        self.map(|body| Body::new(body).followed(move |ended| end(ended.of())))
+        followable(self).map(|body| body.followed(move |ended| end(ended.of())))
+    }
+
+    fn follow_bytes(
+        self,
+        end: impl FnOnce(End<'_, E>, Option<u64>) + Send + 'static,
+    ) -> Self::Followed {
+        followable(self)
+            .map(|body| body.followed_bytes(move |ended, sent| end(ended.of(), Some(sent))))
     }
 
     fn cut(
@@ -82,6 +92,21 @@ where
     ) -> Self::Followed {
         self.map(|body| Body::new(body).cut(cut))
     }
+}
+
+/// Some bodies do not know how long they are, where the head does.
+fn followable<B>(response: Response<B>) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (head, body) = response.into_parts();
+    let length = || {
+        let length = head.headers.get(header::CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    };
+    let body = Body::new(body).promise(length);
+    Response::from_parts(head, body)
 }
 
 /// The seconds that `Retry-After` names. Its other form, a date, is not read.

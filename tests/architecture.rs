@@ -15,6 +15,8 @@ const TIERS: &[&[&str]] = &[
         "principal",
         "key",
         "exchange",
+        "describe",
+        "path",
         "client_addr",
         "client",
     ],
@@ -46,6 +48,11 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("principal", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
+    ("path", &["rejection"]),
+    (
+        "describe",
+        &["exchange", "follow", "principal", "rejection"],
+    ),
     (
         "client_addr",
         &[

@@ -1,1 +1,489 @@
-//! Who calls.
+//! Find out who calls, by an API key, and turn away who cannot show one.
+//!
+//! The layer takes the key out of the request, asks an [`Authenticate`] whose it is, and puts the
+//! [`Principal`] in the request's extensions: for limits, access rules and logs further in. The key
+//! itself goes no further, neither to a handler nor to an upstream.
+//!
+//! # Example
+//!
+//! ```
+//! use axum::{Extension, Router, http::StatusCode, routing::get};
+//! use tower_gateway::{Principal, auth::{ApiKeys, AuthLayer}};
+//! # use axum::{body::Body, http::Request};
+//! # use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let keys = ApiKeys::new().add("alice", "the key that alice has");
+//! assert!(keys.check().is_ok());
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|Extension(who): Extension<Principal>| async move { who.id().to_string() }))
+//!     .layer(AuthLayer::new(keys));
+//! # let get = |key: &str| app.clone().oneshot(Request::get("/").header("authorization", key).body(Body::empty()).unwrap());
+//!
+//! let known = get("Bearer the key that alice has").await.unwrap();
+//! assert_eq!(known.status(), StatusCode::OK);
+//!
+//! let unknown = get("Bearer the key of nobody").await.unwrap();
+//! assert_eq!(unknown.status(), StatusCode::UNAUTHORIZED);
+//! assert_eq!(unknown.headers()["www-authenticate"], r#"Bearer realm="api", error="invalid_token""#);
+//! # }
+//! ```
+//!
+//! # Where the key stands
+//!
+//! In `Authorization: Bearer …`, `x-api-key`, `api-key` (Azure) or `x-goog-api-key`, or where
+//! [`places`](AuthLayer::places) says. In one of them, and once: a request with two is refused, for
+//! whoever reads it after us might read the other one. Never in a URL, where logs would keep it.
+//!
+//! # Answers
+//!
+//! | what was sent | status | code | `WWW-Authenticate: Bearer realm="api"` with |
+//! |---|--:|---|---|
+//! | no key, or another scheme | 401 | `missing_api_key` | nothing |
+//! | a key that is unknown, wrong, expired, or not valid yet | 401 | `invalid_api_key` | `error="invalid_token"` |
+//! | two keys, or one twice; a key that is empty or above 8 KiB; no scheme | 400 | `invalid_request` | `error="invalid_request"` |
+//! | a key without a [required scope](AuthLayer::require_scope) | 403 | `insufficient_permissions` | `error="insufficient_scope", scope="…"` |
+//!
+//! Which of the reasons for `invalid_api_key` it was shows neither in the answer nor in its time.
+//!
+//! # What goes further
+//!
+//! - The headers in which a key may stand are taken out, unless
+//!   [`keep_credentials`](AuthLayer::keep_credentials) is set.
+//! - A `Principal` that was there before is taken out, also where nobody needs to show a key. So
+//!   what is found there further in was put there by this layer.
+//! - The name of the principal is noted in the [`Exchange`], if there is one.
+//!
+//! # What is kept
+//!
+//! [`ApiKeys`] keeps SHA-256 hashes, never keys. That is enough for keys that are long and random,
+//! and the only thing that is fast enough for every request. Nothing here shows a key in `Debug`.
+//!
+//! # Cancellation
+//!
+//! The service is called only after the key was found good. A call that is dropped before leaves no
+//! trace.
+
+mod credential;
+mod key;
+mod keys;
+
+pub use self::{
+    credential::{Credential, Place},
+    key::{ApiKey, KeyFault, Secret},
+    keys::{ApiKeys, InvalidKeys},
+};
+
+use self::credential::Places;
+use crate::{Exchange, Extensible, Principal, Reject, Rejection, rejection::Kind};
+use http::{HeaderName, HeaderValue, header};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Says whose a credential is.
+///
+/// Closures `Fn(Credential) -> impl Future<Output = Result<Principal, Rejection>>` implement this,
+/// to ask a database or another service:
+///
+/// ```
+/// use tower_gateway::{Principal, Rejection, auth::{AuthLayer, Credential}, rejection::Kind};
+///
+/// let layer = AuthLayer::new(|credential: Credential| async move {
+///     match credential.expose() {
+///         b"open sesame" => Ok(Principal::new("ali baba")),
+///         _ => Err(Rejection::new(Kind::InvalidCredentials)),
+///     }
+/// });
+/// ```
+///
+/// Refuse with [`Kind::InvalidCredentials`] whatever is the reason, and take the same time for each.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot say whose a credential is",
+    note = "a closure must name its argument's type: \
+            `|credential: Credential| async move {{ Ok(Principal::new(…)) }}`"
+)]
+pub trait Authenticate {
+    /// What is awaited where the answer is not at hand.
+    type Future: Future<Output = Result<Principal, Rejection>>;
+
+    /// Looks up the principal.
+    fn verify(&self, credential: Credential) -> Verdict<Self::Future>;
+}
+
+/// Whose a credential is, now or later.
+#[derive(Debug)]
+pub enum Verdict<F> {
+    /// Found in memory, without waiting.
+    Now(Result<Principal, Rejection>),
+    /// To be awaited.
+    Later(F),
+}
+
+impl<A, F> Authenticate for A
+where
+    A: Fn(Credential) -> F,
+    F: Future<Output = Result<Principal, Rejection>>,
+{
+    type Future = F;
+
+    fn verify(&self, credential: Credential) -> Verdict<F> {
+        Verdict::Later(self(credential))
+    }
+}
+
+/// Applies [`Auth`] to a service.
+///
+/// See the [module docs](self) for an example.
+pub struct AuthLayer<A = ApiKeys> {
+    authenticate: Arc<A>,
+    rules: Arc<Rules>,
+}
+
+impl<A> AuthLayer<A> {
+    /// Every call needs a key, in one of the four usual headers, which are then taken out. The realm
+    /// is `api`.
+    #[must_use]
+    pub fn new(authenticate: A) -> Self {
+        let header = |name| Place::header(HeaderName::from_static(name));
+        let places = [
+            Place::bearer(),
+            header("x-api-key"),
+            header("api-key"),
+            header("x-goog-api-key"),
+        ];
+        let rules = Rules {
+            places: Places::new(places),
+            realm: "api".into(),
+            scopes: Vec::new(),
+            optional: false,
+            keep: false,
+            challenges: Challenges::default(),
+        };
+        Self {
+            authenticate: Arc::new(authenticate),
+            rules: Arc::new(rules.challenging()),
+        }
+    }
+
+    /// Sets where a key may stand.
+    #[must_use]
+    pub fn places(self, places: impl IntoIterator<Item = Place>) -> Self {
+        self.set(|rules| rules.places = Places::new(places))
+    }
+
+    /// Sets for what the key is, as `WWW-Authenticate` tells it. What is not printable ASCII becomes
+    /// `?`.
+    #[must_use]
+    pub fn realm(self, realm: impl Into<Box<str>>) -> Self {
+        self.set(|rules| rules.realm = realm.into())
+    }
+
+    /// Adds a scope that every key must have.
+    #[must_use]
+    pub fn require_scope(self, scope: impl Into<Box<str>>) -> Self {
+        self.set(|rules| rules.scopes.push(scope.into()))
+    }
+
+    /// Lets calls without any credential pass, as nobody: there is no [`Principal`]. One that is
+    /// there must still be good. Where a scope is required, nobody does not have it.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        self.set(|rules| rules.optional = true)
+    }
+
+    /// Leaves the credential in the request. Then whatever the request is forwarded to sees it.
+    #[must_use]
+    pub fn keep_credentials(self) -> Self {
+        self.set(|rules| rules.keep = true)
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Rules)) -> Self {
+        let mut rules = Rules::clone(&self.rules);
+        set(&mut rules);
+        self.rules = Arc::new(rules.challenging());
+        self
+    }
+}
+
+impl<A> Clone for AuthLayer<A> {
+    fn clone(&self) -> Self {
+        Self {
+            authenticate: self.authenticate.clone(),
+            rules: self.rules.clone(),
+        }
+    }
+}
+
+impl<A> fmt::Debug for AuthLayer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthLayer")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S, A> Layer<S> for AuthLayer<A> {
+    type Service = Auth<S, A>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let layer = self.clone();
+        Auth { inner, layer }
+    }
+}
+
+/// Turns away calls that show no key, or a bad one.
+///
+/// See the [module docs](self) for an example.
+pub struct Auth<S, A = ApiKeys> {
+    inner: S,
+    layer: AuthLayer<A>,
+}
+
+impl<S: Clone, A> Clone for Auth<S, A> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            layer: self.layer.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, A> fmt::Debug for Auth<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Auth")
+            .field("inner", &self.inner)
+            .field("layer", &self.layer)
+            .finish()
+    }
+}
+
+impl<S, A, Req> Service<Req> for Auth<S, A>
+where
+    S: Service<Req> + Clone,
+    S::Response: Reject<S::Error>,
+    A: Authenticate,
+    Req: Extensible,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<A::Future, S, Req>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Req) -> Self::Future {
+        let AuthLayer {
+            authenticate,
+            rules,
+        } = &self.layer;
+        let admitted = match rules.credential(&mut req) {
+            Err(rejection) => Err(rejection),
+            Ok(None) => Ok(()),
+            Ok(Some(credential)) => match authenticate.verify(credential) {
+                Verdict::Now(verdict) => rules.admit(verdict, &mut req),
+                Verdict::Later(verdict) => {
+                    let rules = rules.clone();
+                    // The clone may not be ready: leave it here, and take the one that is.
+                    let clone = self.inner.clone();
+                    let inner = mem::replace(&mut self.inner, clone);
+                    return ResponseFuture {
+                        state: State::Verifying {
+                            verdict,
+                            waiting: Some((inner, req, rules)),
+                        },
+                    };
+                }
+            },
+        };
+        let state = match admitted {
+            Ok(()) => State::Called {
+                future: self.inner.call(req),
+            },
+            Err(rejection) => State::Rejected {
+                rejection: Some(rejection),
+            },
+        };
+        ResponseFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Auth`].
+    pub struct ResponseFuture<V, S, Req>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        state: State<V, S, Req>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<V, S, Req>
+    where
+        S: Service<Req>,
+    {
+        Verifying {
+            #[pin]
+            verdict: V,
+            waiting: Option<(S, Req, Arc<Rules>)>,
+        },
+        Called {
+            #[pin]
+            future: S::Future,
+        },
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<V, S, Req> Future for ResponseFuture<V, S, Req>
+where
+    V: Future<Output = Result<Principal, Rejection>>,
+    S: Service<Req>,
+    S::Response: Reject<S::Error>,
+    Req: Extensible,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                StateProj::Verifying { verdict, waiting } => {
+                    let verdict = ready!(verdict.poll(cx));
+                    let (mut inner, mut req, rules) =
+                        waiting.take().expect("polled after completion");
+                    match rules.admit(verdict, &mut req) {
+                        Ok(()) => State::Called {
+                            future: inner.call(req),
+                        },
+                        Err(rejection) => State::Rejected {
+                            rejection: Some(rejection),
+                        },
+                    }
+                }
+                StateProj::Called { future } => return future.poll(cx),
+                StateProj::Rejected { rejection } => {
+                    let rejection = rejection.take().expect("polled after completion");
+                    return Poll::Ready(S::Response::reject(rejection));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+impl<V, S: Service<Req>, Req> fmt::Debug for ResponseFuture<V, S, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Rules {
+    places: Places,
+    realm: Box<str>,
+    scopes: Vec<Box<str>>,
+    optional: bool,
+    keep: bool,
+    challenges: Challenges,
+}
+
+/// `WWW-Authenticate` for each kind of refusal, made once.
+#[derive(Clone, Debug, Default)]
+struct Challenges {
+    nothing: Option<HeaderValue>,
+    malformed: Option<HeaderValue>,
+    invalid: Option<HeaderValue>,
+    scope: Option<HeaderValue>,
+}
+
+impl Rules {
+    fn challenging(mut self) -> Self {
+        let start = format!("{} realm={}", self.places.scheme(), quoted(&self.realm));
+        let challenge = |with: &str| HeaderValue::try_from(format!("{start}{with}")).ok();
+        let scopes = quoted(&self.scopes.join(" "));
+        self.challenges = Challenges {
+            nothing: challenge(""),
+            malformed: challenge(r#", error="invalid_request""#),
+            invalid: challenge(r#", error="invalid_token""#),
+            scope: challenge(&format!(r#", error="insufficient_scope", scope={scopes}"#)),
+        };
+        self
+    }
+
+    /// Finds the credential. `None`: there is none, and there need not be.
+    fn credential(&self, req: &mut impl Extensible) -> Result<Option<Credential>, Rejection> {
+        // Whoever put it there, it was not us.
+        req.extensions_mut().remove::<Principal>();
+        match self.places.find(req.headers_mut(), self.keep) {
+            Ok(None) if !self.optional || !self.scopes.is_empty() => {
+                Err(self.challenge(Kind::Unauthenticated.into()))
+            }
+            Ok(credential) => Ok(credential),
+            Err(rejection) => Err(self.challenge(rejection)),
+        }
+    }
+
+    /// Lets in whoever may, under their name.
+    fn admit(
+        &self,
+        verdict: Result<Principal, Rejection>,
+        req: &mut impl Extensible,
+    ) -> Result<(), Rejection> {
+        let principal = verdict.map_err(|rejection| self.challenge(rejection))?;
+        if !self.scopes.iter().all(|scope| principal.has_scope(scope)) {
+            return Err(self.challenge(Kind::Forbidden.into()));
+        }
+        if let Some(exchange) = Exchange::of(req) {
+            exchange.update(|facts| facts.principal = Some(principal.id().clone()));
+        }
+        req.extensions_mut().insert(principal);
+        Ok(())
+    }
+
+    fn challenge(&self, rejection: Rejection) -> Rejection {
+        let challenge = match rejection.kind() {
+            Kind::Unauthenticated => &self.challenges.nothing,
+            Kind::InvalidRequest => &self.challenges.malformed,
+            Kind::InvalidCredentials => &self.challenges.invalid,
+            Kind::Forbidden => &self.challenges.scope,
+            _ => &None,
+        };
+        match challenge {
+            Some(value) if !rejection.headers().contains_key(header::WWW_AUTHENTICATE) => {
+                rejection.with_header(header::WWW_AUTHENTICATE, value.clone())
+            }
+            _ => rejection,
+        }
+    }
+}
+
+/// A quoted string, RFC 9110 §5.6.4.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
+            ' '..='~' => out.push(char),
+            _ => out.push('?'),
+        }
+    }
+    out.push('"');
+    out
+}

@@ -8,12 +8,21 @@
 //! rewritten but the model's name.
 
 mod codec;
+pub mod dialect;
 mod error;
 mod event;
 mod message;
+pub mod pool;
+#[cfg(feature = "client")]
+pub mod provider;
 mod request;
 mod response;
+pub mod serve;
+pub mod simulator;
 
+#[cfg(feature = "client")]
+#[doc(inline)]
+pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
     codec::Framing,
@@ -25,6 +34,7 @@ pub use self::{
     },
     request::{ChatRequest, Operation, Protocol, Wire},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
+    simulator::Simulator,
 };
 pub use crate::exchange::Usage;
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     Rejection,
+    describe::{Describe, Described},
     principal::{Carried, Extensible},
     rejection::Kind,
 };
@@ -272,6 +273,16 @@ impl ChatRequest {
 impl Default for ChatRequest {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Describe for ChatRequest {
+    fn describe(&self) -> Described<'_> {
+        Described::new(match self.operation {
+            Operation::Chat => "chat",
+            Operation::Completions => "text_completion",
+            Operation::Embeddings => "embeddings",
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     End, Follow, Health, Reject, Rejection,
     answer::{Begin, Outcome, Remedy},
+    describe::Status,
     exchange::Usage,
     follow::Followers,
     principal::{Carried, Extensible},
@@ -16,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_core::Stream;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, StatusCode};
 use std::{
     collections::VecDeque,
     fmt,
@@ -452,6 +453,16 @@ impl Health<Error> for ChatResponse {
             Ok(_) => Remedy::Nothing,
             Err(error) => Remedy::from(&*error.rejection()),
         }
+    }
+}
+
+impl Status<Error> for ChatResponse {
+    fn status(answer: Result<&Self, &Error>) -> Option<StatusCode> {
+        Some(answer.map_or_else(|error| error.kind().status(), |_| StatusCode::OK))
+    }
+
+    fn code(answer: Result<&Self, &Error>) -> Option<&'static str> {
+        answer.err().map(|error| error.kind().code())
     }
 }
 

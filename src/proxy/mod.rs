@@ -1,1 +1,480 @@
-//! Forward to an upstream.
+//! A reverse proxy for one upstream.
+//!
+//! ```no_run
+//! use http::Method;
+//! use tower_gateway::{Body, proxy::Proxy, route::{Methods, Routes}};
+//!
+//! # fn build() -> Result<(), Box<dyn std::error::Error>> {
+//! let users = Proxy::to("http://users.internal:8080/v1")?.strip_prefix("/api");
+//! let files = Proxy::to("http://files.internal")?;
+//! let router = Routes::new()
+//!     .route("/api/users/{*rest}", Methods::ANY, users)
+//!     .route("/files/{*path}", Method::GET, files)
+//!     .build()?;
+//! # let _: tower_gateway::route::Router = router;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Both bodies are streamed, with their trailers. Nothing is held back and nothing is buffered but
+//! what the connections buffer. What comes from the upstream is the answer, errors too; there is no
+//! retry and no deadline but that of connecting. For those put layers around a proxy, or around the
+//! [`client`](Proxy::client) in it.
+//!
+//! # What is forwarded
+//!
+//! | | request | answer |
+//! |---|---|---|
+//! | path | in its [normal form](crate::path), joined to that of the upstream | |
+//! | `Host` | that of the upstream, or [the caller's](Proxy::preserve_host) | |
+//! | hop-by-hop headers, and those that `Connection` names | removed | removed |
+//! | `TE` | `trailers` at most | |
+//! | `Expect` | removed: the server answers `100 Continue` when the upstream wants the body | |
+//! | `Via` | appended | appended |
+//! | [`X-Forwarded-*` or `Forwarded`](Forwarding) | appended, or replaced | |
+//! | `X-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, for which nobody vouches | removed | |
+//! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
+//! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
+//! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
+//!
+//! `X-Forwarded-*` and `Forwarded` that came with the request are appended to only if a
+//! [`ClientAddrLayer`](crate::client_addr::ClientAddrLayer) further out has found them trustworthy;
+//! without one they are replaced. The peer is the [`PeerAddr`].
+//!
+//! # What is refused
+//!
+//! | answer | when |
+//! |---|---|
+//! | 400 `invalid_request` | several `Host`s, one that is not that of the URI, or none; `Transfer-Encoding` beside `Content-Length`, or other than `chunked`; two `Content-Length`s; a `Connection` that names a header which is for the upstream; a path without a normal form |
+//! | 404 `not_found` | the path does not begin with the prefix to strip |
+//! | 405 `method_not_allowed` | `CONNECT`, `TRACE` |
+//! | 502 `bad_gateway`, 504 `connect_timeout` | the upstream, see [`client`](crate::client) |
+//! | 508 `loop_detected` | the request has been at this very proxy before |
+//!
+//! All of these have `Proxy-Status` (RFC 9209) if the message is at fault, and none names the
+//! upstream. The framing of HTTP/1.1 itself is read by the server in front: where both lengths are
+//! there hyper takes the chunks, drops the `Content-Length` and closes the connection after it, so
+//! that nothing is left to be mistaken.
+//!
+//! # Failure after the head, and cancellation
+//!
+//! An upstream that breaks off is an error of the body, by which the server resets the stream or
+//! closes the connection: the caller can tell that the answer is not whole. A caller that hangs up
+//! drops the call, and with it the connection or the stream to the upstream.
+//!
+//! # WebSocket
+//!
+//! An HTTP/1.1 request with `Connection: Upgrade` and `Upgrade: websocket` is forwarded as one, if
+//! the server in front can hand over its connection (hyper: `serve_connection_with_upgrades`). When
+//! the upstream answers 101 the two connections become a tunnel, for as long as something comes
+//! within [five minutes](Proxy::tunnel_idle_timeout). All other upgrades are removed from the
+//! request, `h2c` above all; a 101 that was not asked for is a bad gateway. A tunnel outlives the
+//! call: what holds a permit until the end of the answer holds none for it. WebSocket over HTTP/2
+//! (RFC 8441) is not forwarded. An upstream behind `https` that would choose HTTP/2 needs a client
+//! that is [`http1_only`](Client::http1_only), for only HTTP/1.1 has upgrades.
+//!
+//! # What is shared
+//!
+//! Clones share the client and its pool. The name by which a loop is detected belongs to the proxy
+//! and its clones: make it once, not per request.
+
+mod forwarded;
+mod framing;
+mod hop;
+mod target;
+mod tunnel;
+mod via;
+
+pub use self::{forwarded::Forwarding, target::InvalidUpstream};
+
+use self::{
+    forwarded::{Asked, Caller},
+    target::Target,
+    via::Pseudonym,
+};
+use crate::{
+    Body, BoxError, Exchange, Reject, Rejection,
+    client::Client,
+    client_addr::{ClientAddr, PeerAddr},
+    path::Rules,
+    rejection::Kind,
+};
+use bytes::Bytes;
+use http::{
+    Extensions, HeaderName, HeaderValue, Request, Response, StatusCode, Version, header,
+    uri::Scheme,
+};
+use hyper::upgrade::OnUpgrade;
+use pin_project_lite::pin_project;
+use std::{
+    convert::Infallible,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tower_service::Service;
+
+/// Forwards requests to one upstream.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct Proxy<C = Client> {
+    client: C,
+    shared: Arc<Shared>,
+}
+
+#[derive(Clone, Debug)]
+struct Shared {
+    target: Target,
+    name: Arc<str>,
+    pseudonym: Pseudonym,
+    rules: Rules,
+    preserve_host: bool,
+    forwarding: Forwarding,
+    scheme: Scheme,
+    protected: Vec<HeaderName>,
+    removed: Vec<HeaderName>,
+    added: Vec<(HeaderName, HeaderValue)>,
+    tunnel_idle_timeout: Duration,
+}
+
+impl Proxy {
+    /// Forwards to `http://host:port/path`, or `https`, by a [`Client`] of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUpstream`] if that is no such URL, or has credentials or a query.
+    pub fn to(upstream: impl AsRef<str>) -> Result<Self, InvalidUpstream> {
+        let target = Target::parse(upstream.as_ref())?;
+        Ok(Self {
+            client: Client::new(),
+            shared: Arc::new(Shared {
+                name: target.name().into(),
+                target,
+                pseudonym: Pseudonym::new(),
+                rules: Rules::new(),
+                preserve_host: false,
+                forwarding: Forwarding::default(),
+                scheme: Scheme::HTTP,
+                protected: Vec::new(),
+                removed: Vec::new(),
+                added: Vec::new(),
+                tunnel_idle_timeout: Duration::from_secs(5 * 60),
+            }),
+        })
+    }
+}
+
+impl<C> Proxy<C> {
+    /// Calls the upstream by another client: one with other settings, one that is shared with other
+    /// proxies, or one in layers.
+    #[must_use]
+    pub fn client<T>(self, client: T) -> Proxy<T> {
+        Proxy {
+            client,
+            shared: self.shared,
+        }
+    }
+
+    /// Sets the name of the upstream in logs and metrics, which by default is its host and port.
+    #[must_use]
+    pub fn name(self, name: impl Into<Arc<str>>) -> Self {
+        self.set(|shared| shared.name = name.into())
+    }
+
+    /// Takes `prefix` off the path. A path that does not begin with it, segment by segment, is
+    /// answered with 404.
+    #[must_use]
+    pub fn strip_prefix(self, prefix: impl AsRef<str>) -> Self {
+        let prefix = prefix.as_ref().trim_matches('/');
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        self.set(|shared| shared.target.strip = format!("{slash}{prefix}").into())
+    }
+
+    /// Sets which form of a path is normal. Those of the router around it, if they are others.
+    #[must_use]
+    pub fn path_rules(self, rules: Rules) -> Self {
+        self.set(|shared| shared.rules = rules)
+    }
+
+    /// Sends the caller's `Host` on. Over HTTP/1.1, that is; HTTP/2 names the upstream.
+    #[must_use]
+    pub fn preserve_host(self) -> Self {
+        self.set(|shared| shared.preserve_host = true)
+    }
+
+    /// Sets in which headers the upstream is told of the caller.
+    #[must_use]
+    pub fn forwarding(self, forwarding: Forwarding) -> Self {
+        self.set(|shared| shared.forwarding = forwarding)
+    }
+
+    /// Sets by which scheme callers reach this server, if no trusted proxy says: `http`, unless TLS
+    /// ends here.
+    #[must_use]
+    pub fn scheme(self, scheme: Scheme) -> Self {
+        self.set(|shared| shared.scheme = scheme)
+    }
+
+    /// Names a header that layers further out write for the upstream. Callers cannot have it taken
+    /// out by `Connection`, nor write it with underscores.
+    #[must_use]
+    pub fn protect_header(self, name: HeaderName) -> Self {
+        self.set(|shared| shared.protected.push(name))
+    }
+
+    /// Keeps a header of the caller from the upstream, such as the credentials that were meant for
+    /// the gateway.
+    #[must_use]
+    pub fn remove_header(self, name: HeaderName) -> Self {
+        self.set(|shared| shared.removed.push(name))
+    }
+
+    /// Sends a header to the upstream, in the place of what the caller sent under this name.
+    #[must_use]
+    pub fn header(self, name: HeaderName, mut value: HeaderValue) -> Self {
+        // It may be a secret, and this way nobody logs it.
+        value.set_sensitive(true);
+        self.set(|shared| shared.added.push((name, value)))
+    }
+
+    /// Sets how long a WebSocket stays open on which nothing comes from either side. 5 minutes by
+    /// default.
+    #[must_use]
+    pub fn tunnel_idle_timeout(self, timeout: Duration) -> Self {
+        self.set(|shared| shared.tunnel_idle_timeout = timeout)
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Shared)) -> Self {
+        set(Arc::make_mut(&mut self.shared));
+        self
+    }
+}
+
+impl<C> fmt::Debug for Proxy<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Makes the request for the upstream, and keeps what a tunnel needs of the one that came.
+    fn outbound(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(Request<Body>, Option<OnUpgrade>), Rejection> {
+        let (mut parts, body) = request.into_parts();
+        let host = framing::check(&parts)?;
+        if self.pseudonym.is_in(&parts.headers) {
+            return Err(loops());
+        }
+        self.rules.apply(&mut parts.uri)?;
+        parts.uri = self.target.uri(&parts.uri)?;
+
+        let tunnel = parts.extensions.remove::<OnUpgrade>();
+        let upgrades = hop::upgrades_to(&parts.headers, tunnel::PROTOCOL);
+        let tunnel = tunnel.filter(|_| upgrades);
+
+        let headers = &mut parts.headers;
+        hop::strip_request(headers, &self.protected)?;
+        let asked = Asked {
+            caller: caller(&parts.extensions),
+            scheme: &self.scheme,
+            host: &host,
+            prefix: &self.target.strip,
+        };
+        self.forwarding.write(headers, &asked);
+        self.pseudonym.add_to(headers, parts.version);
+        let host = if self.preserve_host {
+            host
+        } else {
+            self.target.host.clone()
+        };
+        headers.insert(header::HOST, host);
+        for name in &self.removed {
+            headers.remove(name);
+        }
+        for (name, value) in &self.added {
+            headers.insert(name, value.clone());
+        }
+        if tunnel.is_some() {
+            upgrade(headers);
+        }
+        parts.version = Version::HTTP_11;
+        if let Some(exchange) = parts.extensions.get::<Exchange>() {
+            exchange.update(|facts| {
+                facts.upstream = Some(self.name.clone());
+                facts.attempts = facts.attempts.saturating_add(1);
+            });
+        }
+        Ok((Request::from_parts(parts, body), tunnel))
+    }
+
+    /// Makes the answer of what the upstream answered.
+    fn inbound(
+        &self,
+        mut response: Response<Body>,
+        tunnel: Option<OnUpgrade>,
+    ) -> Result<Response<Body>, Rejection> {
+        let received = std::mem::take(response.version_mut());
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let agreed = switched && hop::upgrades_to(response.headers(), tunnel::PROTOCOL);
+        let upstream = response.extensions_mut().remove::<OnUpgrade>();
+        let headers = response.headers_mut();
+        hop::strip_response(headers);
+        self.pseudonym.add_to(headers, received);
+        if switched {
+            let (Some(client), Some(upstream), true) = (tunnel, upstream, agreed) else {
+                return Err(Rejection::new(Kind::BadGateway).with_header(
+                    PROXY_STATUS,
+                    HeaderValue::from_static("tower-gateway; error=http_upgrade_failed"),
+                ));
+            };
+            upgrade(headers);
+            tunnel::spawn(client, upstream, self.tunnel_idle_timeout);
+        }
+        Ok(response)
+    }
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+fn upgrade(headers: &mut http::HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    let protocol = HeaderValue::from_static(tunnel::PROTOCOL);
+    headers.insert(header::UPGRADE, protocol);
+}
+
+fn loops() -> Rejection {
+    Rejection::new(Kind::LoopDetected).with_header(
+        PROXY_STATUS,
+        HeaderValue::from_static("tower-gateway; error=proxy_loop_detected"),
+    )
+}
+
+fn caller(extensions: &Extensions) -> Caller {
+    let peer = extensions.get::<PeerAddr>();
+    Caller {
+        peer: peer.map(|peer| peer.0.ip().to_canonical()),
+        client: extensions.get::<ClientAddr>().map(|client| client.0),
+    }
+}
+
+impl<C, B> Service<Request<B>> for Proxy<C>
+where
+    C: Service<Request<Body>, Response = Response<Body>, Error = Rejection> + Clone,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture<C, C::Future>;
+
+    // The client is made ready in the future: what it fails with is an answer.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let version = request.version();
+        let state = match self.shared.outbound(request.map(Body::new)) {
+            Ok((request, tunnel)) => State::Waiting {
+                call: Some((self.client.clone(), request)),
+                tunnel,
+            },
+            Err(rejection) => State::Rejected {
+                rejection: Some(rejection),
+            },
+        };
+        ResponseFuture {
+            state,
+            shared: self.shared.clone(),
+            version,
+        }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Proxy`].
+    pub struct ResponseFuture<C, F> {
+        #[pin]
+        state: State<C, F>,
+        shared: Arc<Shared>,
+        version: Version,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<C, F> {
+        Waiting {
+            call: Option<(C, Request<Body>)>,
+            tunnel: Option<OnUpgrade>,
+        },
+        Calling {
+            #[pin]
+            future: F,
+            tunnel: Option<OnUpgrade>,
+        },
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<C> Future for ResponseFuture<C, C::Future>
+where
+    C: Service<Request<Body>, Response = Response<Body>, Error = Rejection>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let rejection = loop {
+            match this.state.as_mut().project() {
+                StateProj::Waiting { call, tunnel } => {
+                    let (client, _) = call.as_mut().expect("polled after completion");
+                    if let Err(rejection) = ready!(client.poll_ready(cx)) {
+                        break rejection;
+                    }
+                    let (mut client, request) = call.take().expect("polled after completion");
+                    let future = client.call(request);
+                    let tunnel = tunnel.take();
+                    this.state.set(State::Calling { future, tunnel });
+                }
+                StateProj::Calling { future, tunnel } => {
+                    let answer = ready!(future.poll(cx));
+                    let tunnel = tunnel.take();
+                    match answer.and_then(|response| this.shared.inbound(response, tunnel)) {
+                        Ok(response) => return Poll::Ready(Ok(response)),
+                        Err(rejection) => break rejection,
+                    }
+                }
+                StateProj::Rejected { rejection } => {
+                    break rejection.take().expect("polled after completion");
+                }
+            }
+        };
+        let blames_framing = rejection.kind() == Kind::InvalidRequest;
+        let mut answer = <Response<Body> as Reject<Infallible>>::reject(rejection);
+        if let Ok(response) = &mut answer
+            && blames_framing
+            && *this.version < Version::HTTP_2
+        {
+            // Who sends one such message may have another behind it.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        Poll::Ready(answer)
+    }
+}
+
+impl<C, F> fmt::Debug for ResponseFuture<C, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

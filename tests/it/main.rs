@@ -11,6 +11,10 @@ mod concurrency;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod provider;
 #[cfg(feature = "client")]
 mod proxy;
 #[cfg(feature = "rate-limit")]
@@ -18,4 +22,8 @@ mod rate_limit;
 #[cfg(feature = "llm")]
 mod recordings;
 mod route;
+#[cfg(feature = "llm")]
+mod simulator;
+mod telling;
 mod timeout;
+mod trace;

@@ -1,0 +1,157 @@
+//! Where in a request a key may stand, and what is found there.
+
+use super::key::LONGEST;
+use crate::{Rejection, rejection::Kind};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use std::fmt;
+
+/// Where a key may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place(Where);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Where {
+    Scheme(Box<str>),
+    Header(HeaderName),
+}
+
+impl Place {
+    /// `Authorization: Bearer …` (RFC 6750).
+    #[must_use]
+    pub fn bearer() -> Self {
+        Self::scheme("Bearer")
+    }
+
+    /// `Authorization` under a scheme of this name, in upper or lower case.
+    #[must_use]
+    pub fn scheme(name: impl Into<Box<str>>) -> Self {
+        Self(Where::Scheme(name.into()))
+    }
+
+    /// A header that holds the key and nothing else, such as `x-api-key`.
+    #[must_use]
+    pub fn header(name: HeaderName) -> Self {
+        Self(Where::Header(name))
+    }
+}
+
+/// A key as it was sent. It has not been looked at.
+pub struct Credential {
+    value: HeaderValue,
+    /// Where the key begins, behind the scheme.
+    from: usize,
+}
+
+impl Credential {
+    /// The key. Take care where it goes: look up its hash, never itself.
+    #[must_use]
+    pub fn expose(&self) -> &[u8] {
+        self.value.as_bytes().get(self.from..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(..)")
+    }
+}
+
+/// The places of one layer.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    schemes: Vec<Box<str>>,
+    /// All headers that are looked at, `Authorization` among them if there are schemes.
+    headers: Vec<HeaderName>,
+}
+
+impl Places {
+    pub(super) fn new(places: impl IntoIterator<Item = Place>) -> Self {
+        let mut this = Self {
+            schemes: Vec::new(),
+            headers: Vec::new(),
+        };
+        for Place(place) in places {
+            let name = match place {
+                Where::Scheme(scheme) => {
+                    this.schemes.push(scheme);
+                    header::AUTHORIZATION
+                }
+                Where::Header(name) => name,
+            };
+            if !this.headers.contains(&name) {
+                this.headers.push(name);
+            }
+        }
+        this
+    }
+
+    /// The scheme that a challenge names.
+    pub(super) fn scheme(&self) -> &str {
+        self.schemes.first().map_or("ApiKey", |scheme| scheme)
+    }
+
+    /// Finds the key of a request, and by default takes it out.
+    pub(super) fn find(
+        &self,
+        headers: &mut HeaderMap,
+        keep: bool,
+    ) -> Result<Option<Credential>, Rejection> {
+        let mut found = None;
+        for name in &self.headers {
+            let mut values = headers.get_all(name).iter();
+            match (values.next(), values.next(), found) {
+                (None, _, _) => {}
+                (Some(_), None, None) => found = Some(name),
+                // Whoever reads another one of them than we do would see another caller.
+                _ => return Err(malformed("More than one credential was given.")),
+            }
+        }
+        let Some(name) = found else {
+            return Ok(None);
+        };
+        if let Some(value) = headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+        let value = if keep {
+            headers.get(name).cloned()
+        } else {
+            headers.remove(name)
+        };
+        let Some(value) = value else {
+            return Ok(None);
+        };
+        let from = if *name == header::AUTHORIZATION && !self.schemes.is_empty() {
+            self.after_scheme(value.as_bytes())?
+        } else {
+            0
+        };
+        let credential = Credential { value, from };
+        match credential.expose().len() {
+            0 => Err(malformed("The credential is empty.")),
+            1..=LONGEST => Ok(Some(credential)),
+            _ => Err(malformed("The credential is too long.")),
+        }
+    }
+
+    /// Where the key begins in `Bearer key`.
+    fn after_scheme(&self, value: &[u8]) -> Result<usize, Rejection> {
+        let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let end = value.iter().position(blank).unwrap_or(value.len());
+        let (scheme, rest) = value.split_at(end);
+        let known = |known: &str| known.as_bytes().eq_ignore_ascii_case(scheme);
+        if self.schemes.iter().any(|scheme| known(scheme)) {
+            let blanks = rest.iter().take_while(|byte| blank(byte)).count();
+            Ok(end + blanks)
+        } else if rest.is_empty() {
+            Err(malformed("The Authorization header has no scheme."))
+        } else {
+            // As if there were none (RFC 6750 §3.1), except that it is never taken for nobody.
+            Err(Rejection::new(Kind::Unauthenticated)
+                .with_detail("No credentials of a supported scheme were given."))
+        }
+    }
+}
+
+fn malformed(detail: &'static str) -> Rejection {
+    Rejection::new(Kind::InvalidRequest).with_detail(detail)
+}

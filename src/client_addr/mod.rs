@@ -1,0 +1,302 @@
+//! The address of the client, behind proxies that are trusted and no others.
+//!
+//! Whoever connects can write `X-Forwarded-For`. So the layer believes it only where a proxy that you
+//! named has written it: it goes from the peer of the connection outwards, hop by hop, and the first
+//! address that is not a trusted proxy is the client. Nothing further out is looked at.
+//!
+//! ```text
+//! X-Forwarded-For: 6.6.6.6,  203.0.113.7,  10.0.0.2      peer 10.0.0.1
+//!                  forged    the client    trusted       trusted
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use axum::{Extension, Router, body::Body, extract::ConnectInfo, http::Request, routing::get};
+//! use std::net::SocketAddr;
+//! use tower::ServiceExt;
+//! use tower_gateway::client_addr::{ClientAddr, ClientAddrLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let app: Router = Router::new()
+//!     .route("/", get(async |Extension(client): Extension<ClientAddr>| client.to_string()))
+//!     .layer(
+//!         ClientAddrLayer::new()
+//!             .trusted_proxies(["10.0.0.0/8"])?
+//!             // axum keeps the peer in an extension of its own.
+//!             .peer(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0)),
+//!     );
+//!
+//! let ask = async |peer: &str| {
+//!     let request = Request::get("/")
+//!         .extension(ConnectInfo(peer.parse::<SocketAddr>().unwrap()))
+//!         .header("x-forwarded-for", "6.6.6.6, 203.0.113.7, 10.0.0.2")
+//!         .body(Body::empty())
+//!         .unwrap();
+//!     let response = app.clone().oneshot(request).await.unwrap();
+//!     tower_gateway::collect(response.into_body(), 100).await.unwrap()
+//! };
+//! assert_eq!(ask("10.0.0.1:443").await, "203.0.113.7");
+//! assert_eq!(ask("192.0.2.1:443").await, "192.0.2.1", "a stranger is believed nothing");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The rules
+//!
+//! - Exactly one [family of headers](ForwardedHeader) is read. A fallback to another would be what the
+//!   caller chooses.
+//! - All lines of it count as one, from the right. A hop that is no address (`unknown`, `_hidden`, a
+//!   host name, rubbish) ends the walk, and the last good hop is the client: never one further out.
+//!   So does the hundredth hop, or 8 KiB.
+//! - If all hops are trusted, the outermost is the client.
+//! - Ports, brackets and zones are dropped. IPv4 within IPv6 (`::ffff:192.0.2.1`) is IPv4.
+//! - The headers of the other families are removed, and all of them if the peer is not trusted:
+//!   `Forwarded`, `X-Real-IP`, `X-Forwarded-*`, and the same with underscores. What stands behind can
+//!   rely on what is left as far as it relies on your proxies.
+//!
+//! The peer is the [`PeerAddr`] in the extensions of the request, or what [`peer`](ClientAddrLayer::peer)
+//! finds. Where there is neither, as over a Unix socket, there is no [`ClientAddr`], the headers are
+//! removed, and the first such request is warned of. Keys [by client address](ByClientAddr) are `None`
+//! then.
+
+mod hops;
+
+pub use self::hops::{Config, ForwardedHeader, InvalidNetwork, resolve};
+
+use crate::{Exchange, Extensible, key::Key};
+use http::{Extensions, HeaderMap, HeaderName};
+use ipnet::{IpNet, Ipv6Net};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// The address of who opened the connection, which may be a proxy. Put in the extensions of a request
+/// by who accepted the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// The address of the client. Put in the extensions of a request by [`ClientAddrLayer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientAddr(pub IpAddr);
+
+impl fmt::Display for ClientAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+type FindPeer = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+
+/// Applies [`ClientAddrs`] to a service.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct ClientAddrLayer {
+    config: Arc<Config>,
+    peer: Arc<FindPeer>,
+    warned: Arc<AtomicBool>,
+}
+
+impl ClientAddrLayer {
+    /// Trusts nobody: the peer is the client, and what it says of others is removed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            config: Arc::default(),
+            peer: Arc::new(|extensions| extensions.get().map(|&PeerAddr(peer)| peer)),
+            warned: Arc::default(),
+        }
+    }
+
+    /// Sets which proxies are believed: networks such as `10.0.0.0/8`, or single addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidNetwork`] with the first text that is neither.
+    pub fn trusted_proxies(
+        mut self,
+        networks: impl IntoIterator<Item = impl AsRef<str>>,
+    ) -> Result<Self, InvalidNetwork> {
+        let config = Arc::unwrap_or_clone(self.config).trusted_proxies(networks)?;
+        self.config = Arc::new(config);
+        Ok(self)
+    }
+
+    /// Sets how many proxies are believed whatever their addresses, counted from the peer, which is
+    /// the first. None by default. For proxies whose addresses change; whoever can reach this service
+    /// without passing them all is believed as well.
+    #[must_use]
+    pub fn trusted_hops(mut self, hops: u8) -> Self {
+        self.config = Arc::new(Arc::unwrap_or_clone(self.config).trusted_hops(hops));
+        self
+    }
+
+    /// Sets which header the trusted proxies write. [`ForwardedHeader::XForwardedFor`] by default.
+    #[must_use]
+    pub fn header(mut self, header: ForwardedHeader) -> Self {
+        self.config = Arc::new(Arc::unwrap_or_clone(self.config).header(header));
+        self
+    }
+
+    /// Sets how the peer is found. By default it is the [`PeerAddr`].
+    #[must_use]
+    pub fn peer(
+        mut self,
+        peer: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.peer = Arc::new(peer);
+        self
+    }
+
+    /// Puts the client's address in its place, and removes what nobody vouches for.
+    fn stamp(&self, req: &mut impl Extensible) {
+        let Some(peer) = (self.peer)(req.extensions()) else {
+            strip(req.headers_mut(), None);
+            req.extensions_mut().remove::<ClientAddr>();
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "a request has no peer address, so its client is unknown: serve with connection \
+                     info, and tell ClientAddrLayer by `.peer(…)` where it is"
+                );
+            }
+            return;
+        };
+        let peer = peer.ip().to_canonical();
+        let client = resolve(peer, req.headers(), &self.config);
+        let kept = self.config.trusts(peer, 0).then_some(self.config.family());
+        strip(req.headers_mut(), kept);
+        if let Some(exchange) = Exchange::of(req) {
+            exchange.update(|facts| facts.client = Some(client));
+        }
+        req.extensions_mut().insert(ClientAddr(client));
+    }
+}
+
+impl Default for ClientAddrLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for ClientAddrLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientAddrLayer")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for ClientAddrLayer {
+    type Service = ClientAddrs<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let layer = self.clone();
+        ClientAddrs { inner, layer }
+    }
+}
+
+/// Finds the client of each request.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct ClientAddrs<S> {
+    inner: S,
+    layer: ClientAddrLayer,
+}
+
+impl<S, Req> Service<Req> for ClientAddrs<S>
+where
+    S: Service<Req>,
+    Req: Extensible,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Req) -> Self::Future {
+        self.layer.stamp(&mut req);
+        self.inner.call(req)
+    }
+}
+
+/// Removes all forwarding headers but those of one family.
+fn strip(headers: &mut HeaderMap, kept: Option<ForwardedHeader>) {
+    let doubtful = |name: &&HeaderName| match forwarding(name.as_str()) {
+        None => false,
+        Some(family) => kept != Some(family) || name.as_str().contains('_'),
+    };
+    let names: Vec<_> = headers.keys().filter(doubtful).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
+/// To which family a header belongs. Some servers take `_` for `-`.
+fn forwarding(name: &str) -> Option<ForwardedHeader> {
+    let starts = |with: &str| {
+        let mut start = name.bytes().map(|b| if b == b'_' { b'-' } else { b });
+        with.bytes().all(|b| start.next() == Some(b))
+    };
+    match name.len() {
+        9 if starts("x-real-ip") => Some(ForwardedHeader::XRealIp),
+        9 if starts("forwarded") => Some(ForwardedHeader::Forwarded),
+        _ if starts("x-forwarded-") => Some(ForwardedHeader::XForwardedFor),
+        _ => None,
+    }
+}
+
+/// The client's address: IPv4 whole, IPv6 by its /64, which is what one customer has.
+///
+/// A [`Key`] for limiters. Beside it stands [`ipv6_prefix`](Self::ipv6_prefix).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ByClientAddr;
+
+impl ByClientAddr {
+    /// Takes another part of an IPv6 address for one client: 48 or 56 bits where that is what
+    /// customers are given. At most 128.
+    #[must_use]
+    pub fn ipv6_prefix(self, bits: u8) -> ByClientNetwork {
+        ByClientNetwork(bits.min(128))
+    }
+}
+
+impl<Req: Extensible> Key<Req> for ByClientAddr {
+    type Key = IpAddr;
+
+    fn key(&self, req: &Req) -> Option<IpAddr> {
+        self.ipv6_prefix(64).key(req)
+    }
+}
+
+/// The client's address: IPv4 whole, IPv6 by a prefix. Made by [`ByClientAddr::ipv6_prefix`].
+#[derive(Clone, Copy, Debug)]
+pub struct ByClientNetwork(u8);
+
+impl<Req: Extensible> Key<Req> for ByClientNetwork {
+    type Key = IpAddr;
+
+    fn key(&self, req: &Req) -> Option<IpAddr> {
+        let &ClientAddr(client) = req.extensions().get()?;
+        Some(match client {
+            IpAddr::V4(_) => client,
+            IpAddr::V6(addr) => match Ipv6Net::new(addr, self.0) {
+                Ok(net) => IpNet::V6(net).network(),
+                Err(_) => client,
+            },
+        })
+    }
+}

@@ -1,0 +1,484 @@
+//! Building a gateway.
+
+use super::{
+    GatewayService, Shared,
+    directory::{ChatService, Directory, List, Vendor},
+    drain::{Drain, DrainLayer},
+    health::HealthLayer,
+    planes::Planes,
+    settled::{HttpService, Settled},
+    slot::{Entry, Slot, short},
+};
+use crate::{
+    Body, BoxError,
+    access_log::AccessLogLayer,
+    auth::{ApiKeys, AuthLayer},
+    circuit_breaker::CircuitBreakerLayer,
+    client_addr::ClientAddrLayer,
+    concurrency::ConcurrencyLayer,
+    key::ByPrincipal,
+    llm::{
+        self, ChatRequest, ChatResponse, Provider, Simulator, dialect::DialectLayer, pool::Pool,
+        serve::Serve,
+    },
+    metrics::{Metrics, MetricsLayer},
+    rate_limit::{Quota, RateLimitLayer},
+    route::{Methods, Routes},
+    trace::TraceLayer,
+};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, header};
+use http_body::Body as HttpBody;
+use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc};
+use tower::util::{BoxCloneSyncService, MapErr};
+use tower_http::{
+    compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
+    cors::{AllowOrigin, Any, CorsLayer},
+    set_header::SetResponseHeaderLayer,
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Builds a [`GatewayService`]. Nothing fails before [`build`](Self::build), which reports every fault
+/// that it finds.
+#[must_use]
+pub struct GatewayBuilder {
+    http: Vec<Entry<Slot, HttpService>>,
+    chat: Vec<Entry<(), ChatService>>,
+    named: BTreeMap<Arc<str>, ChatService>,
+    vendors: Vec<Vendor>,
+    routes: Routes,
+    has_routes: bool,
+    metrics: Metrics,
+    access_log: Option<AccessLogLayer>,
+    client_addr: ClientAddrLayer,
+    body_limit: Option<usize>,
+    faults: Vec<Fault>,
+}
+
+impl GatewayBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            http: Vec::new(),
+            chat: Vec::new(),
+            named: BTreeMap::new(),
+            vendors: Vec::new(),
+            routes: Routes::new(),
+            has_routes: false,
+            metrics: Metrics::new(),
+            access_log: Some(AccessLogLayer::new()),
+            client_addr: ClientAddrLayer::new(),
+            body_limit: None,
+            faults: Vec::new(),
+        }
+    }
+
+    // Admission.
+
+    /// Lets in whoever shows one of these keys. Without it everyone is let in.
+    pub fn api_keys(mut self, keys: ApiKeys) -> Self {
+        if let Err(faults) = keys.check() {
+            self.fault("api_keys", faults.to_string());
+        }
+        self.layer_at(Slot::Auth, AuthLayer::new(keys))
+    }
+
+    /// Lets each principal call so often. Callers without a name share one quota.
+    pub fn rate_limit(self, quota: Quota) -> Self {
+        let layer = RateLimitLayer::new(quota).key(ByPrincipal);
+        self.layer_at(Slot::RateLimit, layer)
+    }
+
+    /// Lets so many exchanges run at once; each lasts until the last byte of its answer.
+    pub fn concurrency(self, limit: usize) -> Self {
+        self.layer_at(Slot::Concurrency, ConcurrencyLayer::new(limit))
+    }
+
+    /// Sets how the client's address is found, such as behind which proxies. By default nobody is
+    /// trusted, and the client is who connected.
+    pub fn client_addr(mut self, layer: ClientAddrLayer) -> Self {
+        self.client_addr = layer;
+        self
+    }
+
+    /// Sets how many bytes the body of a chat request has at the most: 32 MiB by default.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.body_limit = Some(bytes);
+        self
+    }
+
+    // Browsers and the wire.
+
+    /// Lets pages of these origins call, such as `https://app.example.com`. `*` lets all of them call,
+    /// without cookies.
+    pub fn cors(mut self, origins: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut list = Vec::new();
+        let mut any = false;
+        for origin in origins {
+            let origin = origin.as_ref();
+            any |= origin == "*";
+            match HeaderValue::from_str(origin) {
+                Ok(value) if origin == "*" || origin.contains("://") => list.push(value),
+                _ => self.fault(
+                    "cors",
+                    format!("{origin:?} is not an origin such as https://app.example.com"),
+                ),
+            }
+        }
+        let origins = if any {
+            AllowOrigin::any()
+        } else {
+            AllowOrigin::list(list)
+        };
+        let layer = CorsLayer::new()
+            .allow_origin(origins)
+            .allow_methods(Any)
+            .allow_headers(Any)
+            .expose_headers([
+                HeaderName::from_static("x-request-id"),
+                header::RETRY_AFTER,
+                HeaderName::from_static("ratelimit"),
+                HeaderName::from_static("ratelimit-policy"),
+            ]);
+        self.layer_at(Slot::Edge, layer)
+    }
+
+    /// Compresses answers with gzip or brotli for clients that ask for it. Event streams are left
+    /// alone: they would be held back.
+    pub fn compression(self) -> Self {
+        let predicate = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
+        self.layer_at(Slot::Edge, CompressionLayer::new().compress_when(predicate))
+    }
+
+    /// Adds `X-Content-Type-Options: nosniff`, `X-Frame-Options: DENY` and `Referrer-Policy:
+    /// no-referrer` to answers that do not say otherwise.
+    pub fn security_headers(mut self) -> Self {
+        for (name, value) in [
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ] {
+            let value = HeaderValue::from_static(value);
+            self = self.layer_at(
+                Slot::Edge,
+                SetResponseHeaderLayer::if_not_present(name, value),
+            );
+        }
+        self
+    }
+
+    // What is told.
+
+    /// Counts in these metrics, which may be shared with others.
+    pub fn metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Sets what is logged of each exchange; `None`: nothing.
+    pub fn access_log(mut self, layer: impl Into<Option<AccessLogLayer>>) -> Self {
+        self.access_log = layer.into();
+        self
+    }
+
+    // Layers of one's own.
+
+    /// Adds any tower layer to the HTTP plane, just outside of the routes.
+    ///
+    /// It may answer with any body and fail with any error that is `Into<BoxError>`: a
+    /// [`Rejection`](crate::Rejection) among them is answered as such, any other is a 500.
+    pub fn layer<L, B>(self, layer: L) -> Self
+    where
+        L: Layer<HttpService> + Send + 'static,
+        L::Service: Service<
+                Request<Body>,
+                Response = Response<B>,
+                Error: Into<BoxError>,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.layer_at(Slot::Inner, layer)
+    }
+
+    /// Adds any tower layer to the HTTP plane, at this place.
+    pub fn layer_at<L, B>(mut self, slot: Slot, layer: L) -> Self
+    where
+        L: Layer<HttpService> + Send + 'static,
+        L::Service: Service<
+                Request<Body>,
+                Response = Response<B>,
+                Error: Into<BoxError>,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        self.http.push(Entry::http(slot, layer));
+        self
+    }
+
+    /// Adds any tower layer to the LLM plane, around all models. The first one stands outermost.
+    ///
+    /// A layer of the HTTP plane does not fit here: the compiler says that it is no
+    /// `Service<ChatRequest>`.
+    pub fn chat_layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<ChatService> + Send + 'static,
+        L::Service: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error: Into<llm::Error>,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.chat.push(Entry {
+            place: (),
+            name: short(type_name::<L>()),
+            wrap: Box::new(move |inner| {
+                BoxCloneSyncService::new(MapErr::new(layer.layer(inner), Into::into))
+            }),
+        });
+        self
+    }
+
+    // What is served.
+
+    /// Offers a model under this name, by services that are asked in turn until one has begun to
+    /// answer. Each has a circuit breaker of its own.
+    pub fn model<S>(mut self, name: &str, services: impl IntoIterator<Item = S>) -> Self
+    where
+        S: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error = llm::Error,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let mut services = services.into_iter().map(guarded);
+        let Some(first) = services.next() else {
+            self.fault(format!("model({name:?})"), "give it at least one service");
+            return self;
+        };
+        let pool = services.fold(Pool::new(first), Pool::or);
+        if name.is_empty() {
+            self.fault("model(\"\")", "give it a name");
+        }
+        let pool = BoxCloneSyncService::new(pool);
+        if self.named.insert(name.into(), pool).is_some() {
+            self.fault(format!("model({name:?})"), "the name is taken");
+        }
+        self
+    }
+
+    /// Offers all models of a vendor: those it lists, and any as `vendor/name`.
+    pub fn vendor(self, provider: Provider) -> Self {
+        let name: Arc<str> = provider.name().into();
+        let lister = provider.clone();
+        let list: List = Arc::new(move || {
+            let provider = lister.clone();
+            Box::pin(async move { provider.models().await })
+        });
+        self.lists(name, guarded(provider), list, false)
+    }
+
+    /// Offers the models of the simulator, and no others.
+    pub fn simulator(self, simulator: Simulator) -> Self {
+        let list: List = Arc::new(|| {
+            let models = Simulator::models()
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect();
+            Box::pin(async move { Ok(models) })
+        });
+        self.lists("simulator".into(), guarded(simulator), list, true)
+    }
+
+    fn lists(mut self, name: Arc<str>, service: ChatService, list: List, complete: bool) -> Self {
+        if self.vendors.iter().any(|vendor| vendor.name == name) {
+            self.fault(format!("vendor({name:?})"), "the name is taken");
+        }
+        self.vendors
+            .push(Vendor::new(name, service, list, complete));
+        self
+    }
+
+    /// Serves requests for a path, such as `/users/{id}` or `/files/{*rest}`, by a service of your own:
+    /// a [`Proxy`](crate::proxy::Proxy), an axum router, any other.
+    pub fn route<S, B>(mut self, path: &str, service: S) -> Self
+    where
+        S: Service<
+                Request<Body>,
+                Response = Response<B>,
+                Error: Into<BoxError>,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        if path == "/v1" || path.starts_with("/v1/") {
+            self.fault(
+                format!("route({path:?})"),
+                "paths below /v1 are those of models: choose another",
+            );
+        }
+        let service = HttpService::new(Settled::new(service));
+        self.routes = self.routes.route(path, Methods::ANY, service);
+        self.has_routes = true;
+        self
+    }
+
+    /// Assembles the gateway.
+    ///
+    /// # Errors
+    ///
+    /// All faults at once, each with the call that made it and what would mend it.
+    pub fn build(mut self) -> Result<GatewayService, BuildError> {
+        let serves_chat = !self.named.is_empty() || !self.vendors.is_empty();
+        if !serves_chat && !self.has_routes {
+            self.fault(
+                "build",
+                "nothing to serve: call `.model(…)`, `.vendor(…)`, `.simulator(…)` or `.route(…)`",
+            );
+        }
+        let directory = Directory::new(
+            std::mem::take(&mut self.named),
+            std::mem::take(&mut self.vendors),
+        );
+        let mut lines = vec!["llm   models".to_owned()];
+        let mut chat = BoxCloneSyncService::new(directory.clone());
+        for entry in std::mem::take(&mut self.chat).into_iter().rev() {
+            lines.push(format!("llm   {}", entry.name));
+            chat = (entry.wrap)(chat);
+        }
+        let drain = Drain::new();
+        lines.push("llm   DrainLayer".to_owned());
+        let chat = DrainLayer {
+            drain: drain.clone(),
+        }
+        .layer(chat);
+        let mut serve = Serve::new(chat).models(directory.clone());
+        if let Some(limit) = self.body_limit {
+            serve = serve.limit(limit);
+        }
+        let routes = std::mem::take(&mut self.routes).build();
+        if let Err(faults) = &routes {
+            for (template, detail) in faults.iter() {
+                self.fault(format!("route({template:?})"), detail);
+            }
+        }
+        if !self.faults.is_empty() {
+            return Err(BuildError(self.faults));
+        }
+        let planes = Planes {
+            chat: serves_chat.then(|| HttpService::new(serve)),
+            routes: routes.ok().map(HttpService::new),
+        };
+        let mut http = HttpService::new(planes);
+        lines.push("http  routes".to_owned());
+        let metrics = self.metrics.clone();
+        for entry in self.stack(&drain).into_iter().rev() {
+            lines.push(format!(
+                "http  {:<12} {}",
+                format!("{:?}", entry.place),
+                entry.name
+            ));
+            http = (entry.wrap)(http);
+        }
+        lines.reverse();
+        Ok(GatewayService {
+            http,
+            shared: Arc::new(Shared {
+                described: lines.join("\n"),
+                directory,
+                metrics,
+                drain,
+            }),
+        })
+    }
+
+    /// All layers of the HTTP plane, outermost first.
+    fn stack(self, drain: &Drain) -> Vec<Entry<Slot, HttpService>> {
+        let mut stack = vec![
+            Entry::http(Slot::Trace, TraceLayer::new()),
+            Entry::http(Slot::Tell, MetricsLayer::new(&self.metrics)),
+        ];
+        stack.extend(self.access_log.map(|layer| Entry::http(Slot::Tell, layer)));
+        let drain = drain.clone();
+        stack.push(Entry::http(Slot::Drain, HealthLayer { drain }));
+        stack.push(Entry::http(Slot::Dialect, DialectLayer::new()));
+        stack.push(Entry::http(Slot::ClientAddr, self.client_addr));
+        stack.extend(self.http);
+        stack.sort_by_key(|entry| entry.place);
+        stack
+    }
+
+    fn fault(&mut self, at: impl Into<String>, mend: impl Into<String>) {
+        let (at, mend) = (at.into(), mend.into());
+        self.faults.push(Fault { at, mend });
+    }
+}
+
+/// With a breaker of its own: one service that fails is left alone, and the others are not.
+fn guarded<S>(service: S) -> ChatService
+where
+    S: Service<ChatRequest, Response = ChatResponse, Error = llm::Error, Future: Send + 'static>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    BoxCloneSyncService::new(CircuitBreakerLayer::new().layer(service))
+}
+
+impl fmt::Debug for GatewayBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatewayBuilder")
+            .field("http", &self.http)
+            .field("models", &self.named.keys())
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Fault {
+    at: String,
+    mend: String,
+}
+
+/// Why a gateway could not be built: every fault that was found.
+#[derive(Debug)]
+pub struct BuildError(Vec<Fault>);
+
+impl BuildError {
+    /// Each fault: the call that made it, and what would mend it.
+    pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|fault| (&*fault.at, &*fault.mend))
+    }
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::from("the gateway cannot be built:");
+        for (at, mend) in self.faults() {
+            let _ = write!(text, "\n  {at}: {mend}");
+        }
+        f.write_str(&text)
+    }
+}
+
+impl std::error::Error for BuildError {}

@@ -1,0 +1,335 @@
+//! A listener for a gateway.
+
+use super::GatewayService;
+use crate::client_addr::PeerAddr;
+use http::Request;
+use hyper::{body::Incoming, service::Service as HyperService};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use std::{
+    future::pending,
+    io,
+    net::{SocketAddr, ToSocketAddrs},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tower::util::{Oneshot, ServiceExt};
+
+/// Serves a gateway on a socket: HTTP/1.1 and HTTP/2 without TLS (h2c).
+///
+/// ```no_run
+/// use tower_gateway::{gateway::{Gateway, Server}, llm::Simulator};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let gateway = Gateway::builder().simulator(Simulator::new()).build()?;
+/// let server = Server::bind(gateway, "127.0.0.1:0")?.max_connections(1000);
+/// println!("http://{}", server.local_addr()?);
+/// server.run().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Shutting down
+///
+/// [`run`](Self::run) ends with Ctrl-C or SIGTERM, [`run_until`](Self::run_until) when its future
+/// does. Then `/health/ready` answers 503, no connection is accepted any more, those that are idle are
+/// closed, and exchanges in flight have [`drain_time`](Self::drain_time) to end. Then streams of models
+/// end with an error event, and what has not ended a second later is cut.
+#[derive(Debug)]
+pub struct Server {
+    gateway: GatewayService,
+    listener: std::net::TcpListener,
+    admin: Option<std::net::TcpListener>,
+    max_connections: usize,
+    header_time: Duration,
+    drain_time: Duration,
+}
+
+impl Server {
+    /// Binds the address. At most 10,000 connections, 30 seconds for the head of a request, 30
+    /// seconds to drain, no admin listener.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be resolved or bound.
+    pub fn bind(gateway: GatewayService, addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Ok(Self {
+            gateway,
+            listener: listen(addr)?,
+            admin: None,
+            max_connections: 10_000,
+            header_time: Duration::from_secs(30),
+            drain_time: Duration::from_secs(30),
+        })
+    }
+
+    /// Binds another address for `/metrics`. It asks for no credentials: keep it on a loopback
+    /// address.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be resolved or bound.
+    pub fn admin(mut self, addr: impl ToSocketAddrs) -> io::Result<Self> {
+        self.admin = Some(listen(addr)?);
+        Ok(self)
+    }
+
+    /// The same, if the address is free.
+    pub(super) fn admin_if_free(mut self, addr: SocketAddr) -> Self {
+        self.admin = listen(addr).ok();
+        self
+    }
+
+    /// Sets how many connections are open at once. The next one waits to be accepted.
+    #[must_use]
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// Sets how long the head of a request may take to arrive.
+    #[must_use]
+    pub fn header_time(mut self, time: Duration) -> Self {
+        self.header_time = time;
+        self
+    }
+
+    /// Sets how long exchanges in flight may take to end once the server shuts down.
+    #[must_use]
+    pub fn drain_time(mut self, time: Duration) -> Self {
+        self.drain_time = time;
+        self
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where it tells of itself, if it does.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.local_addr().ok()
+    }
+
+    /// Serves until Ctrl-C or SIGTERM.
+    ///
+    /// # Errors
+    ///
+    /// If the listener cannot be used.
+    pub async fn run(self) -> io::Result<()> {
+        self.run_until(asked_to_stop()).await
+    }
+
+    /// Serves until `stop` is ready.
+    ///
+    /// # Errors
+    ///
+    /// If the listener cannot be used.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        let listener = TcpListener::from_std(self.listener)?;
+        let mut background = JoinSet::new();
+        if let Some(admin) = self.admin {
+            let admin = TcpListener::from_std(admin)?;
+            let metrics = self.gateway.metrics_service();
+            let bounds = Bounds {
+                header_time: self.header_time,
+                max_connections: 100,
+                drain_time: Duration::ZERO,
+            };
+            background.spawn(accept(admin, bounds, metrics, pending(), || {}));
+        }
+        let gateway = self.gateway.clone();
+        background.spawn(async move { gateway.refresh_models().await });
+        let (started, over) = (self.gateway.drain(), self.gateway.drain());
+        let stop = async move {
+            stop.await;
+            started.start();
+        };
+        let bounds = Bounds {
+            header_time: self.header_time,
+            max_connections: self.max_connections,
+            drain_time: self.drain_time,
+        };
+        accept(listener, bounds, self.gateway, stop, move || {
+            over.end_streams()
+        })
+        .await;
+        Ok(())
+    }
+}
+
+/// What a listener bounds.
+struct Bounds {
+    header_time: Duration,
+    max_connections: usize,
+    drain_time: Duration,
+}
+
+/// How long streams may take to say that they are over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+fn listen(addr: impl ToSocketAddrs) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(addr)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn asked_to_stop() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                () = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    interrupt.await;
+}
+
+/// Accepts until `stop`, and then waits for the connections. Those that do not end in time hear
+/// `deadline`, and are cut soon after.
+async fn accept<S, F>(
+    listener: TcpListener,
+    bounds: Bounds,
+    service: S,
+    stop: impl Future<Output = ()>,
+    deadline: impl FnOnce(),
+) where
+    S: tower_service::Service<
+            Request<Incoming>,
+            Response = http::Response<crate::Body>,
+            Future = F,
+        > + Clone
+        + Send
+        + 'static,
+    S::Error: std::error::Error + Send + Sync + 'static,
+    F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
+{
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(bounds.header_time);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(250)
+        .max_header_list_size(64 << 10)
+        .keep_alive_interval(Some(Duration::from_secs(60)));
+    let http = Arc::new(http);
+    let room = Arc::new(Semaphore::new(bounds.max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let accepted = async {
+            // The semaphore is never closed.
+            let permit = room.clone().acquire_owned().await.ok();
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            accepted = accepted => accepted,
+            () = &mut stop => break,
+        };
+        while connections.try_join_next().is_some() {}
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most often: there is room again when others close.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let connection = connection(&http, stream, peer, service.clone());
+        let connection = graceful.watch(connection);
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(bounds.drain_time, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        deadline();
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+            tracing::warn!(
+                connections = connections.len(),
+                "cut what did not end in time"
+            );
+        }
+    }
+    connections.shutdown().await;
+}
+
+fn connection<S, F>(
+    http: &auto::Builder<TokioExecutor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+) -> impl hyper_util::server::graceful::GracefulConnection<
+    Error = Box<dyn std::error::Error + Send + Sync>,
+> + Send
++ 'static
+where
+    S: tower_service::Service<
+            Request<Incoming>,
+            Response = http::Response<crate::Body>,
+            Future = F,
+        > + Clone
+        + Send
+        + 'static,
+    S::Error: std::error::Error + Send + Sync + 'static,
+    F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
+{
+    // Without it the first chunk of a stream, or its end, waits for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let service = Connection { service, peer };
+    http.serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .into_owned()
+}
+
+/// The service of one connection.
+#[derive(Clone)]
+struct Connection<S> {
+    service: S,
+    peer: SocketAddr,
+}
+
+impl<S> HyperService<Request<Incoming>> for Connection<S>
+where
+    S: tower_service::Service<Request<Incoming>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Oneshot<S, Request<Incoming>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        self.service.clone().oneshot(request)
+    }
+}

@@ -1,0 +1,170 @@
+//! Says a rejection again, in the words of the client's protocol.
+//!
+//! A key is checked and a limit is held where nothing is known of language models, and what those
+//! policies answer is a problem document. A client of a language model expects an error in the form
+//! of its protocol, or it raises the wrong exception. [`DialectLayer`] stands outside of such
+//! policies: it finds the [`Rejection`] in the extensions of an answer and writes the body anew.
+//! Status, `Retry-After`, other headers and the rejection stay.
+//!
+//! | path | form |
+//! |---|---|
+//! | `/v1/…` | OpenAI: `{"error":{"message","type","param","code"}}` |
+//! | any other | the problem document, with the request id in it |
+//!
+//! ```
+//! use axum::{Router, body::to_bytes, http::Request, routing::get};
+//! use tower::ServiceExt;
+//! use tower_gateway::{concurrency::ConcurrencyLayer, llm::dialect::DialectLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let app: Router = Router::new()
+//!     .route("/v1/models", get(|| async {}))
+//!     .layer(ConcurrencyLayer::new(0))
+//!     .layer(DialectLayer::new());
+//! let request = Request::get("/v1/models").body(axum::body::Body::empty())?;
+//! let response = app.oneshot(request).await?;
+//! assert_eq!(response.status(), 503);
+//! let body = to_bytes(response.into_body(), 1000).await?;
+//! assert!(std::str::from_utf8(&body)?.contains(r#""code":"overloaded""#));
+//! # Ok(())
+//! # }
+//! ```
+
+use super::{Protocol, codec};
+use crate::{Body, BoxError, Exchange, Rejection, problem};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header};
+use http_body::Body as HttpBody;
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Marks an answer whose rejection is in the client's words already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rendered;
+
+/// The protocol of a path, if it is one of a language model.
+#[must_use]
+pub fn of_path(path: &str) -> Option<Protocol> {
+    (path == "/v1" || path.starts_with("/v1/")).then_some(Protocol::OpenAi)
+}
+
+/// Applies [`Dialect`] to a service.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct DialectLayer;
+
+impl DialectLayer {
+    /// Goes by the path of the request.
+    #[must_use]
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl<S> Layer<S> for DialectLayer {
+    type Service = Dialect<S>;
+
+    fn layer(&self, inner: S) -> Dialect<S> {
+        Dialect { inner }
+    }
+}
+
+/// Writes rejections in the words of the client's protocol.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct Dialect<S> {
+    inner: S,
+}
+
+impl<S, A, B> Service<Request<A>> for Dialect<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let protocol = of_path(request.uri().path());
+        let head = request.method() == Method::HEAD;
+        let exchange = Exchange::of(&request).cloned();
+        ResponseFuture {
+            future: self.inner.call(request),
+            protocol,
+            head,
+            exchange,
+        }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Dialect`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        future: F,
+        protocol: Option<Protocol>,
+        head: bool,
+        exchange: Option<Exchange>,
+    }
+}
+
+impl<F, B, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<Body>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.future.poll(cx))?.map(Body::new);
+        if response.extensions().get::<Rendered>().is_none()
+            && let Some(rejection) = response.extensions().get::<Rejection>()
+        {
+            let (body, media_type) = match this.protocol {
+                Some(protocol) => {
+                    let error = rejection.clone().into();
+                    let answer = codec::of(*protocol).encode_error(&error);
+                    (answer.body, HeaderValue::from_static("application/json"))
+                }
+                None => {
+                    let id = this.exchange.as_ref().map(Exchange::id);
+                    (problem::document(rejection, id), problem::MEDIA_TYPE)
+                }
+            };
+            if let Some(exchange) = this.exchange {
+                let code = rejection.kind().code();
+                exchange.update(|facts| facts.error = Some(code));
+            }
+            let headers = response.headers_mut();
+            headers.remove(header::CONTENT_LENGTH);
+            headers.insert(header::CONTENT_TYPE, media_type);
+            let body = if *this.head { Bytes::new() } else { body };
+            response.body_mut().replace(body);
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,240 @@
+//! The answer of a vendor, chunk by chunk.
+
+use super::{Inner, call};
+use crate::{
+    Body, BoxError, Rejection,
+    llm::{
+        Batch, Batches, Error, Event, Framing, Spoken, Want,
+        codec::{
+            self, Codec, Decode,
+            sse::{Framer, without_bom},
+        },
+    },
+    rejection::Kind,
+};
+use bytes::Bytes;
+use http_body::Body as _;
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+/// Where the batches of a vendor's answer come from.
+pub(super) struct Source {
+    provider: Arc<Inner>,
+    codec: &'static dyn Codec,
+    spoken: Spoken,
+    want: Want,
+    decoder: Option<Box<dyn Decode>>,
+    /// Whether nothing was given yet.
+    fresh: bool,
+    /// Whether there was content in what was decoded.
+    begun: bool,
+    /// Whether something was given that was not decoded: a decoder must see all of it.
+    behind: bool,
+    usage_unasked: bool,
+    /// What was cut from the body and not given yet.
+    ready: VecDeque<Result<Bytes, Error>>,
+    /// `None`: it is over.
+    rest: Option<(Body, Framer)>,
+}
+
+impl Source {
+    /// An event stream, of which `first` was read before.
+    pub(super) fn stream(
+        provider: Arc<Inner>,
+        spoken: Spoken,
+        body: Body,
+        first: Option<Bytes>,
+        usage_unasked: bool,
+    ) -> Self {
+        let mut source = Self::new(provider, spoken, usage_unasked);
+        let mut framer = Framer::new();
+        let whole = first.map_or(Ok(None), |first| framer.push(first));
+        source
+            .ready
+            .extend(whole.map_err(|_| too_long()).transpose());
+        source.rest = Some((body, framer));
+        source
+    }
+
+    /// A document.
+    ///
+    /// # Errors
+    ///
+    /// The one that it reports.
+    pub(super) fn whole(provider: Arc<Inner>, spoken: Spoken, raw: Bytes) -> Result<Self, Error> {
+        let mut source = Self::new(provider, spoken, false);
+        if let Some(error) = source.codec.scan(&raw, Framing::Json).error {
+            let error = error.with_vendor(source.provider.name.clone());
+            call::log(&error);
+            return Err(error.into());
+        }
+        source.ready.push_back(Ok(raw));
+        Ok(source)
+    }
+
+    fn new(provider: Arc<Inner>, spoken: Spoken, usage_unasked: bool) -> Self {
+        Self {
+            codec: codec::of(provider.protocol),
+            provider,
+            spoken,
+            want: Want::Bytes,
+            decoder: None,
+            fresh: true,
+            begun: false,
+            behind: false,
+            usage_unasked,
+            ready: VecDeque::new(),
+            rest: None,
+        }
+    }
+
+    /// The next whole events.
+    fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
+        loop {
+            if let Some(raw) = self.ready.pop_front() {
+                return Poll::Ready(Some(raw));
+            }
+            let Some((body, framer)) = &mut self.rest else {
+                return Poll::Ready(None);
+            };
+            let whole = match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => framer.push(chunk).map_err(|_| too_long()),
+                    Err(_trailers) => continue,
+                },
+                Some(Err(error)) => Err(broken(error).into()),
+                None => {
+                    let last = framer.finish();
+                    self.rest = None;
+                    Ok(last)
+                }
+            };
+            if whole.is_err() {
+                self.rest = None;
+            }
+            self.ready.extend(whole.transpose());
+        }
+    }
+
+    /// `None`: nothing is left of it.
+    fn batch(&mut self, raw: Bytes) -> Option<Result<Batch, Error>> {
+        let framing = self.spoken.framing;
+        let text = if self.fresh { without_bom(&raw) } else { &raw };
+        let scan = self.codec.scan(text, framing);
+        if let Some(error) = scan.error {
+            return self.failed(&raw, error.with_vendor(self.provider.name.clone()).into());
+        }
+        self.fresh = false;
+        let mut events = Vec::new();
+        let wanted = match self.want {
+            Want::Bytes => false,
+            Want::UntilContent => !self.begun,
+            Want::Events => true,
+        };
+        if !wanted {
+            self.behind = true;
+            self.decoder = None;
+        } else if let Err(error) = self.decode(&raw, &mut events) {
+            self.rest = None;
+            self.ready.clear();
+            return Some(Err(error));
+        }
+        let raw = if self.usage_unasked && scan.usage.is_some() {
+            self.codec.without_usage(raw)
+        } else {
+            raw
+        };
+        if raw.is_empty() && events.is_empty() && scan.usage.is_none() {
+            return None;
+        }
+        Some(Ok(Batch::new(Some(raw), events, scan.usage)))
+    }
+
+    fn decode(&mut self, raw: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+        let (operation, framing) = (self.spoken.operation, self.spoken.framing);
+        let decoder = self
+            .decoder
+            .get_or_insert_with(|| self.codec.decoder(operation, framing));
+        decoder.decode(without_bom(raw), events)?;
+        self.begun |= events.iter().any(Event::is_content);
+        Ok(())
+    }
+
+    /// A chunk has an error in it: what stands before it is given, and nothing after it.
+    fn failed(&mut self, raw: &Bytes, error: Error) -> Option<Result<Batch, Error>> {
+        if let Error::Vendor(error) = &error {
+            call::log(error);
+        }
+        self.rest = None;
+        self.ready.clear();
+        let mut framer = Framer::new();
+        let mut before = 0;
+        let mut end = 0;
+        // Cut at every line, for the framer gives all the whole events of a chunk in one.
+        for line in raw.split_inclusive(|byte| *byte == b'\n') {
+            end += line.len();
+            let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
+                continue;
+            };
+            if self.codec.scan(&event, self.spoken.framing).error.is_some() {
+                break;
+            }
+            before = end;
+        }
+        if before == 0 || before == raw.len() {
+            return Some(Err(error));
+        }
+        self.ready.push_back(Err(error));
+        self.batch(raw.slice(..before))
+    }
+}
+
+impl Batches for Source {
+    fn spoken(&self) -> Option<Spoken> {
+        Some(self.spoken)
+    }
+
+    fn want(&mut self, want: Want) {
+        // Whoever held it back until its content may still have all of it, as long as he asks now.
+        if !self.behind {
+            self.want = self.want.max(want);
+        }
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        loop {
+            let Some(raw) = ready!(self.poll_raw(cx)) else {
+                return Poll::Ready(None);
+            };
+            let batch = match raw {
+                Ok(raw) => self.batch(raw),
+                Err(error) => Some(Err(error)),
+            };
+            if batch.is_some() {
+                return Poll::Ready(batch);
+            }
+        }
+    }
+}
+
+/// What a body broke off with. That of the client tells what happened; its words are for logs.
+pub(super) fn broken(error: BoxError) -> Rejection {
+    let rejection = match error.downcast::<Rejection>() {
+        Ok(rejection) => *rejection,
+        Err(error) => Rejection::new(Kind::BadGateway).with_source(error),
+    };
+    match rejection.kind() {
+        Kind::BadGateway => rejection.with_detail("The upstream's answer broke off."),
+        _ => rejection,
+    }
+}
+
+fn too_long() -> Error {
+    Rejection::new(Kind::UpstreamTooLarge)
+        .with_detail("An event of the upstream's answer is too long.")
+        .into()
+}

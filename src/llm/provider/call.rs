@@ -1,0 +1,343 @@
+//! One call: what is sent, and what is made of the head of the answer.
+
+use super::{Inner, answer, key::masked};
+use crate::{
+    Body, CollectError, Exchange, Extensible, Rejection,
+    answer::Remedy,
+    collect,
+    llm::{
+        ChatRequest, ChatResponse, Error, Framing, Operation, VendorError, VendorFault,
+        codec::{self, Codec},
+        response::Spoken,
+    },
+    rejection::Kind,
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER,
+        USER_AGENT,
+    },
+};
+use http_body::Body as _;
+use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
+const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
+
+/// The client's headers that go on.
+const ALONG: [HeaderName; 2] = [
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
+
+/// The vendor's headers that come back, and under which name.
+const BACK: [(HeaderName, HeaderName); 2] = [
+    (
+        HeaderName::from_static("openai-processing-ms"),
+        HeaderName::from_static("openai-processing-ms"),
+    ),
+    (
+        HeaderName::from_static("x-request-id"),
+        HeaderName::from_static("x-upstream-request-id"),
+    ),
+];
+
+const MOST_ANSWER: usize = 64 << 20;
+const MOST_ERROR: usize = 1 << 20;
+const MOST_MODELS: usize = 4 << 20;
+const MODELS_WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) async fn complete(
+    provider: Arc<Inner>,
+    mut request: ChatRequest,
+) -> Result<ChatResponse, Error> {
+    if let Some(model) = &provider.model {
+        request.set_model(model);
+    }
+    let codec = codec::of(provider.protocol);
+    let body = codec.encode_request(&request)?;
+    let streams = request.streams() && request.operation() != Operation::Embeddings;
+    let mut call = head(&provider, Method::POST, codec.path(&request))?;
+    let headers = call.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(ACCEPT, if streams { SSE } else { JSON });
+    for name in ALONG {
+        if let Some(value) = request.headers().get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    configure(&provider, headers)?;
+    if let Some(exchange) = Exchange::of(&request) {
+        exchange.update(|facts| {
+            facts.attempts = facts.attempts.saturating_add(1);
+            facts.upstream = Some(provider.name.clone());
+        });
+    }
+    let operation = request.operation();
+    // An event that tells the usage is sent because it is always asked for.
+    let usage_unasked = !request.includes_usage();
+    // What the request holds is not needed while the vendor thinks.
+    drop(request);
+
+    let response = provider
+        .client
+        .send(call.map(|()| Body::from(body)))
+        .await?;
+    let (parts, mut body) = response.into_parts();
+    if !parts.status.is_success() {
+        return Err(refusal(&provider, codec, parts.status, &parts.headers, body).await);
+    }
+    if is_encoded(&parts.headers) {
+        return Err(malformed(
+            &provider,
+            "an answer in an encoding that was not asked for",
+        ));
+    }
+    let mut first = None;
+    let framing = match (content(&parts.headers), streams) {
+        (Some(Framing::Sse), true) => Framing::Sse,
+        (Some(Framing::Json), false) => Framing::Json,
+        _ => {
+            let (told, bytes) = sniffed(&mut body).await?;
+            first = bytes;
+            told.ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
+        }
+    };
+    let spoken = Spoken {
+        protocol: provider.protocol,
+        framing,
+        operation,
+    };
+    let source = match framing {
+        Framing::Sse => answer::Source::stream(provider, spoken, body, first, usage_unasked),
+        Framing::Json => {
+            let raw = collected(body, first, MOST_ANSWER).await?;
+            let bytes = raw.trim_ascii();
+            if !(bytes.starts_with(b"{") && bytes.ends_with(b"}")) {
+                return Err(malformed(&provider, "not a JSON object"));
+            }
+            answer::Source::whole(provider, spoken, raw)?
+        }
+    };
+    let mut answer = ChatResponse::new(source);
+    pass_back(&parts.headers, answer.headers_mut());
+    Ok(answer)
+}
+
+pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
+    let codec = codec::of(provider.protocol);
+    let mut call = head(provider, Method::GET, "/models")?;
+    call.headers_mut().insert(ACCEPT, JSON);
+    configure(provider, call.headers_mut())?;
+    let list = async {
+        let response = provider.client.send(call.map(|()| Body::empty())).await?;
+        let (parts, body) = response.into_parts();
+        if !parts.status.is_success() {
+            return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
+        }
+        let raw = collected(body, None, MOST_MODELS).await?;
+        let models = codec.decode_models(&raw);
+        models.ok_or_else(|| malformed(provider, "not a list of models"))
+    };
+    match tokio::time::timeout(MODELS_WITHIN, list).await {
+        Ok(models) => models,
+        Err(_) => Err(Kind::Timeout.into()),
+    }
+}
+
+fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+    let mut call = Request::new(());
+    *call.method_mut() = method;
+    *call.uri_mut() = provider.base.join(path)?;
+    let headers = call.headers_mut();
+    headers.insert(ACCEPT_ENCODING, IDENTITY);
+    headers.insert(USER_AGENT, AGENT);
+    Ok(call)
+}
+
+/// The key, and the headers that were configured.
+fn configure(provider: &Inner, headers: &mut HeaderMap) -> Result<(), Rejection> {
+    if let Some(key) = &provider.key {
+        let Some(key) = key.header() else {
+            let reason = "the key has characters that no key has";
+            return Err(Rejection::new(Kind::UpstreamAuth).with_source(reason));
+        };
+        headers.insert(AUTHORIZATION, key.clone());
+    }
+    for (name, value) in &provider.headers {
+        headers.insert(name, value.clone());
+    }
+    Ok(())
+}
+
+fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
+    for (theirs, ours) in BACK {
+        if let Some(value) = from.get(theirs) {
+            to.insert(ours, value.clone());
+        }
+    }
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn content(headers: &HeaderMap) -> Option<Framing> {
+    let content = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let content = content.split(';').next().unwrap_or_default().trim();
+    if content.eq_ignore_ascii_case("text/event-stream") {
+        Some(Framing::Sse)
+    } else if content.eq_ignore_ascii_case("application/json") {
+        Some(Framing::Json)
+    } else {
+        None
+    }
+}
+
+/// What an answer is by its first byte, and the bytes that were read to see it.
+async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Error> {
+    let mut read = Vec::new();
+    loop {
+        let start = read
+            .strip_prefix(b"\xEF\xBB\xBF")
+            .unwrap_or(&read)
+            .trim_ascii_start();
+        let framing = match start.first() {
+            // A kilobyte of white space is a beginning of nothing.
+            None if read.len() < 1024 => None,
+            Some(b'{') => Some(Some(Framing::Json)),
+            // The fields of an event, and comments.
+            Some(b'd' | b'e' | b'i' | b'r' | b':') => Some(Some(Framing::Sse)),
+            _ => Some(None),
+        };
+        if let Some(framing) = framing {
+            return Ok((framing, Some(read.into())));
+        }
+        match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+            None => return Ok((None, None)),
+            Some(Err(error)) => return Err(answer::broken(error).into()),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    read.extend_from_slice(&data);
+                }
+            }
+        }
+    }
+}
+
+async fn collected(body: Body, first: Option<Bytes>, most: usize) -> Result<Bytes, Error> {
+    let collected = collect(body, most).await.map_err(|error| match error {
+        CollectError::TooLarge => Rejection::new(Kind::UpstreamTooLarge),
+        CollectError::Broken(error) => answer::broken(error),
+    })?;
+    Ok(match first {
+        Some(first) if collected.is_empty() => first,
+        Some(first) => [first, collected].concat().into(),
+        None => collected,
+    })
+}
+
+fn malformed(provider: &Inner, reason: &'static str) -> Error {
+    tracing::warn!(
+        vendor = &*provider.name,
+        reason,
+        "the vendor's answer cannot be read"
+    );
+    VendorError::new(VendorFault::Malformed)
+        .with_vendor(provider.name.clone())
+        .into()
+}
+
+/// What an answer means that is not a success.
+async fn refusal(
+    provider: &Inner,
+    codec: &'static dyn Codec,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: Body,
+) -> Error {
+    // Whatever is wrong with the body, the status stands.
+    let body = match is_encoded(headers) {
+        true => Bytes::new(),
+        false => collect(body, MOST_ERROR).await.unwrap_or_default(),
+    };
+    let mut error = if status.is_redirection() {
+        VendorError::new(VendorFault::Failed)
+    } else {
+        codec.decode_error(status, headers, &body)
+    };
+    // Its words would be taken to be for the caller, whatever it says in them.
+    if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() {
+        error = VendorError::new(VendorFault::Auth).with_message(error.message());
+    }
+    let mut back = HeaderMap::new();
+    pass_back(headers, &mut back);
+    error = error
+        .with_vendor(provider.name.clone())
+        .with_status(status)
+        .with_headers(back);
+    if let Some(after) = retry_after(headers) {
+        error = error.with_retry_after(Some(after));
+    }
+    log(&error);
+    error.into()
+}
+
+/// Says in the log what a vendor said.
+pub(super) fn log(error: &VendorError) {
+    tracing::warn!(
+        vendor = &**error.vendor(),
+        status = error.status().map(|status| status.as_u16()),
+        fault = ?error.fault(),
+        code = masked(error.code().unwrap_or_default()),
+        words = masked(error.message()),
+        "the vendor answered with an error"
+    );
+}
+
+/// The longest wait that is believed is [`Remedy::LONGEST`].
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &HeaderName, unit: f64| {
+        let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+        Duration::try_from_secs_f64(number * unit).ok()
+    };
+    let exact = number(&HeaderName::from_static("retry-after-ms"), 0.001);
+    let after = exact.or_else(|| number(&RETRY_AFTER, 1.0))?;
+    Some(after.min(Remedy::LONGEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_exact_delay_counts_and_none_is_without_end() {
+        let read = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            retry_after(&headers)
+        };
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(
+            read(&[("retry-after", "2"), ("retry-after-ms", "1500")]),
+            ms(1500)
+        );
+        assert_eq!(read(&[("retry-after", "2")]), ms(2000));
+        assert_eq!(read(&[("retry-after", "1e300")]), None);
+        assert_eq!(read(&[("retry-after", "9999999")]), Some(Remedy::LONGEST));
+        assert_eq!(read(&[("retry-after", "-1")]), None);
+        assert_eq!(
+            read(&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")]),
+            None
+        );
+    }
+}

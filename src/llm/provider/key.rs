@@ -1,0 +1,118 @@
+//! The key of a vendor, and what must not be seen of it.
+
+use http::HeaderValue;
+use std::fmt;
+
+/// A key, ready for the header that it goes into. It is shown nowhere else.
+#[derive(Clone)]
+pub(super) struct ApiKey(Option<HeaderValue>);
+
+impl ApiKey {
+    /// White space around it comes from files, and is left out.
+    pub(super) fn new(key: &str) -> Self {
+        let key = key.trim();
+        let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
+        let header = HeaderValue::try_from(format!("Bearer {key}")).ok();
+        Self(
+            header
+                .filter(|_| visible && !key.is_empty())
+                .map(|mut header| {
+                    header.set_sensitive(true);
+                    header
+                }),
+        )
+    }
+
+    /// `None`: it has characters that no key has.
+    pub(super) fn header(&self) -> Option<&HeaderValue> {
+        self.0.as_ref()
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// As much of a vendor's words as is logged, in bytes.
+const LONGEST: usize = 1024;
+
+/// A vendor's words, fit for a log: on one line, not too many, and without what looks like a key.
+/// Vendors repeat the key that they refuse, most of them with stars in it.
+pub(super) fn masked(words: &str) -> String {
+    let mut masked = String::new();
+    let part_of_key = |char: char| char.is_ascii_alphanumeric() || "-_*.+/=…".contains(char);
+    let mut rest = words;
+    while !rest.is_empty() && masked.len() < LONGEST {
+        let end = rest.find(|char| !part_of_key(char)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        if is_like_a_key(word) {
+            masked.push_str("[masked]");
+        } else {
+            masked.push_str(word);
+        }
+        let mut chars = after.chars();
+        if let Some(char) = chars.next() {
+            masked.push(if char.is_control() { ' ' } else { char });
+        }
+        rest = chars.as_str();
+    }
+    if masked.len() > LONGEST {
+        let end = (0..=LONGEST).rev().find(|at| masked.is_char_boundary(*at));
+        masked.truncate(end.unwrap_or(0));
+    }
+    masked
+}
+
+fn is_like_a_key(word: &str) -> bool {
+    const PREFIXES: [&str; 9] = [
+        "sk-", "sk_", "gsk_", "pk-", "key-", "xai-", "hf_", "AIza", "eyJ",
+    ];
+    let has = |of: fn(&u8) -> bool| word.bytes().any(|byte| of(&byte));
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+        || word.contains("**")
+        || word.contains("...")
+        || word.contains('…')
+        || word.len() >= 20 && mixed
+        || word.len() >= 40
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_key_is_not_logged() {
+        for (words, logged) in [
+            (
+                "Incorrect API key provided: sk-abc***xyz. You",
+                "Incorrect API key provided: [masked] You",
+            ),
+            (
+                "key 'gsk_1' of org\r\nERROR forged",
+                "key '[masked]' of org  ERROR forged",
+            ),
+            (
+                "Rate limit reached for gpt-4o-mini",
+                "Rate limit reached for gpt-4o-mini",
+            ),
+            ("token 0123456789abcdef0123456789abcdef", "token [masked]"),
+        ] {
+            assert_eq!(masked(words), logged);
+        }
+        assert!(masked(&"ä ".repeat(5000)).len() <= LONGEST);
+        assert!(masked(&"a".repeat(5000)).len() <= LONGEST);
+    }
+
+    #[test]
+    fn a_key_is_shown_only_in_its_header() {
+        let key = ApiKey::new(" canary\n");
+        assert_eq!(key.header().unwrap(), "Bearer canary");
+        assert!(!format!("{key:?} {:?}", key.header()).contains("canary"));
+        for wrong in ["", "two words", "ca\u{7f}nary", "kanäri"] {
+            assert!(ApiKey::new(wrong).header().is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! Vendors of language models, as values.
+//!
+//! ```
+//! use tower_gateway::llm::Provider;
+//!
+//! # fn main() -> Result<(), tower_gateway::llm::provider::InvalidProvider> {
+//! # let key = "sk-example";
+//! let openai = Provider::openai(key).model("gpt-5-mini");
+//! let own = Provider::custom("lab", "http://10.0.0.7:8000/v1")?.key(key);
+//! assert_eq!((openai.name(), own.name()), ("openai", "lab"));
+//! assert!(!format!("{openai:?} {own:?}").contains(key));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A provider is a [`Service`] of [`ChatRequest`], so whatever layer is put around it, it guards that
+//! vendor alone. It makes one call for each request, and tries nothing again.
+//!
+//! # What is sent
+//!
+//! A request that came in the vendor's protocol goes on in its own bytes, edited where the model's name
+//! stands; the usage of a stream is always asked for. Of the client's headers only `traceparent` and
+//! `tracestate` go along: no credentials, no cookies, no address. The key is sent in a header and is
+//! shown nowhere else.
+//!
+//! # What comes back
+//!
+//! | the vendor answers | the caller gets |
+//! |---|---|
+//! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
+//! | 2xx and an event stream | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 401, 402, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused |
+//! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
+//! | 3xx | [`Kind::BadGateway`]: no redirect is followed |
+//! | any other status | a [`VendorError`](super::VendorError) as its body tells, of which 1 MiB is read |
+//! | an error inside a stream | the same, as the end of the stream |
+//! | HTML, nothing, or compressed bytes under a 2xx | [`Kind::UpstreamMalformed`] |
+//! | half an answer | [`Kind::BadGateway`]; the event that is not whole is dropped |
+//!
+//! Whether an answer is an event stream is told by its content type, and where that is neither of
+//! the two expected or not what was asked for, by its first byte. A stream that ends in good order
+//! without a last word (`[DONE]`) is taken as whole: to know better it would have to be parsed.
+//!
+//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id` under the name
+//! `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
+//! the caller's, and is kept.
+//!
+//! The vendor's own words are logged once, as a warning, with what looks like a key masked. They
+//! reach the caller only if they are about its request.
+//!
+//! # Time
+//!
+//! 10 seconds to connect; then as [`TimeoutLayer::llm`] says, 600 seconds to the head of the answer,
+//! or to the end of one that does not stream, and 300 seconds between two chunks.
+//!
+//! # What is shared, and cancellation
+//!
+//! Clones share one pool of connections. To drop the future or the answer ends the call and its
+//! connection (HTTP/2: its stream), and with it, most vendors stop counting.
+
+mod answer;
+mod base_url;
+mod call;
+mod key;
+mod table;
+
+pub use self::table::Vendor;
+use self::{base_url::BaseUrl, key::ApiKey};
+use super::{ChatRequest, ChatResponse, Error, Protocol};
+use crate::{
+    client::Client,
+    timeout::{self, TimeoutLayer},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+#[cfg(doc)]
+use crate::rejection::Kind;
+
+/// A vendor, with the gateway's key for it.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct Provider(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    name: Arc<str>,
+    vendor: Option<Vendor>,
+    base: BaseUrl,
+    protocol: Protocol,
+    key: Option<ApiKey>,
+    model: Option<Arc<str>>,
+    headers: HeaderMap,
+    timeouts: TimeoutLayer,
+    client: Client,
+}
+
+impl Provider {
+    /// OpenAI.
+    #[must_use]
+    pub fn openai(key: impl AsRef<str>) -> Self {
+        Self::of(table::OPENAI).key(key)
+    }
+
+    /// Groq.
+    #[must_use]
+    pub fn groq(key: impl AsRef<str>) -> Self {
+        Self::of(table::GROQ).key(key)
+    }
+
+    /// OpenRouter.
+    #[must_use]
+    pub fn openrouter(key: impl AsRef<str>) -> Self {
+        Self::of(table::OPENROUTER).key(key)
+    }
+
+    /// Ollama, on this machine.
+    #[must_use]
+    pub fn ollama() -> Self {
+        Self::of(table::OLLAMA)
+    }
+
+    /// Whoever speaks OpenAI's protocol there, without a key. `base_url` ends before
+    /// `/chat/completions`, most often with `/v1`.
+    ///
+    /// # Errors
+    ///
+    /// If `base_url` is not an address of `http` or `https`, or has credentials, a query or a
+    /// fragment; and if `name` is empty, has a slash, white space or control characters.
+    pub fn custom(
+        name: impl Into<Arc<str>>,
+        base_url: impl AsRef<str>,
+    ) -> Result<Self, InvalidProvider> {
+        let name = name.into();
+        let wrong = |char: char| char == '/' || char.is_whitespace() || char.is_control();
+        if name.is_empty() || name.contains(wrong) {
+            return Err(InvalidProvider::new(
+                "the name is empty or has a slash or white space",
+            ));
+        }
+        let base = BaseUrl::new(base_url.as_ref())?;
+        Ok(Self::new(name, None, base, Protocol::OpenAi))
+    }
+
+    /// Those of [`Vendor::ALL`] that the environment of the process has a key for, or for those that
+    /// need none, an address. Empty variables count as missing.
+    ///
+    /// # Errors
+    ///
+    /// If a variable has a value that cannot be. The error names the variable and never its value.
+    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The same for an environment of another kind.
+    ///
+    /// ```
+    /// use tower_gateway::llm::Provider;
+    ///
+    /// let variable = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
+    /// let providers = Provider::from_variables(variable)?;
+    /// assert_eq!(providers[0].name(), "ollama");
+    /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`from_env`](Self::from_env).
+    pub fn from_variables(
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Vec<Self>, InvalidProvider> {
+        let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
+        let mut providers = Vec::new();
+        for vendor in Vendor::ALL {
+            let key = variable(vendor.key_variable());
+            let url = variable(vendor.url_variable());
+            if key.is_none() && !(vendor.is_open() && url.is_some()) {
+                continue;
+            }
+            let mut provider = Self::of(*vendor);
+            if let Some(url) = url {
+                let named = |error: InvalidProvider| error.of(vendor.url_variable());
+                provider = provider.base_url(url).map_err(named)?;
+            }
+            if let Some(key) = key {
+                provider = provider.key(key);
+                if provider
+                    .0
+                    .key
+                    .as_ref()
+                    .is_some_and(|key| key.header().is_none())
+                {
+                    let error = InvalidProvider::new("the key has characters that no key has");
+                    return Err(error.of(vendor.key_variable()));
+                }
+            }
+            providers.push(provider);
+        }
+        Ok(providers)
+    }
+
+    /// A vendor of the table, without a key.
+    #[must_use]
+    pub fn of(vendor: Vendor) -> Self {
+        // A test holds that every row can be parsed.
+        let base = vendor.base(vendor.host).expect("a base URL of the table");
+        Self::new(vendor.name.into(), Some(vendor), base, vendor.protocol)
+    }
+
+    fn new(name: Arc<str>, vendor: Option<Vendor>, base: BaseUrl, protocol: Protocol) -> Self {
+        Self(Arc::new(Inner {
+            name,
+            vendor,
+            base,
+            protocol,
+            key: None,
+            model: None,
+            headers: HeaderMap::new(),
+            timeouts: TimeoutLayer::llm(),
+            client: Client::new(),
+        }))
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut Inner)) -> Self {
+        set(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Sets the key. White space around it is left out. A key that cannot stand in a header fails every
+    /// call with [`Kind::UpstreamAuth`].
+    #[must_use]
+    pub fn key(self, key: impl AsRef<str>) -> Self {
+        let key = ApiKey::new(key.as_ref());
+        self.set(|inner| inner.key = Some(key))
+    }
+
+    /// Sets where it is, in the form in which the vendor's own programs take it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`custom`](Self::custom).
+    pub fn base_url(self, url: impl AsRef<str>) -> Result<Self, InvalidProvider> {
+        let base = match &self.0.vendor {
+            Some(vendor) => vendor.base(url.as_ref())?,
+            None => BaseUrl::new(url.as_ref())?,
+        };
+        Ok(self.set(|inner| inner.base = base))
+    }
+
+    /// Asks the vendor for this model, whatever name the request has.
+    #[must_use]
+    pub fn model(self, model: impl Into<Arc<str>>) -> Self {
+        let model = model.into();
+        self.set(|inner| inner.model = Some(model))
+    }
+
+    /// Adds a header to every call. It takes the place of one that would be sent otherwise.
+    #[must_use]
+    pub fn header(self, name: HeaderName, value: HeaderValue) -> Self {
+        self.set(|inner| {
+            inner.headers.insert(name, value);
+        })
+    }
+
+    /// Sets how long it may take to answer. See [`TimeoutLayer::llm`] for the defaults.
+    #[must_use]
+    pub fn timeouts(self, timeouts: TimeoutLayer) -> Self {
+        self.set(|inner| inner.timeouts = timeouts)
+    }
+
+    /// Sets the pool of connections, the time to connect, and whom to trust.
+    #[must_use]
+    pub fn client(self, client: Client) -> Self {
+        self.set(|inner| inner.client = client)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.0.protocol
+    }
+
+    /// The model that it is bound to.
+    #[must_use]
+    pub fn pinned_model(&self) -> Option<&Arc<str>> {
+        self.0.model.as_ref()
+    }
+
+    /// The names of the models that the vendor lists. Within 10 seconds, and 4 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As for a call; [`Kind::UpstreamMalformed`] if it is no list.
+    pub async fn models(&self) -> Result<Vec<String>, Error> {
+        call::models(&self.0).await
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &*self.0;
+        let headers: Vec<_> = inner.headers.keys().collect();
+        f.debug_struct("Provider")
+            .field("name", &inner.name)
+            .field("base_url", &inner.base)
+            .field("protocol", &inner.protocol)
+            .field("key", &inner.key)
+            .field("model", &inner.model)
+            .field("headers", &headers)
+            .field("timeouts", &inner.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service<ChatRequest> for Provider {
+    type Response = ChatResponse;
+    type Error = Error;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: ChatRequest) -> ResponseFuture {
+        let mut untimed = Untimed(self.0.clone());
+        ResponseFuture(self.0.timeouts.layer(&mut untimed).call(request))
+    }
+}
+
+type Pending = Pin<Box<dyn Future<Output = Result<ChatResponse, Error>> + Send>>;
+
+/// Response future of [`Provider`].
+#[must_use = "nothing is sent unless it is polled"]
+pub struct ResponseFuture(timeout::ResponseFuture<Pending>);
+
+impl Future for ResponseFuture {
+    type Output = Result<ChatResponse, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// The call by itself.
+struct Untimed(Arc<Inner>);
+
+impl Service<ChatRequest> for &mut Untimed {
+    type Response = ChatResponse;
+    type Error = Error;
+    type Future = Pending;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: ChatRequest) -> Pending {
+        Box::pin(call::complete(self.0.clone(), request))
+    }
+}
+
+/// Why a provider cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidProvider {
+    variable: Option<&'static str>,
+    reason: &'static str,
+}
+
+impl InvalidProvider {
+    fn new(reason: &'static str) -> Self {
+        let variable = None;
+        Self { variable, reason }
+    }
+
+    fn of(mut self, variable: &'static str) -> Self {
+        self.variable = Some(variable);
+        self
+    }
+
+    /// The environment variable at fault.
+    #[must_use]
+    pub fn variable(&self) -> Option<&'static str> {
+        self.variable
+    }
+}
+
+impl fmt::Display for InvalidProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.variable {
+            Some(variable) => write!(f, "{variable}: {}", self.reason),
+            None => f.write_str(self.reason),
+        }
+    }
+}
+
+impl std::error::Error for InvalidProvider {}

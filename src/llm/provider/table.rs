@@ -1,0 +1,173 @@
+//! The vendors, one line each. Whoever speaks a protocol that is known here is a value, not code.
+
+use super::{BaseUrl, InvalidProvider};
+use crate::llm::Protocol;
+
+/// A vendor: where it is, what it speaks, and the names of the environment variables in which its own
+/// programs look for its key and its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vendor {
+    pub(super) name: &'static str,
+    /// As the variable would have it.
+    pub(super) host: &'static str,
+    /// What the vendor's own programs add to it.
+    pub(super) path: &'static str,
+    pub(super) protocol: Protocol,
+    key_variable: &'static str,
+    url_variable: &'static str,
+    /// Whether it can be called without a key.
+    open: bool,
+}
+
+const fn row(
+    name: &'static str,
+    host: &'static str,
+    path: &'static str,
+    [key_variable, url_variable]: [&'static str; 2],
+) -> Vendor {
+    Vendor {
+        name,
+        host,
+        path,
+        protocol: Protocol::OpenAi,
+        key_variable,
+        url_variable,
+        open: false,
+    }
+}
+
+/// <https://github.com/openai/openai-python>: `OPENAI_BASE_URL` ends with `/v1`.
+pub(super) const OPENAI: Vendor = row(
+    "openai",
+    "https://api.openai.com/v1",
+    "",
+    ["OPENAI_API_KEY", "OPENAI_BASE_URL"],
+);
+/// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.
+pub(super) const GROQ: Vendor = row(
+    "groq",
+    "https://api.groq.com",
+    "/openai/v1",
+    ["GROQ_API_KEY", "GROQ_BASE_URL"],
+);
+/// <https://openrouter.ai/docs>. The variable of its address is in the form of OpenAI's.
+pub(super) const OPENROUTER: Vendor = row(
+    "openrouter",
+    "https://openrouter.ai/api/v1",
+    "",
+    ["OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"],
+);
+/// <https://github.com/ollama/ollama>: `OLLAMA_HOST` may be a host, a port, or a URL.
+pub(super) const OLLAMA: Vendor = Vendor {
+    open: true,
+    ..row(
+        "ollama",
+        "http://127.0.0.1:11434",
+        "/v1",
+        ["OLLAMA_API_KEY", "OLLAMA_HOST"],
+    )
+};
+
+impl Vendor {
+    /// All that are known here.
+    pub const ALL: &[Self] = &[OPENAI, GROQ, OPENROUTER, OLLAMA];
+
+    /// Its name, which no other has.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The environment variable of its key.
+    #[must_use]
+    pub fn key_variable(&self) -> &'static str {
+        self.key_variable
+    }
+
+    /// The environment variable of its address.
+    #[must_use]
+    pub fn url_variable(&self) -> &'static str {
+        self.url_variable
+    }
+
+    /// Whether it can be called without a key, so that its address alone makes it one to call.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The base of its URLs, if its variable says `said`.
+    pub(super) fn base(&self, said: &str) -> Result<BaseUrl, InvalidProvider> {
+        let said = said.trim();
+        let said = if *self == OLLAMA {
+            host(said)
+        } else {
+            said.to_owned()
+        };
+        let base = BaseUrl::new(&said)?;
+        Ok(base.below(self.path))
+    }
+}
+
+/// What Ollama makes of its variable: `http` unless it says otherwise, 127.0.0.1 if it names no host,
+/// and 11434 if it names neither scheme nor port.
+fn host(said: &str) -> String {
+    if said.contains("://") {
+        return said.to_owned();
+    }
+    let said = said.trim_end_matches('/');
+    let (host, port) = match said.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ if said.bytes().all(|byte| byte.is_ascii_digit()) => ("", said),
+        _ => (said, "11434"),
+    };
+    let host = match host {
+        // To listen on all addresses is for servers; to call one, there is but this.
+        "" | "0.0.0.0" => "127.0.0.1",
+        host => host,
+    };
+    let port = if port.is_empty() { "11434" } else { port };
+    format!("http://{host}:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bases_are_what_the_vendors_programs_make_of_them() {
+        for (vendor, said, base) in [
+            (
+                OPENAI,
+                "https://api.openai.com/v1/",
+                "https://api.openai.com/v1",
+            ),
+            (
+                GROQ,
+                "https://api.groq.com",
+                "https://api.groq.com/openai/v1",
+            ),
+            (
+                GROQ,
+                "https://api.groq.com/openai/v1",
+                "https://api.groq.com/openai/v1",
+            ),
+            (OLLAMA, "", "http://127.0.0.1:11434/v1"),
+            (OLLAMA, "box", "http://box:11434/v1"),
+            (OLLAMA, "box:80/", "http://box:80/v1"),
+            (OLLAMA, "0.0.0.0:8080", "http://127.0.0.1:8080/v1"),
+            (OLLAMA, "11435", "http://127.0.0.1:11435/v1"),
+            (OLLAMA, "[::1]", "http://[::1]:11434/v1"),
+            (OLLAMA, "https://ollama.com", "https://ollama.com/v1"),
+        ] {
+            assert_eq!(vendor.base(said).unwrap().to_string(), base, "{said}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_one_that_can_be_called() {
+        for vendor in Vendor::ALL {
+            assert!(vendor.base(vendor.host).is_ok(), "{}", vendor.name);
+        }
+    }
+}

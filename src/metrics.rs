@@ -1,1 +1,0 @@
-//! Counters and histograms, as Prometheus text.

@@ -1,0 +1,468 @@
+//! Counters and histograms, as Prometheus text.
+//!
+//! One [`Metrics`] holds the numbers. [`MetricsLayer`] adds to them, [`MetricsService`] shows them.
+//!
+//! | family | labels |
+//! |---|---|
+//! | `gateway_http_requests_total` | `route`, `method`, `status` |
+//! | `gateway_http_request_duration_seconds`, a histogram | `route` |
+//! | `gateway_http_requests_in_flight` | |
+//! | `gateway_tokens_total` | `model`, `type`: `input`, `output`, `cache_read`, `cache_write`, `reasoning` |
+//! | `gateway_time_to_first_content_seconds`, a histogram | `model` |
+//! | `gateway_upstream_attempts_total` | `upstream`, `outcome`: `success`, `failure`, `retried` |
+//! | `gateway_rejections_total` | `code` |
+//! | [gauges](Metrics::gauge) of your own | |
+//!
+//! # Example
+//!
+//! ```
+//! use axum::{Router, body::Body, extract::MatchedPath, http::Request, routing::get};
+//! use tower::ServiceExt;
+//! use tower_gateway::metrics::{Metrics, MetricsLayer, MetricsService};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let metrics = Metrics::new();
+//! metrics.gauge("cache_entries", "Entries of the cache", || 7);
+//! let app: Router = Router::new()
+//!     .route("/users/{id}", get(async || "hello"))
+//!     .layer(MetricsLayer::new(&metrics).route(|request| Some(request.get::<MatchedPath>()?.as_str().into())))
+//!     .route_service("/metrics", MetricsService::new(&metrics));
+//!
+//! let get = async |path: &str| {
+//!     let response = app.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+//!     tower_gateway::collect(response.into_body(), 10_000).await.unwrap()
+//! };
+//! get("/users/1").await;
+//! get("/users/2").await;
+//!
+//! let text = get("/metrics").await;
+//! let text = std::str::from_utf8(&text).unwrap();
+//! let line = r#"gateway_http_requests_total{route="/users/{id}",method="GET",status="200"} 2"#;
+//! assert!(text.contains(line), "{text}");
+//! assert!(text.contains("\ncache_entries 7\n"));
+//! # }
+//! ```
+//!
+//! # When it counts
+//!
+//! When the answer is over: at the end of its body, at its first error, or when it is dropped. Until
+//! then it is in flight. A caller that hung up before the head of the answer has the status 499; where
+//! there was an error and no status, the status is `none`. Durations begin with the [`Exchange`].
+//!
+//! Model, tokens, upstream and attempts are read from the [`Exchange`], where the layers further in
+//! put them. Which upstream an earlier attempt went to is not told there: it counts as `retried`, under
+//! the last one's name.
+//!
+//! # How many series
+//!
+//! No label holds what a caller wrote: a route is a template, a method is one of nine or `other`, a
+//! model is one that is offered. A family has at most 500 series all the same, or
+//! [another number](Metrics::with_max_series). What finds no room is counted under `other`, with the
+//! class of its status (`5xx`).
+//!
+//! # What is shared
+//!
+//! The numbers belong to the [`Metrics`], whose clones are handles to the same. Each layer made with
+//! one adds to it: a request that passes two of them is counted twice, with its tokens.
+//!
+//! # What an operator must know
+//!
+//! The numbers tell who is served and how much is spent. Show them on a port of their own, or behind
+//! the authentication of the rest.
+
+mod families;
+mod series;
+
+use self::families::{Attempt, Code, Families, Model, Request, Route, Status, Tokens};
+use crate::{
+    Body, Exchange, Extensible, Follow, Reject, Rejection,
+    describe::{self, Describe, Ending, RouteOf, Told, Watch, Watcher},
+    exchange::Facts,
+    rejection::Kind,
+};
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Method, Response, StatusCode, header};
+use pin_project_lite::pin_project;
+use prometheus_client::{
+    encoding::{DescriptorEncoder, EncodeMetric, text},
+    metrics::{MetricType, gauge::ConstGauge, gauge::Gauge},
+    registry::Registry,
+};
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// The numbers. Cloning makes another handle to the same.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    families: Families,
+    registry: Registry,
+    gauges: Gauges,
+}
+
+impl Metrics {
+    /// All zero. At most 500 series for each family.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_max_series(500)
+    }
+
+    /// All zero, with another number of series that a family may have.
+    #[must_use]
+    pub fn with_max_series(most: usize) -> Self {
+        let families = Families::new(most);
+        let gauges = Gauges::default();
+        let mut registry = Registry::default();
+        families.register(&mut registry);
+        registry.register_collector(Box::new(gauges.clone()));
+        Self(Arc::new(Inner {
+            families,
+            registry,
+            gauges,
+        }))
+    }
+
+    /// Adds a gauge, which is read whenever the numbers are asked for: how many keys a limiter holds,
+    /// how a breaker stands. A gauge that had this name before is replaced.
+    ///
+    /// In `name`, what cannot stand in a name becomes `_`.
+    pub fn gauge(&self, name: &str, help: &str, read: impl Fn() -> i64 + Send + Sync + 'static) {
+        let nameable = |(at, char): (usize, char)| match char {
+            'a'..='z' | 'A'..='Z' | '_' | ':' => char,
+            '0'..='9' if at > 0 => char,
+            _ => '_',
+        };
+        let name: Box<str> = name.chars().enumerate().map(nameable).collect();
+        let gauge = OneGauge {
+            help: help.replace(['\\', '\n', '\r'], " ").into(),
+            read: Arc::new(read),
+            name,
+        };
+        let mut gauges = self
+            .0
+            .gauges
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match gauges.iter_mut().find(|other| other.name == gauge.name) {
+            Some(other) => *other = gauge,
+            None => gauges.push(gauge),
+        }
+    }
+
+    /// The numbers as OpenMetrics 1.0 text, which Prometheus reads under that name and under its own.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut out = String::new();
+        if text::encode(&mut out, &self.0.registry).is_err() {
+            // Half an exposition would be taken for a whole one.
+            out.clear();
+        }
+        out
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Default)]
+struct Gauges(Arc<Mutex<Vec<OneGauge>>>);
+
+#[derive(Clone)]
+struct OneGauge {
+    name: Box<str>,
+    help: Box<str>,
+    read: Arc<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauges").finish_non_exhaustive()
+    }
+}
+
+impl prometheus_client::collector::Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        // A gauge may ask those who are just adding one: it is read without the lock.
+        let gauges = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for OneGauge { name, help, read } in &gauges {
+            let gauge = ConstGauge::new(read());
+            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Applies [`MetricsRecorder`] to a service.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct MetricsLayer {
+    metrics: Metrics,
+    route: RouteOf,
+}
+
+impl MetricsLayer {
+    /// Adds to these numbers.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            route: RouteOf::default(),
+        }
+    }
+
+    /// Sets where the template of the route is found, if a foreign router has matched it: in the
+    /// extensions of the request, such as axum's `MatchedPath`. Never the path itself.
+    #[must_use]
+    pub fn route(
+        mut self,
+        route: impl Fn(&Extensions) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
+        self.route = RouteOf::new(route);
+        self
+    }
+}
+
+impl<S> Layer<S> for MetricsLayer {
+    type Service = MetricsRecorder<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let layer = self.clone();
+        MetricsRecorder { inner, layer }
+    }
+}
+
+/// Counts each exchange, when it is over.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct MetricsRecorder<S> {
+    inner: S,
+    layer: MetricsLayer,
+}
+
+impl<S, Req> Service<Req> for MetricsRecorder<S>
+where
+    S: Service<Req>,
+    S::Response: Follow<S::Error> + describe::Status<S::Error>,
+    Req: Extensible + Describe,
+{
+    type Response = <S::Response as Follow<S::Error>>::Followed;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Req) -> Self::Future {
+        let exchange = Exchange::enter(&mut req);
+        self.layer.route.note(&req, &exchange);
+        let method = req.describe().method;
+        let metrics = self.layer.metrics.clone();
+        metrics.0.families.in_flight.inc();
+        let watch = Some(Watch::new(exchange, method, Count { metrics, method }));
+        let future = self.inner.call(req);
+        ResponseFuture { future, watch }
+    }
+}
+
+pin_project! {
+    /// Response future of [`MetricsRecorder`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        future: F,
+        watch: Option<Watch<Count>>,
+    }
+}
+
+impl<F, Res, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    Res: Follow<E> + describe::Status<E>,
+{
+    type Output = Result<Res::Followed, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let answer = ready!(this.future.poll(cx));
+        let watch = this.watch.take().expect("polled after completion");
+        Poll::Ready(watch.answered(answer))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+struct Count {
+    metrics: Metrics,
+    method: &'static str,
+}
+
+impl Watcher for Count {
+    fn over(self, told: &Told<'_>) {
+        let families = &self.metrics.0.families;
+        let in_flight: &Gauge = &families.in_flight;
+        in_flight.dec();
+        let facts = told.exchange.facts();
+        let error = told.error(&facts);
+        if let Some(code) = error {
+            families.rejections.add(&Code(code), |count| count.inc());
+        }
+        count_model(families, &facts);
+        let failed = told.ending == Ending::Failed
+            || told.status.is_some_and(|status| status.is_server_error());
+        count_attempts(families, &facts, failed);
+        let seconds = told.elapsed().as_secs_f64();
+        let route = Route { route: facts.route };
+        families
+            .duration
+            .add(&route, |times| times.observe(seconds));
+        let request = Request {
+            route: route.route,
+            method: self.method,
+            status: told.status.map_or(Status::None, Status::One),
+        };
+        families.requests.add(&request, |count| count.inc());
+    }
+}
+
+/// In one answer. A vendor that says more is not believed, or the counter could come round to zero.
+const MOST_TOKENS: u64 = u32::MAX as u64;
+
+fn count_model(families: &Families, facts: &Facts) {
+    if let Some(after) = facts.first_content {
+        let model = Model {
+            model: facts.model.clone(),
+        };
+        let seconds = after.as_secs_f64();
+        families
+            .first_content
+            .add(&model, |times| times.observe(seconds));
+    }
+    let Some(usage) = facts.usage else { return };
+    let mut tokens = Tokens {
+        model: facts.model.clone(),
+        kind: "",
+    };
+    for (kind, count) in [
+        ("input", Some(usage.input)),
+        ("output", Some(usage.output)),
+        ("cache_read", usage.cache_read),
+        ("cache_write", usage.cache_write),
+        ("reasoning", usage.reasoning),
+    ] {
+        if let Some(count) = count {
+            tokens.kind = kind;
+            families
+                .tokens
+                .add(&tokens, |all| all.inc_by(count.min(MOST_TOKENS)));
+        }
+    }
+}
+
+fn count_attempts(families: &Families, facts: &Facts, failed: bool) {
+    if facts.attempts == 0 {
+        return;
+    }
+    let mut attempt = Attempt {
+        upstream: facts.upstream.clone(),
+        outcome: if failed { "failure" } else { "success" },
+    };
+    families.attempts.add(&attempt, |count| count.inc());
+    if facts.attempts > 1 {
+        attempt.outcome = "retried";
+        let earlier = u64::from(facts.attempts - 1);
+        families
+            .attempts
+            .add(&attempt, |count| count.inc_by(earlier));
+    }
+}
+
+/// Answers `GET /metrics` with the numbers, and all else with 404 or 405.
+///
+/// As OpenMetrics to who accepts that, and else as the text that Prometheus has always read. See the
+/// [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct MetricsService(Metrics);
+
+impl MetricsService {
+    /// Shows these numbers.
+    #[must_use]
+    pub fn new(metrics: &Metrics) -> Self {
+        Self(metrics.clone())
+    }
+
+    fn answer<B>(&self, req: &http::Request<B>) -> Result<Response<Body>, Infallible> {
+        if req.uri().path() != "/metrics" {
+            return Response::reject(Kind::NotFound.into());
+        }
+        let text = match *req.method() {
+            Method::GET => Bytes::from(self.0.encode()),
+            Method::HEAD => Bytes::new(),
+            _ => {
+                let allowed = HeaderValue::from_static("GET, HEAD");
+                let rejection = Rejection::new(Kind::MethodNotAllowed);
+                return Response::reject(rejection.with_header(header::ALLOW, allowed));
+            }
+        };
+        let accepts = req.headers().get_all(header::ACCEPT).iter();
+        let open = accepts
+            .filter_map(|line| line.to_str().ok())
+            .any(|line| line.contains("application/openmetrics-text"));
+        let kind = HeaderValue::from_static(if open {
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        } else {
+            "text/plain; version=0.0.4; charset=utf-8"
+        });
+        let mut response = Response::new(Body::from(text));
+        *response.status_mut() = StatusCode::OK;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        Ok(response)
+    }
+}
+
+impl<B> Service<http::Request<B>> for MetricsService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, req: http::Request<B>) -> Self::Future {
+        ready(self.answer(&req))
+    }
+}

@@ -1,0 +1,290 @@
+//! What is said to the next hop only, RFC 9110 §7.6.1.
+
+use super::framing::bad;
+use crate::Rejection;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    HeaderName::from_static("proxy-authentication-info"),
+];
+
+/// Takes out of a request what is for us, and what it nominates.
+///
+/// `protected` are names that a caller may not have taken out, beside those that are known.
+pub(super) fn strip_request(
+    headers: &mut HeaderMap,
+    protected: &[HeaderName],
+) -> Result<(), Rejection> {
+    for name in nominated(headers) {
+        let name = name.map_err(|()| bad("Connection names what is no header."))?;
+        if is_protected(name.as_str()) || protected.contains(&name) {
+            return Err(bad("Connection names a header that is for the upstream."));
+        }
+        if name != header::TE {
+            headers.remove(name);
+        }
+    }
+    let trailers = accepts_trailers(headers);
+    strip(headers);
+    headers.remove(header::TE);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    // A `100 Continue` is given by the server in front of us when the body is first asked for.
+    headers.remove(header::EXPECT);
+    strip_aliases(headers, protected);
+    join_cookies(headers);
+    Ok(())
+}
+
+/// Takes out of an answer what is for us, and what it nominates.
+pub(super) fn strip_response(headers: &mut HeaderMap) {
+    for name in nominated(headers).into_iter().flatten() {
+        headers.remove(name);
+    }
+    strip(headers);
+}
+
+fn strip(headers: &mut HeaderMap) {
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// The names in `Connection`.
+fn nominated(headers: &HeaderMap) -> Vec<Result<HeaderName, ()>> {
+    let values = headers.get_all(header::CONNECTION).iter();
+    let names = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    names
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"close"))
+        .map(|name| HeaderName::from_bytes(name).map_err(|_| ()))
+        .collect()
+}
+
+/// Whether `Connection` names `Upgrade`, and `Upgrade` names this protocol and no other.
+pub(super) fn upgrades_to(headers: &HeaderMap, protocol: &str) -> bool {
+    let mut protocols = headers.get_all(header::UPGRADE).iter();
+    let named = protocols
+        .next()
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()));
+    named && protocols.next().is_none() && nominated(headers).contains(&Ok(header::UPGRADE))
+}
+
+fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// Whether a header tells the upstream who calls, or what the message means.
+fn is_protected(name: &str) -> bool {
+    const BEGIN: [&str; 6] = [
+        "x-forwarded-",
+        "x-user-",
+        "x-auth-",
+        "x-consumer-",
+        "x-gateway-",
+        "x-envoy-",
+    ];
+    matches!(
+        name,
+        "authorization"
+            | "cookie"
+            | "host"
+            | "content-length"
+            | "content-type"
+            | "content-encoding"
+            | "content-range"
+            | "cache-control"
+            | "range"
+            | "origin"
+            | "forwarded"
+            | "via"
+            | "x-real-ip"
+            | "x-client-ip"
+            | "x-api-key"
+            | "x-request-id"
+            | "x-user"
+            | "true-client-ip"
+            | "cf-connecting-ip"
+            | "traceparent"
+            | "tracestate"
+            | "idempotency-key"
+    ) || BEGIN.iter().any(|begin| name.starts_with(begin))
+}
+
+/// `X_Forwarded_For` is `X-Forwarded-For` to servers that make variables of headers.
+fn strip_aliases(headers: &mut HeaderMap, protected: &[HeaderName]) {
+    let is_alias = |name: &&HeaderName| {
+        name.as_str().contains('_') && {
+            let meant = name.as_str().replace('_', "-");
+            is_protected(&meant) || protected.iter().any(|name| name.as_str() == meant)
+        }
+    };
+    let aliases: Vec<_> = headers.keys().filter(is_alias).cloned().collect();
+    for alias in aliases {
+        headers.remove(alias);
+    }
+}
+
+/// HTTP/2 may bring a cookie in crumbs, which HTTP/1.1 does not know (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else {
+        return;
+    };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in [second].into_iter().chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    if let Ok(mut cookie) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
+        cookie.set_sensitive(true);
+        headers.insert(header::COOKIE, cookie);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    fn stripped(headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+        let mut headers = map(headers);
+        strip_request(&mut headers, &[]).unwrap();
+        let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+        let mut left: Vec<_> = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect();
+        left.sort();
+        left
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
+        pairs.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn what_is_for_one_hop_stays_there() {
+        let left = stripped(&[
+            ("connection", "close, X-Mine,, keep-alive"),
+            ("connection", "te"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "keep-alive"),
+            ("te", "gzip;q=0.5, Trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAARAAAAA"),
+            ("proxy-authorization", "Basic eA=="),
+            ("expect", "100-continue"),
+            ("accept", "*/*"),
+            ("trailer", "x-sum"),
+        ]);
+        assert_eq!(
+            left,
+            pairs(&[("accept", "*/*"), ("te", "trailers"), ("trailer", "x-sum")])
+        );
+    }
+
+    #[test]
+    fn abuse_1_what_is_for_the_upstream_cannot_be_nominated() {
+        for name in [
+            "Authorization",
+            "cookie",
+            "HOST",
+            "X-Forwarded-For",
+            "x-forwarded-anything",
+            "Forwarded",
+            "Via",
+            "X-Real-IP",
+            "X-User-Id",
+            "Content-Length",
+            "keep-alive, authorization",
+            "x mine",
+        ] {
+            let mut headers = map(&[]);
+            headers.insert(header::CONNECTION, HeaderValue::from_str(name).unwrap());
+            assert!(strip_request(&mut headers, &[]).is_err(), "{name}");
+        }
+        let mine = [HeaderName::from_static("x-mine")];
+        let mut headers = map(&[("connection", "x-mine")]);
+        assert!(strip_request(&mut headers, &mine).is_err());
+    }
+
+    #[test]
+    fn abuse_2_aliases_with_underscores_are_dropped() {
+        let left = stripped(&[
+            ("x_forwarded_for", "127.0.0.1"),
+            ("x_auth_user", "admin"),
+            ("x-forwarded_proto", "https"),
+            ("x_other", "stays"),
+        ]);
+        assert_eq!(left, pairs(&[("x_other", "stays")]));
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie_and_other_lists_stay() {
+        let left = stripped(&[
+            ("cookie", "a=1"),
+            ("cookie", "b=2"),
+            ("x-a", "1"),
+            ("x-a", "2"),
+        ]);
+        assert_eq!(
+            left,
+            pairs(&[("cookie", "a=1; b=2"), ("x-a", "1"), ("x-a", "2")])
+        );
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_in_two_headers() {
+        for (headers, asked) in [
+            (
+                &[
+                    ("connection", "keep-alive, Upgrade"),
+                    ("upgrade", "WebSocket"),
+                ][..],
+                true,
+            ),
+            (&[("upgrade", "websocket")], false),
+            (&[("connection", "upgrade"), ("upgrade", "h2c")], false),
+            (
+                &[("connection", "upgrade"), ("upgrade", "websocket, h2c")],
+                false,
+            ),
+            (
+                &[
+                    ("connection", "upgrade"),
+                    ("upgrade", "websocket"),
+                    ("upgrade", "h2c"),
+                ],
+                false,
+            ),
+        ] {
+            assert_eq!(
+                upgrades_to(&map(headers), "websocket"),
+                asked,
+                "{headers:?}"
+            );
+        }
+    }
+}

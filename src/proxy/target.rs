@@ -1,0 +1,145 @@
+//! Where requests go.
+
+use crate::{Rejection, path::Rules, rejection::Kind};
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use std::{error::Error, fmt};
+
+/// An upstream: scheme and authority, and what comes before each path.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    scheme: Scheme,
+    authority: Authority,
+    /// The authority once more, as a value of `Host`.
+    pub(super) host: HeaderValue,
+    /// Without a slash at its end.
+    before: Box<str>,
+    pub(super) strip: Box<str>,
+}
+
+/// What was given as an upstream is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidUpstream(&'static str);
+
+impl fmt::Display for InvalidUpstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Error for InvalidUpstream {}
+
+impl Target {
+    pub(super) fn parse(url: &str) -> Result<Self, InvalidUpstream> {
+        let uri: Uri = url.parse().map_err(|_| InvalidUpstream("not a URL"))?;
+        let path = Rules::new().normalise(uri.path());
+        let before = path.map_err(|_| InvalidUpstream("the path has no normal form"))?;
+        let before = before.trim_end_matches('/').into();
+        if uri.query().is_some() {
+            return Err(InvalidUpstream("an upstream has no query"));
+        }
+        let parts = uri.clone().into_parts();
+        let scheme = parts.scheme.ok_or(InvalidUpstream("no scheme"))?;
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            return Err(InvalidUpstream("the scheme is neither http nor https"));
+        }
+        let authority = parts.authority.ok_or(InvalidUpstream("no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(InvalidUpstream("credentials do not belong into a URL"));
+        }
+        let host = HeaderValue::try_from(authority.as_str());
+        Ok(Self {
+            host: host.map_err(|_| InvalidUpstream("the host is not one"))?,
+            scheme,
+            authority,
+            before,
+            strip: "".into(),
+        })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.authority.as_str()
+    }
+
+    /// The URI at the upstream for one at the gateway, whose path is normal.
+    pub(super) fn uri(&self, uri: &Uri) -> Result<Uri, Rejection> {
+        let path_and_query = match uri.path_and_query() {
+            Some(same) if self.strip.is_empty() && self.before.is_empty() => same.clone(),
+            _ => {
+                let rest = uri.path().strip_prefix(&*self.strip);
+                // Part of a segment is no prefix: `/api` is none of `/api../admin`.
+                let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('/'));
+                let rest = rest.ok_or(Kind::NotFound)?;
+                let mut joined = String::from(&*self.before);
+                joined.push_str(rest);
+                if joined.is_empty() {
+                    joined.push('/');
+                }
+                if let Some(query) = uri.query() {
+                    joined.push('?');
+                    joined.push_str(query);
+                }
+                PathAndQuery::try_from(joined)
+                    .map_err(|error| Rejection::new(Kind::InvalidRequest).with_source(error))?
+            }
+        };
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path_and_query);
+        uri.build()
+            .map_err(|error| Rejection::new(Kind::InvalidRequest).with_source(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(upstream: &str, strip: &str, uri: &str) -> Option<String> {
+        let mut target = Target::parse(upstream).unwrap();
+        target.strip = strip.into();
+        let uri = target.uri(&uri.parse().unwrap());
+        uri.ok().map(|uri| uri.to_string())
+    }
+
+    #[test]
+    fn paths_are_joined_with_one_slash() {
+        for (upstream, strip, uri, expected) in [
+            ("http://up", "", "/a?b=c", "http://up/a?b=c"),
+            ("http://up/", "", "http://gate/a", "http://up/a"),
+            ("http://up:81/v1/", "", "/a/", "http://up:81/v1/a/"),
+            ("http://up/v1", "/api", "/api/a?b", "http://up/v1/a?b"),
+            ("http://up/v1", "/api", "/api", "http://up/v1"),
+            ("http://up", "/api", "/api?x", "http://up/?x"),
+            ("https://[::1]:8443", "", "/", "https://[::1]:8443/"),
+        ] {
+            assert_eq!(joined(upstream, strip, uri).as_deref(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn part_of_a_segment_is_no_prefix() {
+        for uri in ["/api../admin", "/apix", "/", "/v1/api"] {
+            assert_eq!(joined("http://up", "/api", uri), None, "{uri}");
+        }
+    }
+
+    #[test]
+    fn an_upstream_is_a_url_without_secrets() {
+        for url in [
+            "",
+            "up",
+            "/path",
+            "up:80",
+            "ftp://up",
+            "http://u:p@up",
+            "http://up?q",
+            "http://up/..",
+        ] {
+            assert!(Target::parse(url).is_err(), "{url}");
+        }
+    }
+}

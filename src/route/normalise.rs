@@ -1,0 +1,121 @@
+//! The normal form of a path, for layers that stand outside of the routes.
+
+use crate::{Reject, Rejection, path::Rules};
+use http::Request;
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Applies [`NormalisePath`] to a service.
+///
+/// It belongs outside of whatever decides by the path: authorisation, limits, caches.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NormalisePathLayer(Rules);
+
+impl NormalisePathLayer {
+    /// Goes by the default [`Rules`].
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Rules::new())
+    }
+
+    /// Goes by other rules.
+    #[must_use]
+    pub const fn rules(rules: Rules) -> Self {
+        Self(rules)
+    }
+}
+
+impl<S> Layer<S> for NormalisePathLayer {
+    type Service = NormalisePath<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        NormalisePath {
+            inner,
+            rules: self.0,
+        }
+    }
+}
+
+/// Rewrites the path of each request to its [normal form](crate::path), and refuses those that have
+/// none: 400.
+#[derive(Clone, Copy, Debug)]
+pub struct NormalisePath<S> {
+    inner: S,
+    rules: Rules,
+}
+
+impl<S, B> Service<Request<B>> for NormalisePath<S>
+where
+    S: Service<Request<B>>,
+    S::Response: Reject<S::Error>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = NormaliseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let state = match self.rules.apply(request.uri_mut()) {
+            Ok(()) => State::Normal {
+                future: self.inner.call(request),
+            },
+            Err(fault) => State::Rejected {
+                rejection: Some(fault.into()),
+            },
+        };
+        NormaliseFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`NormalisePath`].
+    pub struct NormaliseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Normal {
+            #[pin]
+            future: F,
+        },
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<F, Res, E> Future for NormaliseFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    Res: Reject<E>,
+{
+    type Output = Result<Res, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Normal { future } => future.poll(cx),
+            StateProj::Rejected { rejection } => Poll::Ready(Res::reject(
+                rejection.take().expect("polled after completion"),
+            )),
+        }
+    }
+}
+
+impl<F> fmt::Debug for NormaliseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NormaliseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,306 @@
+//! A vendor of language models that speaks OpenAI's protocol.
+
+use super::{
+    MockUpstream, Recorded, Reply, Script, Turn, embedding,
+    turn::{Asked, Kind, error, tokens},
+};
+use crate::exchange::Usage;
+use serde_json::{Value, json};
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+impl Script<Self> for Turn {
+    fn next(&mut self, _: &Recorded) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+/// What a mock vendor is made of. Also a [`Script`], for a [`MockUpstream`].
+///
+/// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models` and `…/models/{id}`
+/// under any prefix. Only completions take a [`Turn`] of the script.
+pub struct Vendor {
+    turns: Box<dyn Script<Turn>>,
+    key: Option<String>,
+    models: Vec<String>,
+    strict: bool,
+    truth: Arc<Mutex<Vec<Usage>>>,
+    calls: u64,
+}
+
+impl Vendor {
+    /// Takes any key, lists `mock-chat` and `mock-embed`, and serves any name.
+    #[must_use]
+    pub fn new(turns: impl Script<Turn>) -> Self {
+        Self {
+            turns: Box::new(turns),
+            key: None,
+            models: vec!["mock-chat".to_owned(), "mock-embed".to_owned()],
+            strict: false,
+            truth: Arc::default(),
+            calls: 0,
+        }
+    }
+
+    /// Takes this key alone, and answers any other with 401.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Lists these models, and answers any other name with 404.
+    #[must_use]
+    pub fn models<I>(mut self, models: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        self.models = models.into_iter().map(Into::into).collect();
+        self.strict = true;
+        self
+    }
+
+    /// Listens on any free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// That of the listener.
+    pub async fn start(self) -> io::Result<MockVendor> {
+        self.start_at(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Listens there.
+    ///
+    /// # Errors
+    ///
+    /// That of the listener.
+    pub async fn start_at(self, address: SocketAddr) -> io::Result<MockVendor> {
+        let truth = self.truth.clone();
+        let upstream = MockUpstream::start_at(address, self).await?;
+        Ok(MockVendor { upstream, truth })
+    }
+
+    fn serve(&mut self, request: &Recorded) -> Option<Reply> {
+        let given = request.header("authorization").unwrap_or_default();
+        let given = given.strip_prefix("Bearer ").unwrap_or_default();
+        if self.key.as_deref().is_some_and(|key| key != given) {
+            return Some(reply_of(Turn::unauthorized(given)));
+        }
+        let route = request.route();
+        match request.method.as_str() {
+            "GET" if route.ends_with("/models") => Some(Reply::json(200, self.list())),
+            "GET" => Some(match route.rsplit_once("/models/") {
+                Some((_, id)) if self.models.iter().any(|model| model == id) => {
+                    Reply::json(200, model(id))
+                }
+                Some((_, id)) => {
+                    let (status, error) = no_model(id);
+                    Reply::json(status, error)
+                }
+                None => no_route(request),
+            }),
+            "POST" if route.ends_with("/chat/completions") => self.complete(request, true),
+            "POST" if route.ends_with("/completions") => self.complete(request, false),
+            "POST" if route.ends_with("/embeddings") => Some(self.embed(request)),
+            _ => Some(no_route(request)),
+        }
+    }
+
+    fn list(&self) -> Value {
+        let models: Vec<_> = self.models.iter().map(|id| model(id)).collect();
+        json!({ "object": "list", "data": models })
+    }
+
+    /// The body and its model, or the status and the document that say what is wrong with them.
+    fn read(&self, request: &Recorded, needs: &str) -> Result<(Value, String), (u16, Value)> {
+        let kind = "invalid_request_error";
+        let body: Value = serde_json::from_slice(&request.body).map_err(|_| {
+            let message = "We could not parse the JSON body of your request.";
+            (400, error(kind, "", message))
+        })?;
+        let Some(model) = body["model"].as_str().map(str::to_owned) else {
+            return Err((400, error(kind, "", "you must provide a model parameter")));
+        };
+        if self.strict && !self.models.contains(&model) {
+            return Err(no_model(&model));
+        }
+        if body.get(needs).is_none() {
+            let message = format!("Missing required parameter: '{needs}'.");
+            let mut error = error(kind, "missing_required_parameter", &message);
+            error["error"]["param"] = json!(needs);
+            return Err((400, error));
+        }
+        Ok((body, model))
+    }
+
+    fn complete(&mut self, request: &Recorded, chat: bool) -> Option<Reply> {
+        let needs = if chat { "messages" } else { "prompt" };
+        let (body, model) = match self.read(request, needs) {
+            Ok(read) => read,
+            Err((status, error)) => return Some(Reply::json(status, error)),
+        };
+        let turn = self.turns.next(request)?;
+        self.calls += 1;
+        let prefix = if chat { "chatcmpl" } else { "cmpl" };
+        let choices = body["n"].as_u64().unwrap_or(1).clamp(1, 8);
+        let asked = Asked {
+            id: format!("{prefix}-mock{:06}", self.calls),
+            created: 1_700_000_000 + self.calls,
+            model: &model,
+            chat,
+            choices: usize::try_from(choices).unwrap_or(1),
+            include_usage: body["stream_options"]["include_usage"] == true,
+            input: input(&body[needs]),
+        };
+        let reply = match &turn.kind {
+            Kind::Reply(reply) => reply.clone(),
+            Kind::Answer(answer) => {
+                self.count(answer.billed(&asked));
+                let reply = if body["stream"] == true {
+                    answer.stream(&asked)
+                } else {
+                    answer.whole(&asked)
+                };
+                self.headers(reply)
+            }
+        };
+        Some(turn.sent(reply))
+    }
+
+    fn embed(&mut self, request: &Recorded) -> Reply {
+        let (body, model) = match self.read(request, "input") {
+            Ok(read) => read,
+            Err((status, error)) => return Reply::json(status, error),
+        };
+        self.calls += 1;
+        let (vectors, input) = embedding::vectors(&body);
+        self.count(Usage::new(input, 0));
+        let reply = json!({
+            "object": "list", "data": vectors, "model": model,
+            "usage": { "prompt_tokens": input, "total_tokens": input },
+        });
+        self.headers(Reply::json(200, reply))
+    }
+
+    /// What a vendor adds to good answers.
+    fn headers(&self, reply: Reply) -> Reply {
+        let id = format!("req_mock{:06}", self.calls);
+        reply
+            .header("x-request-id", &id)
+            .header("openai-version", "2020-10-01")
+            .header("openai-organization", "mock-organization")
+            .header("x-ratelimit-limit-requests", "500")
+            .header("x-ratelimit-remaining-requests", "499")
+            .header("x-ratelimit-reset-requests", "120ms")
+    }
+
+    fn count(&self, usage: Usage) {
+        locked(&self.truth).push(usage);
+    }
+}
+
+impl Script for Vendor {
+    fn next(&mut self, request: &Recorded) -> Option<Reply> {
+        self.serve(request)
+    }
+}
+
+impl fmt::Debug for Vendor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vendor")
+            .field("models", &self.models)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A [`Vendor`] that is being served. It is a [`MockUpstream`] that knows the truth.
+#[derive(Debug)]
+pub struct MockVendor {
+    upstream: MockUpstream,
+    truth: Arc<Mutex<Vec<Usage>>>,
+}
+
+impl MockVendor {
+    /// Starts [`Vendor::new`] on any free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// That of the listener.
+    pub async fn start(turns: impl Script<Turn>) -> io::Result<Self> {
+        Vendor::new(turns).start().await
+    }
+
+    /// Where clients find it: [`url`](MockUpstream::url) and `/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("{}/v1", self.upstream.url())
+    }
+
+    /// What each call that was answered cost: the whole of it, also where the answer was cut on its
+    /// way.
+    #[must_use]
+    pub fn truth(&self) -> Vec<Usage> {
+        locked(&self.truth).clone()
+    }
+
+    /// What all of them cost: input and output.
+    #[must_use]
+    pub fn total(&self) -> Usage {
+        let truth = locked(&self.truth);
+        let sum = |of: fn(&Usage) -> u64| truth.iter().map(of).sum();
+        Usage::new(sum(|usage| usage.input), sum(|usage| usage.output))
+    }
+}
+
+impl Deref for MockVendor {
+    type Target = MockUpstream;
+
+    fn deref(&self) -> &MockUpstream {
+        &self.upstream
+    }
+}
+
+fn reply_of(turn: Turn) -> Reply {
+    match turn.kind {
+        Kind::Reply(reply) => reply,
+        Kind::Answer(_) => Reply::status(500),
+    }
+}
+
+fn model(id: &str) -> Value {
+    json!({ "id": id, "object": "model", "created": 1_700_000_000, "owned_by": "mock" })
+}
+
+fn no_model(id: &str) -> (u16, Value) {
+    let message = format!("The model `{id}` does not exist or you do not have access to it.");
+    let error = error("invalid_request_error", "model_not_found", &message);
+    (404, error)
+}
+
+fn no_route(request: &Recorded) -> Reply {
+    let message = format!("Invalid URL ({} {})", request.method, request.route());
+    Reply::json(404, error("invalid_request_error", "", &message))
+}
+
+/// The tokens of every text among messages, or of a prompt.
+pub(super) fn input(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => tokens(text).len() as u64,
+        Value::Array(items) => items.iter().map(input).sum(),
+        Value::Number(_) => 1,
+        Value::Object(fields) => {
+            let texts = ["content", "text"].iter();
+            texts.filter_map(|name| fields.get(*name)).map(input).sum()
+        }
+        Value::Null | Value::Bool(_) => 0,
+    }
+}
+
+fn locked(truth: &Mutex<Vec<Usage>>) -> MutexGuard<'_, Vec<Usage>> {
+    truth.lock().unwrap_or_else(PoisonError::into_inner)
+}

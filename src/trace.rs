@@ -1,1 +1,0 @@
-//! A span for each exchange, and its request id.
