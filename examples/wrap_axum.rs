@@ -28,7 +28,7 @@ async fn main() -> Result<(), BoxError> {
     let app = Router::new()
         .route("/", get(|| async { "Hello\n" }))
         .layer(CircuitBreakerLayer::new())
-        .layer(RateLimitLayer::new(env.quota()).key(ByClientAddr::new()))
+        .layer(RateLimitLayer::new(env.quota()).key(ByClientAddr))
         .layer(AuthLayer::new(ApiKeys::new().add("alice", env.key())))
         .layer(client_addr);
 

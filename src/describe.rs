@@ -103,6 +103,7 @@ pub(crate) const OTHER: &str = "other";
 )]
 pub trait Status<E> {
     /// The HTTP status that was, or would be, the answer's.
+    #[must_use]
     fn status(answer: Result<&Self, &E>) -> Option<StatusCode> {
         let _ = answer;
         None
@@ -110,6 +111,7 @@ pub trait Status<E> {
 
     /// The code of the error, also of one that came after the head. It is written in a program, so
     /// there are few.
+    #[must_use]
     fn code(answer: Result<&Self, &E>) -> Option<&'static str> {
         let _ = answer;
         None

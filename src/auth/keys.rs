@@ -60,6 +60,10 @@ impl ApiKeys {
 
     /// Adds a key with all that goes with it.
     #[must_use]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a key is made to be put here"
+    )]
     pub fn add_key(mut self, key: ApiKey) -> Self {
         if let Err(fault) = self.hold(&key) {
             self.faults.push((key.owner().clone(), fault));

@@ -39,6 +39,7 @@ const MOST_BYTES: usize = 8 * 1024;
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     trusted: Vec<IpNet>,
+    hops: usize,
     header: ForwardedHeader,
 }
 
@@ -65,6 +66,14 @@ impl Config {
         Ok(self)
     }
 
+    /// Sets how many proxies are believed whatever their addresses, counted from the peer, which is
+    /// the first.
+    #[must_use]
+    pub fn trusted_hops(mut self, hops: u8) -> Self {
+        self.hops = hops.into();
+        self
+    }
+
     /// Sets which header the trusted proxies write.
     #[must_use]
     pub fn header(mut self, header: ForwardedHeader) -> Self {
@@ -76,9 +85,10 @@ impl Config {
         self.header
     }
 
-    /// Whether this is a trusted proxy. The address is canonical.
-    pub(super) fn trusts(&self, addr: IpAddr) -> bool {
-        self.trusted.iter().any(|net| net.contains(&addr))
+    /// Whether this is a trusted proxy, so many hops from here. The address is canonical, and the peer
+    /// is hop zero.
+    pub(super) fn trusts(&self, addr: IpAddr, hop: usize) -> bool {
+        hop < self.hops || self.trusted.iter().any(|net| net.contains(&addr))
     }
 }
 
@@ -118,7 +128,7 @@ impl Error for InvalidNetwork {}
 #[must_use]
 pub fn resolve(peer: IpAddr, headers: &HeaderMap, config: &Config) -> IpAddr {
     let mut client = peer.to_canonical();
-    if !config.trusts(client) {
+    if !config.trusts(client, 0) {
         return client;
     }
     let lines = headers.get_all(config.header.name());
@@ -138,13 +148,13 @@ pub fn resolve(peer: IpAddr, headers: &HeaderMap, config: &Config) -> IpAddr {
         .iter()
         .rev()
         .flat_map(|line| from_the_right(line.as_bytes()));
-    for hop in hops.take(MOST_HOPS) {
+    for (nth, hop) in (1..=MOST_HOPS).zip(hops) {
         bytes += hop.len() + 1;
         let Some(addr) = parse(hop).filter(|_| bytes <= MOST_BYTES) else {
             break;
         };
         client = addr;
-        if !config.trusts(client) {
+        if !config.trusts(client, nth) {
             break;
         }
     }
@@ -385,6 +395,42 @@ mod tests {
             "10.0.0.2 ".to_owned() + &" ".repeat(9000) + ", "
         );
         assert_eq!(client(XForwardedFor, "10.0.0.1", &[&wide]), "10.0.0.3");
+    }
+
+    #[test]
+    fn hops_can_be_trusted_by_their_number() {
+        let mut headers = HeaderMap::new();
+        let chain = HeaderValue::from_static("6.6.6.6, 9.9.9.9, 8.8.8.8");
+        headers.insert("x-forwarded-for", chain);
+        for (hops, expected) in [
+            (0, "7.7.7.7"),
+            (1, "8.8.8.8"),
+            (2, "9.9.9.9"),
+            (9, "6.6.6.6"),
+        ] {
+            let config = Config::new().trusted_hops(hops);
+            let client = resolve("7.7.7.7".parse().unwrap(), &headers, &config);
+            assert_eq!(client.to_string(), expected, "{hops}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_a_stranger_wrote_never_counts(junk in "[ -~\\u{80}-\\u{ff}]{0,80}", line in 0..2) {
+            for (header, tail) in [
+                (XForwardedFor, "9.9.9.9, 10.0.0.2"),
+                (Forwarded, "for=9.9.9.9;proto=https, for=\"10.0.0.2:80\""),
+            ] {
+                // What a proxy appends goes on the same line, or on one of its own.
+                let lines = if line == 0 {
+                    vec![format!("{junk}, {tail}")]
+                } else {
+                    vec![junk.clone(), tail.to_owned()]
+                };
+                let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+                proptest::prop_assert_eq!(client(header, "10.0.0.1", &lines), "9.9.9.9");
+            }
+        }
     }
 
     #[test]

@@ -132,6 +132,15 @@ impl ClientAddrLayer {
         Ok(self)
     }
 
+    /// Sets how many proxies are believed whatever their addresses, counted from the peer, which is
+    /// the first. None by default. For proxies whose addresses change; whoever can reach this service
+    /// without passing them all is believed as well.
+    #[must_use]
+    pub fn trusted_hops(mut self, hops: u8) -> Self {
+        self.config = Arc::new(Arc::unwrap_or_clone(self.config).trusted_hops(hops));
+        self
+    }
+
     /// Sets which header the trusted proxies write. [`ForwardedHeader::XForwardedFor`] by default.
     #[must_use]
     pub fn header(mut self, header: ForwardedHeader) -> Self {
@@ -164,7 +173,7 @@ impl ClientAddrLayer {
         };
         let peer = peer.ip().to_canonical();
         let client = resolve(peer, req.headers(), &self.config);
-        let kept = self.config.trusts(peer).then_some(self.config.family());
+        let kept = self.config.trusts(peer, 0).then_some(self.config.family());
         strip(req.headers_mut(), kept);
         if let Some(exchange) = Exchange::of(req) {
             exchange.update(|facts| facts.client = Some(client));

@@ -18,7 +18,8 @@ use crate::{
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
     llm::{
-        self, ChatRequest, ChatResponse, Simulator, dialect::DialectLayer, pool::Pool, serve::Serve,
+        self, ChatRequest, ChatResponse, Provider, Simulator, dialect::DialectLayer, pool::Pool,
+        serve::Serve,
     },
     metrics::{Metrics, MetricsLayer},
     rate_limit::{Quota, RateLimitLayer},
@@ -279,6 +280,17 @@ impl GatewayBuilder {
             self.fault(format!("model({name:?})"), "the name is taken");
         }
         self
+    }
+
+    /// Offers all models of a vendor: those it lists, and any as `vendor/name`.
+    pub fn vendor(self, provider: Provider) -> Self {
+        let name: Arc<str> = provider.name().into();
+        let lister = provider.clone();
+        let list: List = Arc::new(move || {
+            let provider = lister.clone();
+            Box::pin(async move { provider.models().await })
+        });
+        self.lists(name, guarded(provider), list, false)
     }
 
     /// Offers the models of the simulator, and no others.

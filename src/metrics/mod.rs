@@ -64,7 +64,7 @@
 //! # What is shared
 //!
 //! The numbers belong to the [`Metrics`], whose clones are handles to the same. Each layer made with
-//! one adds to it.
+//! one adds to it: a request that passes two of them is counted twice, with its tokens.
 //!
 //! # What an operator must know
 //!

@@ -13,7 +13,7 @@ use std::{
     hash::{Hash, Hasher},
     num::NonZeroU32,
     slice,
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::Duration,
 };
 use tokio::time::Instant;
@@ -92,10 +92,14 @@ impl Gcra {
 }
 
 /// One quota, decided by governor. The buckets are ours, for governor's own grow without bound.
+///
+/// One reading of tokio's clock serves the whole call: governor decides at zero, on a bucket whose
+/// times count from now on.
 #[derive(Debug)]
 pub(super) struct Governor {
-    limiter: RateLimiter<Call, Store, TokioClock, NoOpMiddleware<Nanos>>,
-    table: Arc<Table<Nanos>>,
+    limiter: RateLimiter<Call, Store, Now, NoOpMiddleware<Nanos>>,
+    table: Arc<Table<u64>>,
+    start: Instant,
     /// The same quota in nanoseconds, which tells what governor does not: the times to come.
     rate: Rate,
     burst: u32,
@@ -108,39 +112,34 @@ impl Governor {
         let quota = governor::Quota::with_period(Duration::from_nanos(interval))?
             .allow_burst(NonZeroU32::new(burst)?);
         Some(Self {
-            limiter: RateLimiter::new(quota, Store(table.clone()), TokioClock::default()),
+            limiter: RateLimiter::new(quota, Store(table.clone()), Now),
             table,
+            start: Instant::now(),
             rate: Rate::new(1, interval, burst.into()),
             burst,
         })
     }
 
     fn take(&self, slot: Slot, cost: u64) -> Decision {
-        let now = self.limiter.clock().now();
         let call = Call {
             slot,
-            now,
-            tat: Cell::default(),
+            now: whole(self.start.elapsed().as_nanos()),
+            debt: Cell::new(0),
         };
         let cost = u32::try_from(cost).unwrap_or(u32::MAX);
         let (allowed, retry_after) = match NonZeroU32::new(cost) {
             Some(some) if cost <= self.burst => match self.limiter.check_key_n(&call, some) {
                 Ok(Ok(())) => (true, Some(0)),
-                Ok(Err(until)) => (
-                    false,
-                    Some(micros(
-                        until.earliest_possible().saturating_sub(now).as_u64(),
-                    )),
-                ),
+                Ok(Err(until)) => (false, Some(micros(until.earliest_possible().as_u64()))),
                 Err(_) => (false, None),
             },
             // Nothing to take, or never to be taken, and yet something to tell.
             other => {
-                call.tat.set(call.bucket(&self.table, |tat| *tat));
+                call.bucket(&self.table, |_| {});
                 (other.is_none(), other.is_none().then_some(0))
             }
         };
-        let left = State::until(call.tat.get().as_u64()).look(&self.rate, now.as_u64());
+        let left = State::until(call.debt.get()).look(&self.rate, 0);
         Decision {
             allowed,
             remaining: left.remaining,
@@ -151,18 +150,23 @@ impl Governor {
     }
 }
 
-/// What governor takes for a key. It also brings home when the bucket will be full.
+/// What governor takes for a key. It also brings home how long the bucket takes to be full.
 #[derive(Clone, Debug)]
 struct Call {
     slot: Slot,
-    now: Nanos,
-    tat: Cell<Nanos>,
+    /// In nanoseconds, as are the buckets.
+    now: u64,
+    debt: Cell<u64>,
 }
 
 impl Call {
-    fn bucket<R>(&self, table: &Table<Nanos>, with: impl FnOnce(&mut Nanos) -> R) -> R {
-        let idle = |tat: &Nanos| *tat <= self.now;
-        table.with(self.slot, self.now.as_u64() / 1000, idle, with)
+    fn bucket<R>(&self, table: &Table<u64>, with: impl FnOnce(&mut u64) -> R) -> R {
+        let idle = |tat: &u64| *tat <= self.now;
+        table.with(self.slot, self.now / 1000, idle, |tat| {
+            let answer = with(tat);
+            self.debt.set(tat.saturating_sub(self.now));
+            answer
+        })
     }
 }
 
@@ -182,7 +186,7 @@ impl Hash for Call {
 }
 
 #[derive(Debug)]
-struct Store(Arc<Table<Nanos>>);
+struct Store(Arc<Table<u64>>);
 
 impl StateStore for Store {
     type Key = Call;
@@ -193,28 +197,22 @@ impl StateStore for Store {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         call.bucket(&self.0, |tat| {
-            let answer = f(Some(*tat)).map(|(answer, next)| {
-                *tat = next;
-                answer
-            });
-            call.tat.set(*tat);
-            answer
+            let (answer, next) = f(Some(tat.saturating_sub(call.now).into()))?;
+            *tat = call.now.saturating_add(next.as_u64());
+            Ok(answer)
         })
     }
 }
 
-/// Nanoseconds of tokio's clock since the first reading, which is governor's: so both count from
-/// the same zero.
-#[derive(Clone, Debug, Default)]
-struct TokioClock(OnceLock<Instant>);
+/// Now, from which all other times count.
+#[derive(Clone, Copy, Debug)]
+struct Now;
 
-impl Clock for TokioClock {
+impl Clock for Now {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
-        let now = Instant::now();
-        let start = *self.0.get_or_init(|| now);
-        whole(now.saturating_duration_since(start).as_nanos()).into()
+        Nanos::default()
     }
 }
 

@@ -311,3 +311,47 @@ fn by_default_it_is_an_event() {
     assert_eq!(events[0]["principal"], r"eve\u{1b}[2J");
     assert!(!format!("{events:?}").contains("secret"));
 }
+
+/// The line of an exchange with a server of hyper's, whose client hangs up as soon as it has read
+/// `last`.
+async fn served(lines: &Lines, method: &str, last: &str, frames: usize) -> String {
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let service = lines.layer().layer(tower::service_fn(
+        move |_: Request<hyper::body::Incoming>| {
+            let frames = (0..frames).map(|_| Ok("0123456789")).collect();
+            std::future::ready(Ok::<_, Infallible>(streamed(frames)))
+        },
+    ));
+    let (mut client, server) = tokio::io::duplex(256);
+    let service = hyper_util::service::TowerToHyperService::new(service);
+    let server = hyper::server::conn::http1::Builder::new()
+        .half_close(false)
+        .serve_connection(TokioIo::new(server), service);
+    let server = tokio::spawn(server);
+    let request = format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(last.as_bytes()) {
+        let byte = tokio::time::timeout(Duration::from_secs(60), client.read_u8());
+        answer.push(byte.await.expect("no end").unwrap());
+    }
+    drop(client);
+    drop(server.await.unwrap());
+    lines.one()
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_bare_hyper() {
+    let lines = Lines::default();
+    let line = served(&lines, "GET", "\r\n0\r\n\r\n", 2).await;
+    assert!(line.ends_with(" bytes=20 outcome=complete"), "{line}");
+
+    let line = served(&lines, "GET", "0123456789", 1_000_000).await;
+    assert!(line.contains(" status=200 "), "{line}");
+    assert!(line.ends_with(" outcome=client_gone"), "{line}");
+
+    let line = served(&lines, "HEAD", "\r\n\r\n", 2).await;
+    assert!(line.ends_with(" bytes=0 outcome=complete"), "{line}");
+}

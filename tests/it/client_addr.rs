@@ -1,6 +1,6 @@
 //! See the module of the same name.
 
-use crate::telling::{Call, Reply};
+use crate::telling::{Call, Reply, Told};
 use axum::{Extension, Router, extract::ConnectInfo, routing::get};
 use http::Request;
 use std::{convert::Infallible, net::SocketAddr};
@@ -89,6 +89,24 @@ fn without_a_peer_there_is_no_client() {
     let (client, names) = seen(trusting(), request);
     assert_eq!(client, None);
     assert_eq!(names, ["host"]);
+}
+
+#[test]
+fn the_missing_peer_is_warned_of_once() {
+    let told = Told::default();
+    tracing::subscriber::with_default(told.clone(), || {
+        let layer = ClientAddrLayer::new();
+        seen(layer.clone(), request(None));
+        seen(layer, request(None));
+    });
+    let [warning] = told
+        .events("tower_gateway::client_addr")
+        .try_into()
+        .unwrap();
+    assert!(
+        warning["message"].contains(".peer("),
+        "it says what would mend it"
+    );
 }
 
 #[test]

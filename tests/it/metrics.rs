@@ -1,15 +1,18 @@
 //! See the module of the same name.
 
-use crate::telling::{Call, Failed, Reply};
+use crate::telling::{Call, Failed, Reply, Told};
 use axum::{Router, extract::MatchedPath, routing::get};
 use http::{Request, Response, StatusCode};
 use std::{convert::Infallible, time::Duration};
 use tower::{Layer, Service, ServiceExt};
 use tower_gateway::{
-    Body, Exchange, Reject, collect,
+    Body, BoxError, Exchange, Reject, Rejection,
+    access_log::AccessLogLayer,
+    collect,
     exchange::Usage,
     metrics::{Metrics, MetricsLayer, MetricsService},
     rejection::Kind,
+    trace::TraceLayer,
 };
 
 /// The samples, without comments and buckets.
@@ -244,4 +247,53 @@ async fn they_are_served_to_who_asks_in_the_right_way() {
     assert_eq!(parts.status, StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(parts.headers["allow"], "GET, HEAD");
     assert_eq!(ask("GET", "/", "*/*").await.0.status, StatusCode::NOT_FOUND);
+}
+
+#[test]
+fn nobody_tells_a_secret() {
+    const SECRET: &str = "sk-canary";
+    let (told, metrics) = (Told::default(), Metrics::new());
+    let layers = (
+        TraceLayer::new(),
+        AccessLogLayer::new(),
+        MetricsLayer::new(&metrics),
+    );
+    let service = layers.layer(tower::service_fn(async |req: Request<String>| {
+        if req.uri().path().len() > 1 {
+            return Err(format!("upstream refused {SECRET}").into());
+        }
+        let refused = Rejection::new(Kind::Internal).with_source(SECRET);
+        let frames = [
+            Ok(http_body::Frame::data(SECRET.into())),
+            Err(BoxError::from(refused)),
+        ];
+        let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let response = Response::builder().header("set-cookie", SECRET);
+        Ok::<_, BoxError>(response.body(Body::boxed(body)).unwrap())
+    }));
+    let layers = format!("{service:?}");
+    tracing::subscriber::with_default(told.clone(), || {
+        for uri in [format!("/?key={SECRET}"), format!("/{SECRET}")] {
+            let request = Request::post(uri)
+                .header("authorization", format!("Bearer {SECRET}"))
+                .header("cookie", SECRET)
+                .header("x-forwarded-for", SECRET)
+                .header("x-request-id", SECRET)
+                .header("traceparent", SECRET)
+                .header("tracestate", SECRET)
+                .body(SECRET.to_owned())
+                .unwrap();
+            if let Ok(response) = tokio_test::block_on(service.clone().oneshot(request)) {
+                tokio_test::block_on(collect(response.into_body(), 100)).unwrap_err();
+            }
+        }
+    });
+    let events = told.events("tower_gateway::access");
+    assert_eq!((events.len(), told.closed().len()), (2, 2));
+    let all = format!(
+        "{layers} {events:?} {:?} {}",
+        told.closed(),
+        metrics.encode()
+    );
+    assert!(!all.contains("canary"), "{all}");
 }

@@ -168,6 +168,10 @@ impl Provider {
     /// let variable = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
     /// let providers = Provider::from_variables(variable)?;
     /// assert_eq!(providers[0].name(), "ollama");
+<<<<<<< HEAD
+=======
+    ///
+>>>>>>> main
     /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
     /// ```
     ///
@@ -205,6 +209,15 @@ impl Provider {
             providers.push(provider);
         }
         Ok(providers)
+    }
+
+    /// [`configured`](Self::configured) by the environment of the process.
+    ///
+    /// # Errors
+    ///
+    /// As for [`configured`](Self::configured).
+    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
+        Self::configured(|name| std::env::var(name).ok())
     }
 
     /// A vendor of the table, without a key.

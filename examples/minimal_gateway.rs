@@ -1,0 +1,78 @@
+//! An OpenAI-compatible gateway, set up by its environment.
+//!
+//! Without a vendor's key in the environment it serves a built-in simulator; with keys, those
+//! vendors. Then change `base_url` and `api_key` in any OpenAI client.
+//!
+//! ```text
+//! cargo run --example minimal_gateway
+//! OPENAI_API_KEY=sk-… GATEWAY_KEY=some-long-secret cargo run --example minimal_gateway
+//! ```
+
+use tower_gateway::{
+    BoxError,
+    auth::ApiKeys,
+    gateway::{Env, Gateway, Server},
+    llm::{Provider, Simulator, simulator},
+};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).init();
+
+    let env = Env::read()?;
+    let vendors = Provider::from_env()?;
+    let names: Vec<_> = vendors
+        .iter()
+        .map(|vendor| vendor.name().to_owned())
+        .collect();
+
+    let mut gateway = Gateway::builder()
+        .api_keys(ApiKeys::new().add("default", env.key()))
+        .rate_limit(env.quota());
+    if vendors.is_empty() {
+        gateway = gateway.simulator(Simulator::new());
+    }
+    for vendor in vendors {
+        gateway = gateway.vendor(vendor);
+    }
+
+    let server = env.admin(Server::bind(gateway.build()?, env.addr())?)?;
+    let url = format!("http://{}", server.local_addr()?);
+    print!("{}", greeting(&url, &env, &names));
+    if let Some(admin) = server.admin_addr() {
+        println!("Metrics on http://{admin}/metrics\n");
+    }
+    server.run().await?;
+    Ok(())
+}
+
+/// What a person needs to make the first call.
+fn greeting(url: &str, env: &Env, vendors: &[String]) -> String {
+    let (models, model) = if vendors.is_empty() {
+        let models = Simulator::models().join(", ");
+        (
+            format!("{models} (simulated: no vendor's key is set)"),
+            simulator::CHAT_MODEL,
+        )
+    } else {
+        (
+            format!("those of {}: see {url}/v1/models", vendors.join(", ")),
+            "gpt-5-mini",
+        )
+    };
+    // A key that was given is known to whoever gave it, and need not stand in a log.
+    let key = if env.key_is_made() {
+        env.key()
+    } else {
+        "$GATEWAY_KEY"
+    };
+    format!(
+        "\nListening on {url}/v1\nModels: {models}\nKey:    {key}\n\n\
+         curl {url}/v1/chat/completions \\\n  \
+           -H \"Authorization: Bearer {key}\" \\\n  \
+           -H \"Content-Type: application/json\" \\\n  \
+           -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello\"}}]}}'\n\n"
+    )
+}
