@@ -168,10 +168,6 @@ impl Provider {
     /// let variable = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
     /// let providers = Provider::from_variables(variable)?;
     /// assert_eq!(providers[0].name(), "ollama");
-<<<<<<< HEAD
-=======
-    ///
->>>>>>> main
     /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
     /// ```
     ///
