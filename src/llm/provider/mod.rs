@@ -207,15 +207,6 @@ impl Provider {
         Ok(providers)
     }
 
-    /// [`configured`](Self::configured) by the environment of the process.
-    ///
-    /// # Errors
-    ///
-    /// As for [`configured`](Self::configured).
-    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
-        Self::configured(|name| std::env::var(name).ok())
-    }
-
     /// A vendor of the table, without a key.
     #[must_use]
     pub fn of(vendor: Vendor) -> Self {
