@@ -115,8 +115,26 @@ struct Config {
     connect_timeout: Duration,
     idle_timeout: Duration,
     max_idle_per_host: usize,
-    http2_only: bool,
+    versions: Versions,
     roots: Vec<CertificateDer<'static>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Versions {
+    Both,
+    Http1,
+    Http2,
+}
+
+impl Versions {
+    /// The names by which TLS negotiates them.
+    fn alpn(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Both => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Self::Http1 => vec![b"http/1.1".to_vec()],
+            Self::Http2 => vec![b"h2".to_vec()],
+        }
+    }
 }
 
 impl Client {
@@ -128,7 +146,7 @@ impl Client {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             max_idle_per_host: 256,
-            http2_only: false,
+            versions: Versions::Both,
             roots: Vec::new(),
         })
     }
@@ -156,7 +174,13 @@ impl Client {
     /// Speaks HTTP/2 only, also over `http` (prior knowledge, RFC 9113 §3.3), as gRPC servers ask.
     #[must_use]
     pub fn http2_only(self) -> Self {
-        self.set(|config| config.http2_only = true)
+        self.set(|config| config.versions = Versions::Http2)
+    }
+
+    /// Speaks HTTP/1.1 only, also where the server would choose HTTP/2.
+    #[must_use]
+    pub fn http1_only(self) -> Self {
+        self.set(|config| config.versions = Versions::Http1)
     }
 
     /// Trusts these authorities too. `pem` holds one certificate or several.
@@ -198,7 +222,7 @@ impl Client {
             // A peer that is gone without a word is found out while calls wait for it.
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(10))
-            .http2_only(config.http2_only)
+            .http2_only(config.versions == Versions::Http2)
             .build(connector);
         Self(Arc::new(Inner { config, pool }))
     }
@@ -249,7 +273,7 @@ impl fmt::Debug for Client {
             .field("connect_timeout", &config.connect_timeout)
             .field("idle_timeout", &config.idle_timeout)
             .field("max_idle_per_host", &config.max_idle_per_host)
-            .field("http2_only", &config.http2_only)
+            .field("versions", &config.versions)
             .finish_non_exhaustive()
     }
 }

@@ -30,7 +30,7 @@ pub(crate) enum Shape {
 }
 
 /// The bytes of one request.
-pub(crate) fn request(size: usize, stream: bool, user: &str) -> Vec<u8> {
+pub(crate) fn request(path: &str, size: usize, stream: bool, user: &str) -> Vec<u8> {
     let start = format!(
         r#"{{"model":"m","stream":{stream},"user":"{user}","temperature":0.7,"messages":[{{"role":"system","content":"You are terse."}},{{"role":"user","content":""#
     );
@@ -41,7 +41,7 @@ pub(crate) fn request(size: usize, stream: bool, user: &str) -> Vec<u8> {
     }
     body.push_str(r#""}]}"#);
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: bench.test\r\nauthorization: Bearer {KEY}\r\n\
+        "POST {path} HTTP/1.1\r\nhost: bench.test\r\nauthorization: Bearer {KEY}\r\n\
          content-type: application/json\r\naccept: */*\r\nuser-agent: bench/1\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
@@ -67,9 +67,13 @@ pub(crate) struct Taken {
 }
 
 impl Load {
-    pub(crate) fn new(address: SocketAddr, shape: Shape) -> Self {
-        let size = if shape == Shape::Large { 100 << 10 } else { 1 << 10 };
-        let request = request(size, shape == Shape::Stream, "bench").into();
+    pub(crate) fn new(address: SocketAddr, path: &str, shape: Shape) -> Self {
+        let size = if shape == Shape::Large {
+            100 << 10
+        } else {
+            1 << 10
+        };
+        let request = request(path, size, shape == Shape::Stream, "bench").into();
         Self {
             address,
             shape,
@@ -94,6 +98,10 @@ impl Load {
                     _ => Duration::ZERO,
                 };
                 let mut next = start + between * index / CONNECTIONS;
+                if shape == Shape::Stream {
+                    // Streams that begin together have all their events at the same time.
+                    sleep_until(start + Duration::from_millis(4) * index).await;
+                }
                 while Instant::now() < until {
                     if !between.is_zero() {
                         sleep_until(next).await;
@@ -135,7 +143,11 @@ impl Taken {
 
     /// Microseconds of the contender's CPU, for each request or each event.
     pub(crate) fn cost(&self, shape: Shape) -> f64 {
-        let events = if shape == Shape::Stream { mock::EVENTS } else { 1 };
+        let events = if shape == Shape::Stream {
+            mock::EVENTS
+        } else {
+            1
+        };
         self.cpu.as_secs_f64() * 1e6 / (self.requests.max(1) as f64 * events as f64)
     }
 }

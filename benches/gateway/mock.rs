@@ -51,23 +51,16 @@ async fn connection(mut stream: TcpStream, answer: &'static str) -> Fallible {
             let pace = told(start, b"pace=").unwrap_or(5);
             let usage = memmem::find(body, br#""include_usage":true"#).is_some();
             let pace = Duration::from_millis(u64::try_from(pace)?);
-            // Who hangs up in the middle of a stream must not be written to for another minute.
-            if !events_to(&mut stream, events, pace, usage).await? {
-                return Ok(());
-            }
+            events_to(&mut stream, events, pace, usage).await?;
         } else {
             stream.write_all(answer.as_bytes()).await?;
         }
     }
 }
 
-async fn events_to(
-    stream: &mut TcpStream,
-    events: usize,
-    pace: Duration,
-    usage: bool,
-) -> Fallible<bool> {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+async fn events_to(stream: &mut TcpStream, events: usize, pace: Duration, usage: bool) -> Fallible {
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await?;
     let null = if usage { r#","usage":null"# } else { "" };
     let mut ticks = tokio::time::interval(pace.max(Duration::from_millis(1)));
@@ -88,8 +81,7 @@ async fn events_to(
         end.push_str(&format!("{:x}\r\n{event}\r\n", event.len()));
     }
     end.push_str("e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
-    stream.write_all(end.as_bytes()).await?;
-    Ok(true)
+    Ok(stream.write_all(end.as_bytes()).await?)
 }
 
 /// Where the body begins, once all of it is there.

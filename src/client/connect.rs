@@ -1,6 +1,6 @@
 //! Making connections: names, TCP, TLS, one deadline over all of it.
 
-use super::Config;
+use super::{Config, Versions};
 use crate::BoxError;
 use http::{Uri, uri::Scheme};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -39,7 +39,7 @@ struct Shared {
     tls: OnceLock<Arc<ClientConfig>>,
     roots: Vec<CertificateDer<'static>>,
     timeout: Duration,
-    http2_only: bool,
+    versions: Versions,
 }
 
 impl Connector {
@@ -55,7 +55,7 @@ impl Connector {
             tls: OnceLock::new(),
             roots: config.roots.clone(),
             timeout: config.connect_timeout,
-            http2_only: config.http2_only,
+            versions: config.versions,
         }))
     }
 
@@ -98,11 +98,7 @@ impl Shared {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_no_client_auth();
-        tls.alpn_protocols = if self.http2_only {
-            vec![b"h2".to_vec()]
-        } else {
-            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
-        };
+        tls.alpn_protocols = self.versions.alpn();
         Ok(tls)
     }
 }

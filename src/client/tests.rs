@@ -1,3 +1,5 @@
+mod tls;
+
 use super::*;
 use crate::{BoxError, rejection::Kind};
 use bytes::Bytes;

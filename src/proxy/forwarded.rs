@@ -44,9 +44,7 @@ const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 impl Forwarding {
     /// Writes the headers. Those that nobody vouches for are gone after that.
     pub(super) fn write(self, headers: &mut HeaderMap, asked: &Asked<'_>) {
-        if asked.caller.client.is_none() {
-            strip(headers);
-        }
+        strip(headers, asked.caller.client.is_some());
         let x = matches!(self, Self::XForwarded | Self::Both);
         let standard = matches!(self, Self::Standard | Self::Both);
         if x {
@@ -121,15 +119,12 @@ impl Asked<'_> {
     }
 }
 
-/// Removes what anybody could have written.
-fn strip(headers: &mut HeaderMap) {
-    let doubtful = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.starts_with("x-forwarded-")
-            || matches!(
-                name,
-                "forwarded" | "x-real-ip" | "x-client-ip" | "true-client-ip" | "cf-connecting-ip"
-            )
+/// Removes what anybody could have written: all of it, unless the common ones were looked at.
+fn strip(headers: &mut HeaderMap, looked_at: bool) {
+    let doubtful = |name: &&HeaderName| match name.as_str() {
+        "x-client-ip" | "true-client-ip" | "cf-connecting-ip" => true,
+        "forwarded" | "x-real-ip" => !looked_at,
+        name => !looked_at && name.starts_with("x-forwarded-"),
     };
     let names: Vec<_> = headers.keys().filter(doubtful).cloned().collect();
     for name in names {

@@ -32,13 +32,14 @@
 //! | `Expect` | removed: the server answers `100 Continue` when the upstream wants the body | |
 //! | `Via` | appended | appended |
 //! | [`X-Forwarded-*` or `Forwarded`](Forwarding) | appended, or replaced | |
+//! | `X-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, for which nobody vouches | removed | |
 //! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
 //! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
 //! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
 //!
 //! `X-Forwarded-*` and `Forwarded` that came with the request are appended to only if a
 //! [`ClientAddrLayer`](crate::client_addr::ClientAddrLayer) further out has found them trustworthy;
-//! without one they are replaced. The peer is the [`PeerAddr`](crate::client_addr::PeerAddr).
+//! without one they are replaced. The peer is the [`PeerAddr`].
 //!
 //! # What is refused
 //!
@@ -51,8 +52,9 @@
 //! | 508 `loop_detected` | the request has been at this very proxy before |
 //!
 //! All of these have `Proxy-Status` (RFC 9209) if the message is at fault, and none names the
-//! upstream. The framing of HTTP/1.1 itself is read by the server in front: hyper takes the chunks
-//! and drops the `Content-Length` where both are there, so that nothing is left to be mistaken.
+//! upstream. The framing of HTTP/1.1 itself is read by the server in front: where both lengths are
+//! there hyper takes the chunks, drops the `Content-Length` and closes the connection after it, so
+//! that nothing is left to be mistaken.
 //!
 //! # Failure after the head, and cancellation
 //!
@@ -68,7 +70,8 @@
 //! within [five minutes](Proxy::tunnel_idle_timeout). All other upgrades are removed from the
 //! request, `h2c` above all; a 101 that was not asked for is a bad gateway. A tunnel outlives the
 //! call: what holds a permit until the end of the answer holds none for it. WebSocket over HTTP/2
-//! (RFC 8441) is not forwarded.
+//! (RFC 8441) is not forwarded. An upstream behind `https` that would choose HTTP/2 needs a client
+//! that is [`http1_only`](Client::http1_only), for only HTTP/1.1 has upgrades.
 //!
 //! # What is shared
 //!
@@ -90,7 +93,11 @@ use self::{
     via::Pseudonym,
 };
 use crate::{
-    Body, BoxError, Exchange, Reject, Rejection, client::Client, path::Rules, rejection::Kind,
+    Body, BoxError, Exchange, Reject, Rejection,
+    client::Client,
+    client_addr::{ClientAddr, PeerAddr},
+    path::Rules,
+    rejection::Kind,
 };
 use bytes::Bytes;
 use http::{
@@ -349,8 +356,12 @@ fn loops() -> Rejection {
     )
 }
 
-fn caller(_extensions: &Extensions) -> Caller {
-    Caller::default()
+fn caller(extensions: &Extensions) -> Caller {
+    let peer = extensions.get::<PeerAddr>();
+    Caller {
+        peer: peer.map(|peer| peer.0.ip().to_canonical()),
+        client: extensions.get::<ClientAddr>().map(|client| client.0),
+    }
 }
 
 impl<C, B> Service<Request<B>> for Proxy<C>
