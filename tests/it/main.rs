@@ -19,7 +19,7 @@ mod provider;
 mod proxy;
 #[cfg(feature = "rate-limit")]
 mod rate_limit;
-#[cfg(feature = "llm")]
+#[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
 mod route;
 #[cfg(feature = "llm")]

@@ -53,6 +53,7 @@ impl Framer {
     }
 
     /// Sets how many bytes of an unfinished event are held.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;
@@ -265,12 +266,6 @@ pub(crate) fn write_event(out: &mut BytesMut, event: Option<&str>, data: &[u8]) 
         out.extend_from_slice(b"\n");
     }
     write_lines(out, b"data: ", data);
-    out.extend_from_slice(b"\n");
-}
-
-/// Writes a comment, which readers skip.
-pub(crate) fn write_comment(out: &mut BytesMut, text: &str) {
-    write_lines(out, b": ", text.as_bytes());
     out.extend_from_slice(b"\n");
 }
 

@@ -149,5 +149,7 @@ fn models(body: &[u8]) -> Option<Vec<String>> {
         let id = model.get("id").or(model.get("name"));
         id.unwrap_or(model).as_str().map(str::to_owned)
     };
-    Some(list.iter().filter_map(name).take(MOST_MODELS).collect())
+    let names: Vec<_> = list.iter().filter_map(name).take(MOST_MODELS).collect();
+    // An empty array is no list of models, for nothing says that it is one.
+    (whole.is_object() || !names.is_empty()).then_some(names)
 }

@@ -235,7 +235,6 @@ fn text_cannot_split_an_event_that_is_written() {
     let forged = "a\n\ndata: [DONE]\r\n\r\nevent: error\rdata: b\n";
     let mut out = BytesMut::new();
     write_event(&mut out, Some("delta\ndata: x"), forged.as_bytes());
-    write_comment(&mut out, "keep\n\ndata: alive");
     write_event(&mut out, None, b"");
     let (_, read) = through([&out[..]]);
     let text = forged.replace("\r\n", "\n").replace('\r', "\n");
@@ -249,12 +248,8 @@ fn text_cannot_split_an_event_that_is_written() {
 fn what_is_written_is_plain() {
     let mut out = BytesMut::new();
     write_event(&mut out, None, b"{\"a\":1}");
-    write_comment(&mut out, "ping");
     write_event(&mut out, Some("error"), b"{}");
-    assert_eq!(
-        out,
-        "data: {\"a\":1}\n\n: ping\n\nevent: error\ndata: {}\n\n"
-    );
+    assert_eq!(out, "data: {\"a\":1}\n\nevent: error\ndata: {}\n\n");
 }
 
 fn stream() -> impl Strategy<Value = Vec<u8>> {

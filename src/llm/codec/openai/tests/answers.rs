@@ -539,4 +539,6 @@ fn models_are_listed_in_several_forms() {
     }
     assert_eq!(OpenAi.decode_models(b"<html>"), None);
     assert_eq!(OpenAi.decode_models(b"{}"), None);
+    assert_eq!(OpenAi.decode_models(b"[]"), None);
+    assert_eq!(OpenAi.decode_models(br#"{"data":[]}"#).unwrap().len(), 0);
 }
