@@ -276,13 +276,13 @@ fn duration(text: &str) -> Option<Duration> {
 
 /// An error in place of an answer.
 pub(super) fn write(error: &Error) -> ErrorAnswer {
-    if let Error::Vendor(vendor) = error {
-        if let Some(body) = vendor.original(Protocol::OpenAi) {
-            return ErrorAnswer {
-                status: status(error),
-                body: body.clone(),
-            };
-        }
+    if let Error::Vendor(vendor) = error
+        && let Some(body) = vendor.original(Protocol::OpenAi)
+    {
+        return ErrorAnswer {
+            status: status(error),
+            body: body.clone(),
+        };
     }
     ErrorAnswer {
         status: status(error),

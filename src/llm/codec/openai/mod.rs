@@ -45,7 +45,7 @@ pub(crate) struct OpenAi;
 
 impl Codec for OpenAi {
     fn peek(&self, operation: Operation, body: Bytes) -> Result<ChatRequest, Rejection> {
-        peek::peek(operation, body)
+        peek::peek(operation, &body)
     }
 
     fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection> {
@@ -97,10 +97,10 @@ impl Codec for OpenAi {
     }
 
     fn encode_request(&self, request: &ChatRequest) -> Result<Bytes, Rejection> {
-        if let Some(wire) = request.wire() {
-            if wire.protocol == Protocol::OpenAi {
-                return peek::splice(request, wire);
-            }
+        if let Some(wire) = request.wire()
+            && wire.protocol == Protocol::OpenAi
+        {
+            return peek::splice(request, wire);
         }
         let body = match request.operation() {
             Operation::Chat | Operation::Completions => {

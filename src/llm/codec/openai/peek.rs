@@ -13,9 +13,8 @@ use std::{borrow::Cow, fmt, ops::Range};
 
 /// Reads the model's name, `stream` and `stream_options`. The rest is only checked to be JSON, no
 /// field of which stands there twice.
-pub(super) fn peek(operation: Operation, bytes: Bytes) -> Result<ChatRequest, Rejection> {
-    let text =
-        std::str::from_utf8(&bytes).map_err(|error| not_utf8(&bytes, error.valid_up_to()))?;
+pub(super) fn peek(operation: Operation, bytes: &Bytes) -> Result<ChatRequest, Rejection> {
+    let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
     let found = find(text)?;
     let span = |raw: &RawValue| {
         let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
@@ -196,7 +195,7 @@ impl<'de> Visitor<'de> for Finder {
                 "stream_options" => Some(&mut found.options),
                 other => {
                     let alike = |known: &&str| other.eq_ignore_ascii_case(known) && other != *known;
-                    if KNOWN.iter().any(|known| alike(known)) {
+                    if KNOWN.iter().any(alike) {
                         return Err(de::Error::custom(CASE));
                     }
                     None

@@ -93,7 +93,7 @@ fn sampling(fields: &mut Fields<'_>) -> Result<Sampling, Rejection> {
         seed: fields.integer("seed")?,
         frequency_penalty: fields.number("frequency_penalty")?,
         presence_penalty: fields.number("presence_penalty")?,
-        n: fields.from_one("n", 128, "Expected a whole number from 1 to 128.")?,
+        n: fields.at_least_one("n", 128, "Expected a whole number from 1 to 128.")?,
     })
 }
 
@@ -156,7 +156,7 @@ fn embed(mut fields: Fields<'_>) -> Result<Embed, Rejection> {
         return Err(path.fault("At least one input is required."));
     }
     let detail = "Expected a whole number from 1 to 1000000.";
-    let dimensions = fields.from_one("dimensions", 1_000_000, detail)?;
+    let dimensions = fields.at_least_one("dimensions", 1_000_000, detail)?;
     let extra = rest(fields)?;
     Ok(Embed {
         inputs,

@@ -234,7 +234,7 @@ impl<'p> Fields<'p> {
     }
 
     /// A whole number from 1 to `most`, where `detail` says so.
-    pub(super) fn from_one(
+    pub(super) fn at_least_one(
         &mut self,
         key: &'static str,
         most: u32,

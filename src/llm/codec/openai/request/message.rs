@@ -89,11 +89,11 @@ fn said(fields: &mut Fields<'_>, path: Path<'_>) -> Result<Vec<Part>, Rejection>
         parts.push(Content::Refusal(refusal).into());
     }
     let audio = fields.peek("audio").and_then(Value::as_object);
-    if let Some(id) = audio.filter(|audio| audio.len() == 1) {
-        if let Some(Value::String(id)) = id.get("id") {
-            parts.push(Content::Audio(Media::Id(id.clone())).into());
-            fields.take("audio");
-        }
+    if let Some(audio) = audio.filter(|audio| audio.len() == 1)
+        && let Some(Value::String(id)) = audio.get("id")
+    {
+        parts.push(Content::Audio(Media::Id(id.clone())).into());
+        fields.take("audio");
     }
     let calls = path.key("tool_calls");
     for (index, value) in fields.array("tool_calls")?.into_iter().enumerate() {
