@@ -120,7 +120,7 @@ impl Default for Exchange {
 
 /// 128 bits that differ for every exchange, and that nobody outside can guess the next of: a counter
 /// under two keyed hashes.
-fn fresh_id() -> Box<str> {
+pub(crate) fn fresh_id() -> Box<str> {
     static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

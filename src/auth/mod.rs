@@ -244,6 +244,8 @@ impl<S, A> Layer<S> for AuthLayer<A> {
 
 /// Turns away calls that show no key, or a bad one.
 ///
+/// The service is cloned only for a look-up that [waits](Verdict::Later).
+///
 /// See the [module docs](self) for an example.
 pub struct Auth<S, A = ApiKeys> {
     inner: S,

@@ -2,7 +2,7 @@
 
 use crate::{Rejection, rejection::Kind};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Version, header,
+    HeaderMap, HeaderValue, Method, Version, header,
     request::Parts,
     uri::{Authority, Scheme},
 };
@@ -19,12 +19,7 @@ pub(super) fn check(parts: &Parts) -> Result<HeaderValue, Rejection> {
 }
 
 pub(super) fn bad(detail: &'static str) -> Rejection {
-    Rejection::new(Kind::InvalidRequest)
-        .with_detail(detail)
-        .with_header(
-            HeaderName::from_static("proxy-status"),
-            HeaderValue::from_static("tower-gateway; error=http_request_error"),
-        )
+    Rejection::new(Kind::InvalidRequest).with_detail(detail)
 }
 
 /// RFC 9112 §6.3. hyper has settled most of this before; not every server in front of a service is

@@ -51,8 +51,7 @@
 //! | 502 `bad_gateway`, 504 `connect_timeout` | the upstream, see [`client`](crate::client) |
 //! | 508 `loop_detected` | the request has been at this very proxy before |
 //!
-//! All of these have `Proxy-Status` (RFC 9209) if the message is at fault, and none names the
-//! upstream. The framing of HTTP/1.1 itself is read by the server in front: where both lengths are
+//! All of these have `Proxy-Status` (RFC 9209), and none names the upstream. The framing of HTTP/1.1 itself is read by the server in front: where both lengths are
 //! there hyper takes the chunks, drops the `Content-Length` and closes the connection after it, so
 //! that nothing is left to be mistaken.
 //!
@@ -72,6 +71,12 @@
 //! call: what holds a permit until the end of the answer holds none for it. WebSocket over HTTP/2
 //! (RFC 8441) is not forwarded. An upstream behind `https` that would choose HTTP/2 needs a client
 //! that is [`http1_only`](Client::http1_only), for only HTTP/1.1 has upgrades.
+//!
+//! # gRPC
+//!
+//! Streams and trailers pass, over HTTP/2 on both sides: give the proxy a client that is
+//! [`http2_only`](Client::http2_only) where the upstream speaks it without TLS. What is refused here
+//! is refused in the words of HTTP.
 //!
 //! # What is shared
 //!
@@ -270,7 +275,8 @@ impl Shared {
         let (mut parts, body) = request.into_parts();
         let host = framing::check(&parts)?;
         if self.pseudonym.is_in(&parts.headers) {
-            return Err(loops());
+            let rejection = Rejection::new(Kind::LoopDetected);
+            return Err(with_status(rejection, "proxy_loop_detected"));
         }
         self.rules.apply(&mut parts.uri)?;
         parts.uri = self.target.uri(&parts.uri)?;
@@ -329,10 +335,8 @@ impl Shared {
         self.pseudonym.add_to(headers, received);
         if switched {
             let (Some(client), Some(upstream), true) = (tunnel, upstream, agreed) else {
-                return Err(Rejection::new(Kind::BadGateway).with_header(
-                    PROXY_STATUS,
-                    HeaderValue::from_static("tower-gateway; error=http_upgrade_failed"),
-                ));
+                let rejection = Rejection::new(Kind::BadGateway);
+                return Err(with_status(rejection, "http_upgrade_failed"));
             };
             upgrade(headers);
             tunnel::spawn(client, upstream, self.tunnel_idle_timeout);
@@ -349,11 +353,15 @@ fn upgrade(headers: &mut http::HeaderMap) {
     headers.insert(header::UPGRADE, protocol);
 }
 
-fn loops() -> Rejection {
-    Rejection::new(Kind::LoopDetected).with_header(
-        PROXY_STATUS,
-        HeaderValue::from_static("tower-gateway; error=proxy_loop_detected"),
-    )
+/// With `Proxy-Status`, unless it has one.
+fn with_status(rejection: Rejection, error: &'static str) -> Rejection {
+    if rejection.headers().contains_key(PROXY_STATUS) {
+        return rejection;
+    }
+    match HeaderValue::try_from(format!("tower-gateway; error={error}")) {
+        Ok(status) => rejection.with_header(PROXY_STATUS, status),
+        Err(_) => rejection,
+    }
 }
 
 fn caller(extensions: &Extensions) -> Caller {
@@ -387,7 +395,7 @@ where
                 tunnel,
             },
             Err(rejection) => State::Rejected {
-                rejection: Some(rejection),
+                rejection: Some(with_status(rejection, "http_request_error")),
             },
         };
         ResponseFuture {

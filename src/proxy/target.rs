@@ -34,21 +34,20 @@ impl Error for InvalidUpstream {}
 impl Target {
     pub(super) fn parse(url: &str) -> Result<Self, InvalidUpstream> {
         let uri: Uri = url.parse().map_err(|_| InvalidUpstream("not a URL"))?;
-        let path = Rules::new().normalise(uri.path());
-        let before = path.map_err(|_| InvalidUpstream("the path has no normal form"))?;
-        let before = before.trim_end_matches('/').into();
-        if uri.query().is_some() {
-            return Err(InvalidUpstream("an upstream has no query"));
-        }
-        let parts = uri.clone().into_parts();
-        let scheme = parts.scheme.ok_or(InvalidUpstream("no scheme"))?;
+        let scheme = uri.scheme().ok_or(InvalidUpstream("no scheme"))?.clone();
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
             return Err(InvalidUpstream("the scheme is neither http nor https"));
         }
-        let authority = parts.authority.ok_or(InvalidUpstream("no host"))?;
+        let authority = uri.authority().ok_or(InvalidUpstream("no host"))?.clone();
         if authority.as_str().contains('@') {
             return Err(InvalidUpstream("credentials do not belong into a URL"));
         }
+        if uri.query().is_some() {
+            return Err(InvalidUpstream("an upstream has no query"));
+        }
+        let path = Rules::new().normalise(uri.path());
+        let before = path.map_err(|_| InvalidUpstream("the path has no normal form"))?;
+        let before = before.trim_end_matches('/').into();
         let host = HeaderValue::try_from(authority.as_str());
         Ok(Self {
             host: host.map_err(|_| InvalidUpstream("the host is not one"))?,

@@ -174,6 +174,9 @@ impl<K, C> RateLimitLayer<K, C> {
     }
 
     /// Sets how many units of the quota a call takes. By default one.
+    ///
+    /// With units that are not calls choose [`Headers::Ietf`], for the other headers speak of
+    /// requests.
     #[must_use]
     pub fn cost<T>(self, cost: T) -> RateLimitLayer<K, T> {
         RateLimitLayer {

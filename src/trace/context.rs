@@ -65,9 +65,18 @@ impl TraceContext {
         if self.parent.is_none() || !is_state(headers) {
             headers.remove(TRACESTATE);
         }
-        if let Ok(value) = HeaderValue::try_from(self.to_string()) {
+        if let Ok(value) = HeaderValue::from_bytes(&self.bytes()) {
             headers.insert(TRACEPARENT, value);
         }
+    }
+
+    /// As the header has it. By hand: `format!` would be a third of what a trace costs.
+    fn bytes(self) -> [u8; 55] {
+        let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        digits(&mut out[3..35], self.trace);
+        digits(&mut out[36..52], self.span.into());
+        digits(&mut out[53..], self.flags.into());
+        out
     }
 
     pub(super) fn trace_id(self) -> impl fmt::Display {
@@ -81,15 +90,6 @@ impl TraceContext {
     pub(super) fn parent_id(self) -> Option<impl fmt::Display> {
         let parent = self.parent?;
         Some(format_args_of(move |f| write!(f, "{parent:016x}")))
-    }
-}
-
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            trace, span, flags, ..
-        } = self;
-        write!(f, "00-{trace:032x}-{span:016x}-{flags:02x}")
     }
 }
 
@@ -119,6 +119,14 @@ fn parse(value: &[u8]) -> Option<(u128, u64, u8)> {
         u64::try_from(parent).ok()?,
         u8::try_from(flags).ok()?,
     ))
+}
+
+/// Fills `out` with digits, the last ones of `number`.
+fn digits(out: &mut [u8], mut number: u128) {
+    for digit in out.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
+    }
 }
 
 /// Exactly so many digits, none of them in upper case.
@@ -249,9 +257,8 @@ mod tests {
     fn a_foreign_request_id_is_no_trace_id() {
         for id in ["", "order-7", &"0".repeat(32), &ID.to_uppercase()] {
             let context = TraceContext::new(&HeaderMap::new(), true, id, false);
-            assert!(parse(context.to_string().as_bytes()).is_some());
-            assert!(!context.to_string().contains("order"));
-            assert!(context.to_string().ends_with("-00"), "nobody records it");
+            assert!(parse(&context.bytes()).is_some());
+            assert!(context.bytes().ends_with(b"-00"), "nobody records it");
         }
     }
 }

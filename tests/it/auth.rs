@@ -430,3 +430,18 @@ async fn abuse_51_no_answer_shows_what_was_sent() {
     let layer = AuthLayer::new(ApiKeys::new().add("alice", canary));
     assert!(!format!("{layer:?} {:?}", layer.layer(())).contains("canary"));
 }
+
+#[cfg(feature = "llm")]
+#[tokio::test]
+async fn a_language_model_asks_for_keys_as_well() {
+    use tower_gateway::llm::{ChatRequest, Error, Simulator};
+
+    let service = AuthLayer::new(keys()).layer(Simulator::new());
+    let Err(Error::Rejected(rejection)) = service.clone().oneshot(ChatRequest::new()).await else {
+        panic!("nobody was let in");
+    };
+    assert_eq!(rejection.kind(), Kind::Unauthenticated);
+    let mut ask = ChatRequest::new().user("Hello");
+    ask.headers_mut().insert("api-key", ALICE.parse().unwrap());
+    assert!(service.oneshot(ask).await.is_ok());
+}

@@ -392,7 +392,7 @@ async fn a_stream_that_is_cut_ends_with_an_error_and_no_half_event() {
     let reply = Reply::pieces("text/event-stream", PIECES).cut_after(cut);
     let (_upstream, provider) = upstream(reply).await;
     let (text, _, _, error) = read(call(&provider, streamed(false)).await.unwrap()).await;
-    assert_eq!(text, PIECES[0]);
+    assert_eq!(text, [PIECES[0], ": a comment\r\n\r\n"].concat());
     let error = error.unwrap();
     assert_eq!(error.kind(), Kind::BadGateway);
     assert!(error.to_string().contains("broke off"), "{error}");
@@ -478,6 +478,48 @@ async fn whoever_hangs_up_hangs_up_on_the_vendor() {
 }
 
 #[tokio::test]
+async fn clones_share_one_pool() {
+    let (upstream, provider) = upstream(Reply::json(200, ANSWER)).await;
+    for provider in [provider.clone(), provider.clone(), provider.model("other")] {
+        read(call(&provider, whole()).await.unwrap()).await;
+    }
+    assert_eq!((upstream.count(), upstream.connections()), (3, 1));
+}
+
+#[tokio::test]
+async fn what_is_about_the_callers_request_reaches_the_caller() {
+    let words = r#"{"error":{"message":"Too hot","type":"invalid_request_error","param":"temperature","code":null}}"#;
+    for (status, body) in [(400, words), (422, words)] {
+        let (_upstream, provider) = upstream(Reply::json(status, body)).await;
+        let error = call(&provider, whole()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidRequest);
+        assert_eq!(error.rejection().param(), Some("temperature"));
+        match error {
+            Error::Vendor(error) => {
+                assert_eq!(error.original(Protocol::OpenAi).unwrap(), body);
+                assert_eq!(error.status().unwrap(), status);
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_error_under_a_200_is_an_error() {
+    let fault = r#"{"error":{"message":"Overloaded","type":"server_error","code":503}}"#;
+    let (_upstream, provider) = upstream(Reply::json(200, fault)).await;
+    assert!(matches!(
+        call(&provider, whole()).await,
+        Err(Error::Vendor(_))
+    ));
+    let (_upstream, provider) = upstream(Reply::json(200, fault)).await;
+    assert!(matches!(
+        call(&provider, streamed(false)).await,
+        Err(Error::Vendor(_))
+    ));
+}
+
+#[tokio::test]
 async fn models_are_listed() {
     let vendor = MockVendor::start(Turn::text("")).await.unwrap();
     let provider = Provider::custom("lab", vendor.base_url()).unwrap().key(KEY);
@@ -491,7 +533,7 @@ async fn models_are_listed() {
         ("/v1/models", Some(&*format!("Bearer {KEY}")))
     );
 
-    let (_upstream, provider) = upstream(Reply::json(200, "[]")).await;
+    let (_upstream, provider) = upstream(Reply::json(200, "no list")).await;
     assert_eq!(
         provider.models().await.unwrap_err().kind(),
         Kind::UpstreamMalformed
@@ -508,7 +550,8 @@ async fn typed_requests_and_vectors_go_the_same_way() {
     let answer = call(&provider, request.clone()).await.unwrap();
     let completion = answer.completion().await.unwrap();
     assert_eq!(completion.text(), "Hello there");
-    assert_eq!(completion.usage, Some(vendor.truth()[0]));
+    let (usage, truth) = (completion.usage.unwrap(), vendor.truth()[0]);
+    assert_eq!((usage.input, usage.output), (truth.input, truth.output));
     let answer = call(&provider, request.whole()).await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "Hello there");
 

@@ -411,3 +411,55 @@ async fn a_refused_call_does_not_reach_the_service_and_a_dropped_one_stays_charg
     assert_eq!(second.await.unwrap().status(), 429);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
+
+#[tokio::test]
+async fn in_bare_hyper_a_new_connection_brings_no_new_quota() {
+    use http_body_util::Full;
+    use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+
+    let layer = RateLimitLayer::new(Quota::per_hour(2)).key(Global);
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let (client, server) = tokio::io::duplex(4096);
+        let inner = tower::service_fn(async |_: Request<hyper::body::Incoming>| {
+            Ok::<_, Infallible>(Response::new(Full::<axum::body::Bytes>::default()))
+        });
+        let service = TowerToHyperService::new(layer.layer(inner));
+        let server = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(server), service);
+        let server = tokio::spawn(async move { server.await.unwrap() });
+        let io = TokioIo::new(client);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+        let client = tokio::spawn(async move { connection.await.unwrap() });
+        let request = Request::new(Full::<axum::body::Bytes>::default());
+        let answer = sender.send_request(request).await.unwrap();
+        answers.push(answer.status().as_u16());
+        drop((answer, sender));
+        client.await.unwrap();
+        server.await.unwrap();
+    }
+    assert_eq!(answers, [200, 200, 429]);
+}
+
+#[cfg(feature = "llm")]
+#[tokio::test(start_paused = true)]
+async fn a_language_model_has_limits_by_caller_and_model() {
+    use tower_gateway::llm::{ByModel, ChatRequest, Error, Simulator};
+
+    let layer = RateLimitLayer::new(Quota::per_minute(1)).key((ByPrincipal, ByModel));
+    let service = layer.layer(Simulator::new());
+    let ask = |name: &'static str, model: &'static str| {
+        let mut ask = ChatRequest::new().user("Hello").for_model(model);
+        ask.extensions_mut().insert(Principal::new(name));
+        service.clone().oneshot(ask)
+    };
+    let answer = ask("alice", "fast").await.unwrap();
+    assert_eq!(answer.headers()["ratelimit"], r#""per-minute";r=0;t=60"#);
+    assert!(ask("alice", "slow").await.is_ok());
+    assert!(ask("bob", "fast").await.is_ok());
+    let Err(Error::Rejected(rejection)) = ask("alice", "fast").await else {
+        panic!("the quota is used up");
+    };
+    assert_eq!(rejection.kind(), Kind::RateLimited);
+    assert_eq!(rejection.retry_after(), Some(MINUTE));
+}

@@ -222,7 +222,8 @@ fn refused(answer: Result<Completion, Error>) -> Rejection {
 
 #[tokio::test]
 async fn what_the_dialect_refuses_is_refused_by_name() {
-    let wrong: [(&str, fn(&mut Chat)); 8] = [
+    type Edit = fn(&mut Chat);
+    let wrong: [(&str, Edit); 8] = [
         ("messages", |chat| chat.messages.clear()),
         ("n", |chat| chat.sampling.n = Some(1_000_000_000)),
         ("n", |chat| chat.sampling.n = Some(0)),

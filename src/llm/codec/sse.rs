@@ -199,6 +199,11 @@ pub(crate) struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// What was not read yet.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     fn line(&mut self) -> Option<&'a [u8]> {
         if self.rest.is_empty() {
             return None;

@@ -150,6 +150,8 @@ async fn nobody_gets_a_tunnel_or_an_echo_by_method() {
         let answer = proxy.clone().oneshot(inbound).await.unwrap();
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
         assert!(answer.headers().contains_key(header::ALLOW));
+        let status = &answer.headers()["proxy-status"];
+        assert_eq!(status, "tower-gateway; error=http_request_error");
     }
 }
 

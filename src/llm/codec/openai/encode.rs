@@ -1,0 +1,328 @@
+//! Answers, written: as an event stream, or as one document.
+
+mod document;
+
+use super::{thought, usage};
+use crate::llm::{
+    Delta, Event, Extra, FinishReason, Operation, Start, Usage,
+    codec::{Asked, Encode, sse},
+};
+use bytes::{BufMut, BytesMut};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub(super) use self::document::Document;
+
+/// Writes one event stream.
+///
+/// All chunks have one id, one time and one model. The role is in the first chunk of each choice.
+pub(super) struct Chunks {
+    asked: Asked,
+    head: Option<Start>,
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+    /// What is to be written with the next chunk, or as one.
+    open: Option<Open>,
+}
+
+/// What was written of a choice.
+#[derive(Clone, Copy, Default)]
+struct Choice {
+    begun: bool,
+    finished: bool,
+}
+
+/// A chunk that is not written yet.
+struct Open {
+    choice: u32,
+    delta: Map<String, Value>,
+    text: String,
+    extra: Extra,
+    finish: Option<FinishReason>,
+}
+
+#[derive(Serialize)]
+struct Chunk<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    #[serde(flatten)]
+    extra: Extra,
+    choices: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Value>,
+}
+
+impl Chunks {
+    pub(super) fn new(asked: Asked) -> Self {
+        Self {
+            asked,
+            head: None,
+            choices: Vec::new(),
+            usage: None,
+            open: None,
+        }
+    }
+
+    /// Writes a chunk. The fields that are not ours stand in the first.
+    fn chunk(&mut self, choices: &[Value], usage: Option<Value>, out: &mut BytesMut) {
+        let start = match &mut self.head {
+            Some(start) => start,
+            head => head.insert(head_of(Start::default(), &self.asked)),
+        };
+        let extra = std::mem::take(&mut start.extra);
+        let chunk = Chunk {
+            id: &start.id,
+            object: object(self.asked.operation, true),
+            created: start.created,
+            model: &start.model,
+            extra,
+            choices,
+            // The others have it too, if one has, and it says nothing.
+            usage: usage.or_else(|| self.asked.include_usage.then_some(Value::Null)),
+        };
+        write(&chunk, out);
+    }
+
+    /// The chunk of this choice that is not written yet; the one of another is written first.
+    fn open(&mut self, choice: u32, out: &mut BytesMut) -> &mut Open {
+        let fits = |open: &Open| open.choice == choice && open.finish.is_none();
+        if !self.open.as_ref().is_some_and(fits) {
+            self.flush(out);
+        }
+        self.open.get_or_insert_with(|| Open {
+            choice,
+            delta: Map::new(),
+            text: String::new(),
+            extra: Extra::new(),
+            finish: None,
+        })
+    }
+
+    fn flush(&mut self, out: &mut BytesMut) {
+        let Some(open) = self.open.take() else {
+            return;
+        };
+        let state = self.state(open.choice);
+        let begun = state.is_none_or(|state| std::mem::replace(&mut state.begun, true));
+        let mut choice = Map::new();
+        choice.insert("index".into(), open.choice.into());
+        if self.asked.operation == Operation::Completions {
+            choice.insert("text".into(), open.text.into());
+        } else {
+            let mut delta = Map::new();
+            if !begun {
+                delta.insert("role".into(), "assistant".into());
+                if !open.delta.contains_key("content") {
+                    delta.insert("content".into(), Value::Null);
+                }
+            }
+            delta.extend(open.delta);
+            choice.insert("delta".into(), delta.into());
+        }
+        let finish = open.finish.as_ref().map(finish_reason);
+        choice.insert("logprobs".into(), Value::Null);
+        choice.insert("finish_reason".into(), finish.into());
+        choice.extend(open.extra);
+        self.chunk(&[choice.into()], None, out);
+    }
+
+    fn state(&mut self, choice: u32) -> Option<&mut Choice> {
+        let at = choice as usize;
+        if at >= 128 {
+            return None;
+        }
+        if self.choices.len() <= at {
+            self.choices.resize(at + 1, Choice::default());
+        }
+        self.choices.get_mut(at)
+    }
+
+    fn delta(&mut self, choice: u32, delta: Delta, out: &mut BytesMut) {
+        let key = match &delta {
+            Delta::Text(_) => "content",
+            Delta::Reasoning(_) => "reasoning_content",
+            Delta::Signature(_) | Delta::Redacted(_) => "reasoning_details",
+            Delta::Refusal(_) => "refusal",
+            Delta::ToolCall { .. } => "tool_calls",
+            Delta::Audio(_) => "audio",
+            Delta::Extra(_) => "",
+        };
+        let legacy = self.asked.operation == Operation::Completions;
+        let open = self.open(choice, out);
+        // Only one thing is said in a chunk. Unknown fields stand beside it, unless they do already.
+        let full = match &delta {
+            Delta::Extra(extra) => extra.iter().any(|(key, value)| match value {
+                Value::Object(fields) if key == "message" => {
+                    fields.keys().any(|key| open.delta.contains_key(key))
+                }
+                _ => open.extra.contains_key(key),
+            }),
+            _ => !open.delta.is_empty() || !open.text.is_empty(),
+        };
+        if full {
+            self.flush(out);
+        }
+        let open = self.open(choice, out);
+        let value: Value = match delta {
+            Delta::Text(text) if legacy => {
+                open.text = text;
+                return;
+            }
+            Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) => text.into(),
+            Delta::Signature(signature) => vec![thought::signature(&signature)].into(),
+            Delta::Redacted(data) => vec![thought::encrypted(&data)].into(),
+            Delta::ToolCall {
+                index,
+                id,
+                name,
+                arguments,
+            } => vec![tool_call(index, id, name, arguments)].into(),
+            Delta::Audio(audio) => audio,
+            Delta::Extra(extra) => {
+                spread(extra, &mut open.extra, &mut open.delta);
+                return;
+            }
+        };
+        open.delta.insert(key.into(), value);
+    }
+}
+
+impl Encode for Chunks {
+    fn events(&mut self, events: Vec<Event>, out: &mut BytesMut) {
+        for event in events {
+            match event {
+                Event::Start(start) => {
+                    if self.head.is_none() {
+                        self.head = Some(head_of(start, &self.asked));
+                    }
+                }
+                Event::Delta { choice, delta } => self.delta(choice, delta, out),
+                Event::Finish { choice, reason } => {
+                    let finished = self
+                        .state(choice)
+                        .is_none_or(|state| std::mem::replace(&mut state.finished, true));
+                    if finished {
+                        continue;
+                    }
+                    // It says nothing else, beside unknown fields.
+                    let open = self.open(choice, out);
+                    if !open.delta.is_empty() || !open.text.is_empty() {
+                        self.flush(out);
+                    }
+                    self.open(choice, out).finish = Some(reason);
+                }
+                Event::Usage(usage) => self.usage = Some(usage),
+                Event::Embedding { .. } => {}
+            }
+        }
+        self.flush(out);
+    }
+
+    fn finish(&mut self, out: &mut BytesMut) {
+        for choice in (0..).take(self.choices.len()) {
+            let unfinished = |state: &mut Choice| state.begun && !state.finished;
+            if self.state(choice).is_some_and(unfinished) {
+                let reason = FinishReason::Stop;
+                self.events(vec![Event::Finish { choice, reason }], out);
+            }
+        }
+        if let (true, Some(usage)) = (self.asked.include_usage, self.usage) {
+            self.chunk(&[], Some(usage::write(&usage)), out);
+        }
+        sse::write_event(out, None, b"[DONE]");
+    }
+}
+
+/// Writes an event. JSON has no line breaks outside of its strings, nor within them unescaped.
+fn write(chunk: &impl Serialize, out: &mut BytesMut) {
+    let start = out.len();
+    out.extend_from_slice(b"data: ");
+    if serde_json::to_writer((&mut *out).writer(), chunk).is_err() {
+        out.truncate(start);
+        return;
+    }
+    out.extend_from_slice(b"\n\n");
+}
+
+/// The head with what was missing.
+fn head_of(mut start: Start, asked: &Asked) -> Start {
+    if start.id.is_empty() {
+        let prefix = match asked.operation {
+            Operation::Completions => "cmpl",
+            _ => "chatcmpl",
+        };
+        start.id = format!("{prefix}-{}", crate::exchange::fresh_id());
+    }
+    if start.model.is_empty() {
+        start.model = (*asked.model).to_owned();
+    }
+    if start.created == 0 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        start.created = now.map_or(0, |now| now.as_secs());
+    }
+    start
+}
+
+fn object(operation: Operation, chunk: bool) -> &'static str {
+    match (operation, chunk) {
+        (Operation::Completions, _) => "text_completion",
+        (_, true) => "chat.completion.chunk",
+        (_, false) => "chat.completion",
+    }
+}
+
+fn finish_reason(reason: &FinishReason) -> &'static str {
+    match reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+    }
+}
+
+fn tool_call(index: u32, id: Option<String>, name: Option<String>, arguments: String) -> Value {
+    let mut call = Map::new();
+    call.insert("index".into(), index.into());
+    if let Some(id) = id {
+        call.insert("id".into(), id.into());
+        call.insert("type".into(), "function".into());
+    }
+    let mut function = Map::new();
+    if let Some(name) = name {
+        function.insert("name".into(), name.into());
+    }
+    function.insert("arguments".into(), arguments.into());
+    call.insert("function".into(), function.into());
+    call.into()
+}
+
+/// Unknown fields of a choice stand beside its message, those under `message` within.
+fn spread(extra: Extra, choice: &mut Extra, message: &mut Map<String, Value>) {
+    for (key, value) in extra {
+        match (&*key, value) {
+            ("message", Value::Object(fields)) => {
+                for (key, value) in fields {
+                    if !OWN.contains(&&*key) {
+                        message.insert(key, value);
+                    }
+                }
+            }
+            ("index" | "finish_reason" | "delta" | "message" | "text", _) => {}
+            (_, value) => {
+                choice.insert(key, value);
+            }
+        }
+    }
+}
+
+/// Fields of a message that are written from events.
+const OWN: [&str; 5] = [
+    "role",
+    "content",
+    "refusal",
+    "tool_calls",
+    "reasoning_content",
+];

@@ -1,0 +1,293 @@
+//! What a gateway must know of a request before it sends it on, and the edits it makes to its bytes.
+
+use super::value::{Path, TWICE, not_json};
+use crate::{
+    Rejection,
+    llm::{ChatRequest, Operation, Protocol, Wire},
+    rejection::Kind,
+};
+use bytes::{Bytes, BytesMut};
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value, value::RawValue};
+use std::{borrow::Cow, fmt, ops::Range};
+
+/// Reads the model's name, `stream` and `stream_options`. The rest is only checked to be JSON, no
+/// field of which stands there twice.
+pub(super) fn peek(operation: Operation, bytes: Bytes) -> Result<ChatRequest, Rejection> {
+    let text =
+        std::str::from_utf8(&bytes).map_err(|error| not_utf8(&bytes, error.valid_up_to()))?;
+    let found = find(text)?;
+    let span = |raw: &RawValue| {
+        let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
+        start..start + raw.get().len()
+    };
+    let Some(raw_model) = found.model else {
+        return Err(Path::Root.key("model").fault("A model is required."));
+    };
+    let model = serde_json::from_str::<Cow<'_, str>>(raw_model.get())
+        .map_err(|_| Path::Root.key("model").fault("Expected a string."))?;
+    let stream = match found.stream.map(RawValue::get) {
+        Some("true") => true,
+        Some("false" | "null") | None => false,
+        Some(_) => return Err(Path::Root.key("stream").fault("Expected true or false.")),
+    };
+    let options = found.options.map(options).transpose()?;
+    let include_usage = options.is_some_and(|options| wants_usage(&options));
+    let wire = Wire {
+        protocol: Protocol::OpenAi,
+        model: span(raw_model),
+        stream_options: found.options.map(span),
+        bytes: bytes.clone(),
+    };
+    Ok(ChatRequest::from_wire(
+        operation,
+        &model,
+        stream && operation != Operation::Embeddings,
+        include_usage,
+        wire,
+    ))
+}
+
+/// The client's own bytes, with the model's name and the wish for usage put in their places.
+pub(super) fn splice(request: &ChatRequest, wire: &Wire) -> Result<Bytes, Rejection> {
+    let mut edits: Vec<(Range<usize>, Vec<u8>)> = Vec::with_capacity(2);
+    let name = json(&**request.model());
+    if wire.bytes.get(wire.model.clone()) != Some(&name[..]) {
+        edits.push((wire.model.clone(), name));
+    }
+    if request.streams() && !request.includes_usage() {
+        match &wire.stream_options {
+            Some(span) => {
+                let raw = wire.bytes.get(span.clone()).unwrap_or(b"null");
+                let mut options: Map<String, Value> = serde_json::from_slice::<Option<_>>(raw)
+                    .map_err(|error| not_json(&error))?
+                    .unwrap_or_default();
+                options.insert(INCLUDE_USAGE.into(), true.into());
+                edits.push((span.clone(), json(&options)));
+            }
+            None => {
+                let at = wire.model.end;
+                edits.push((
+                    at..at,
+                    br#","stream_options":{"include_usage":true}"#.to_vec(),
+                ));
+            }
+        }
+    }
+    if edits.is_empty() {
+        return Ok(wire.bytes.clone());
+    }
+    edits.sort_by_key(|(span, _)| span.start);
+    let more: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let mut out = BytesMut::with_capacity(wire.bytes.len() + more);
+    let mut from = 0;
+    for (span, text) in edits {
+        let (Some(kept), true) = (wire.bytes.get(from..span.start), span.start <= span.end) else {
+            return Err(Kind::Internal.into());
+        };
+        out.extend_from_slice(kept);
+        out.extend_from_slice(&text);
+        from = span.end;
+    }
+    out.extend_from_slice(wire.bytes.get(from..).unwrap_or_default());
+    Ok(out.freeze())
+}
+
+pub(super) const INCLUDE_USAGE: &str = "include_usage";
+
+/// Whether these `stream_options` ask for usage.
+pub(super) fn wants_usage(options: &Map<String, Value>) -> bool {
+    options.get(INCLUDE_USAGE) == Some(&Value::Bool(true))
+}
+
+/// Whether vectors are asked for in base64.
+pub(super) fn asks_base64(bytes: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Format<'a> {
+        #[serde(borrow)]
+        encoding_format: Option<Cow<'a, str>>,
+    }
+    memchr::memmem::find(bytes, b"\"base64\"").is_some()
+        && serde_json::from_slice::<Format<'_>>(bytes)
+            .is_ok_and(|format| format.encoding_format.as_deref() == Some("base64"))
+}
+
+fn json(value: &(impl serde::Serialize + ?Sized)) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn options(raw: &RawValue) -> Result<Map<String, Value>, Rejection> {
+    let path = Path::Root;
+    let path = path.key("stream_options");
+    let value = super::value::document(raw.get().as_bytes())
+        .map_err(|_| path.fault("Expected an object that gives each field once."))?;
+    match value {
+        Value::Null => Ok(Map::new()),
+        value => path.object(value),
+    }
+}
+
+fn not_utf8(bytes: &[u8], at: usize) -> Rejection {
+    let before = &bytes[..at];
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
+    let column = at - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1) + 1;
+    Rejection::new(Kind::InvalidRequest)
+        .with_detail("The body is not valid UTF-8.")
+        .with_position(line, column)
+}
+
+/// What stands at the top of the document.
+#[derive(Default)]
+struct Found<'a> {
+    model: Option<&'a RawValue>,
+    stream: Option<&'a RawValue>,
+    options: Option<&'a RawValue>,
+}
+
+fn find(text: &str) -> Result<Found<'_>, Rejection> {
+    // Skipping has no limit of its own. A document with fewer brackets than the limit of the reader
+    // is no deeper than that, and most are.
+    let open = |byte| memchr::memchr_iter(byte, text.as_bytes()).count();
+    let deep = open(b'[') + open(b'{') > 127;
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let found = reader.deserialize_map(Finder { deep });
+    let found = found.and_then(|found| reader.end().map(|()| found));
+    found.map_err(|error| {
+        let rejection = not_json(&error);
+        if error.to_string().starts_with(CASE) {
+            return rejection.with_detail(CASE);
+        }
+        rejection
+    })
+}
+
+const CASE: &str = "A field differs from a known one in upper and lower case only.";
+
+const KNOWN: [&str; 9] = [
+    "model",
+    "stream",
+    "stream_options",
+    "messages",
+    "prompt",
+    "input",
+    "tools",
+    "functions",
+    "n",
+];
+
+struct Finder {
+    deep: bool,
+}
+
+impl<'de> Visitor<'de> for Finder {
+    type Value = Found<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Found<'de>, A::Error> {
+        let mut found = Found::default();
+        let mut seen = Seen::default();
+        while let Some(Name(key)) = map.next_key::<Name<'de>>()? {
+            let place = match &*key {
+                "model" => Some(&mut found.model),
+                "stream" => Some(&mut found.stream),
+                "stream_options" => Some(&mut found.options),
+                other => {
+                    let alike = |known: &&str| other.eq_ignore_ascii_case(known) && other != *known;
+                    if KNOWN.iter().any(|known| alike(known)) {
+                        return Err(de::Error::custom(CASE));
+                    }
+                    None
+                }
+            };
+            match place {
+                Some(place) => *place = Some(map.next_value()?),
+                None if self.deep => {
+                    map.next_value::<Skip>()?;
+                }
+                None => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            if !seen.insert(key) {
+                return Err(de::Error::custom(TWICE));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Names that were seen: few, or very many.
+#[derive(Default)]
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: std::collections::HashSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    fn insert(&mut self, key: Cow<'a, str>) -> bool {
+        if self.few.len() < 32 {
+            let new = !self.few.contains(&key);
+            self.few.push(key);
+            return new;
+        }
+        !self.few.contains(&key) && self.many.insert(key)
+    }
+}
+
+/// The name of a field, borrowed unless it has escapes.
+#[derive(serde::Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Skips a value of any kind, level by level, so that the reader counts them.
+struct Skip;
+
+impl<'de> Deserialize<'de> for Skip {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skip {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<IgnoredAny, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
