@@ -461,7 +461,6 @@ struct Fault {
 }
 
 /// Why a gateway could not be built: every fault that was found.
-#[derive(Debug)]
 pub struct BuildError(Vec<Fault>);
 
 impl BuildError {
@@ -478,6 +477,13 @@ impl fmt::Display for BuildError {
             let _ = write!(text, "\n  {at}: {mend}");
         }
         f.write_str(&text)
+    }
+}
+
+/// As a person reads it: this is what a `main` that returns it prints.
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -154,7 +154,7 @@ impl fmt::Debug for Env {
 }
 
 /// A variable with a bad value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EnvError {
     variable: &'static str,
     expected: &'static str,
@@ -179,6 +179,13 @@ impl fmt::Display for EnvError {
             "the environment variable {}: expected {}",
             self.variable, self.expected
         )
+    }
+}
+
+/// As a person reads it: this is what a `main` that returns it prints.
+impl fmt::Debug for EnvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

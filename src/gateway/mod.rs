@@ -100,7 +100,6 @@ pub struct Gateway;
 
 impl Gateway {
     /// A builder without keys, limits or models.
-    #[must_use]
     pub fn builder() -> GatewayBuilder {
         GatewayBuilder::new()
     }

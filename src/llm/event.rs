@@ -307,11 +307,11 @@ impl Choice {
         while calls(parts) <= index {
             parts.push(Content::ToolCall(ToolCall::default()).into());
         }
-        let calls = parts.iter_mut().filter_map(|part| match &mut part.content {
+        let mut calls = parts.iter_mut().filter_map(|part| match &mut part.content {
             Content::ToolCall(call) => Some(call),
             _ => None,
         });
-        calls.skip(index).next()
+        calls.nth(index)
     }
 }
 

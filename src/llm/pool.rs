@@ -1,6 +1,6 @@
 //! One name for several services: each is asked in turn until one has begun to answer.
 //!
-//! The next one is asked when the answer's [`Remedy`](crate::answer::Remedy) says that another may
+//! The next one is asked when the answer's [`Remedy`] says that another may
 //! do better: the vendor is down, overloaded, at its limit, or its circuit is open. What the caller
 //! did wrong stands. With more than one service an answer is held back until its first content, so
 //! that a stream that breaks off before it has shown anything falls over too; after that the answer

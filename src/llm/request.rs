@@ -54,6 +54,10 @@ pub struct Wire {
 
 /// The typed view of a request.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each request, in an `Arc`"
+)]
 pub(crate) enum Typed {
     Chat(Chat),
     Embed(Embed),

@@ -72,12 +72,15 @@ impl Asked<'_> {
     }
 
     fn write_x(&self, headers: &mut HeaderMap) {
-        let lines = headers.get_all(&FOR).iter();
-        let lines = lines.filter_map(|line| line.to_str().ok());
-        let mut chain = lines.collect::<Vec<_>>().join(", ");
+        let mut chain = String::with_capacity(48);
+        let separator = |chain: &String| if chain.is_empty() { "" } else { ", " };
+        for line in headers.get_all(&FOR) {
+            if let Ok(line) = line.to_str() {
+                let _ = write!(chain, "{}{line}", separator(&chain));
+            }
+        }
         for hop in self.hops(!chain.is_empty()) {
-            let separator = if chain.is_empty() { "" } else { ", " };
-            let _ = write!(chain, "{separator}{hop}");
+            let _ = write!(chain, "{}{hop}", separator(&chain));
         }
         if let Some(chain) = HeaderValue::try_from(chain)
             .ok()
@@ -85,9 +88,10 @@ impl Asked<'_> {
         {
             headers.insert(FOR, chain);
         }
-        if let Ok(proto) = HeaderValue::try_from(self.scheme.as_str()) {
-            headers.entry(PROTO).or_insert(proto);
-        }
+        headers.entry(PROTO).or_insert_with(|| match self.scheme {
+            scheme if *scheme == Scheme::HTTPS => HeaderValue::from_static("https"),
+            _ => HeaderValue::from_static("http"),
+        });
         headers.entry(HOST).or_insert_with(|| self.host.clone());
         if !self.prefix.is_empty()
             && let Ok(prefix) = HeaderValue::try_from(self.prefix)

@@ -3,7 +3,7 @@
 use crate::{Rejection, path::Rules, rejection::Kind};
 use http::{
     HeaderValue, Uri,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{Authority, Parts, PathAndQuery, Scheme},
 };
 use std::{error::Error, fmt};
 
@@ -84,11 +84,11 @@ impl Target {
                     .map_err(|error| Rejection::new(Kind::InvalidRequest).with_source(error))?
             }
         };
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path_and_query);
-        uri.build()
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path_and_query);
+        Uri::from_parts(parts)
             .map_err(|error| Rejection::new(Kind::InvalidRequest).with_source(error))
     }
 }

@@ -231,10 +231,10 @@ def a_gzip_body_is_read():
 
 @fact
 def a_gzip_bomb_is_refused():
-    # 1 GiB of blanks in one megabyte.
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    # 256 MiB of blanks in one.
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
     blanks = b" " * (1 << 20)
-    bomb = b"".join(packer.compress(blanks) for _ in range(1024)) + packer.flush()
+    bomb = b"".join(packer.compress(blanks) for _ in range(256)) + packer.flush()
     start = time.monotonic()
     refused(413, bomb, headers={"content-encoding": "gzip"}, code="request_too_large")
     assert time.monotonic() - start < 5

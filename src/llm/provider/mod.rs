@@ -379,7 +379,7 @@ impl Service<ChatRequest> for &mut Untimed {
 }
 
 /// Why a provider cannot be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct InvalidProvider {
     variable: Option<&'static str>,
     reason: &'static str,
@@ -409,6 +409,13 @@ impl fmt::Display for InvalidProvider {
             Some(variable) => write!(f, "{variable}: {}", self.reason),
             None => f.write_str(self.reason),
         }
+    }
+}
+
+/// As a person reads it: this is what a `main` that returns it prints.
+impl fmt::Debug for InvalidProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

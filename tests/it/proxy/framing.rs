@@ -138,6 +138,19 @@ async fn an_answer_with_two_lengths_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_head_without_end_is_a_bad_gateway() {
+    let long = "a".repeat(256 << 10);
+    let many = "x: 1\r\n".repeat(500);
+    for head in [format!("x: {long}\r\n"), many] {
+        let answer: &'static str = format!("HTTP/1.1 200 OK\r\n{head}\r\n").leak();
+        let (upstream, _) = raw_upstream(answer).await;
+        let inbound = request(Method::GET, "/").body(Body::empty()).unwrap();
+        let answer = to(upstream).oneshot(inbound).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    }
+}
+
+#[tokio::test]
 async fn nobody_gets_a_tunnel_or_an_echo_by_method() {
     let proxy = Proxy::to("http://up").unwrap();
     for method in [Method::CONNECT, Method::TRACE] {

@@ -105,6 +105,27 @@ async fn abuse_17_trailers_stay_trailers() {
 }
 
 #[tokio::test]
+async fn an_answer_may_come_before_the_request_is_over() {
+    for client in clients() {
+        let upstream = serve(service_fn(async |_: Request<Incoming>| {
+            let refused = Response::builder().status(413);
+            Ok(refused.body(Body::from("enough")).unwrap())
+        }))
+        .await;
+        let gate = serve(to(upstream).client(client.clone())).await;
+        let (send, body) = pieces();
+        send.send(data("first")).unwrap();
+        let request = Request::post(format!("http://{gate}/")).body(body).unwrap();
+        let answer = client.send(request).await.unwrap();
+        assert_eq!(
+            (answer.status().as_u16(), &*text(answer).await),
+            (413, "enough")
+        );
+        drop(send);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_seen_to_be_broken() {
     let chunk = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n";
     let length = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf";
