@@ -1,3 +1,8 @@
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` values are handed over as they are written"
+)]
+
 mod answers;
 mod errors;
 mod laws;

@@ -225,10 +225,10 @@ fn chunks(sse: &[u8]) -> Vec<Value> {
 
 /// What the vendor counted is what we count, where its sums are right.
 fn check_usage(chunks: &[Value], usage: Option<crate::llm::Usage>) {
-    let reported = chunks
+    let mut reported = chunks
         .iter()
         .flat_map(|chunk| [&chunk["x_groq"]["usage"], &chunk["usage"]]);
-    let Some(last) = reported.filter(|usage| usage.is_object()).next_back() else {
+    let Some(last) = reported.rfind(|usage| usage.is_object()) else {
         return assert_eq!(usage, None);
     };
     let usage = usage.unwrap();
