@@ -7,6 +7,9 @@
 //! events of a stream decode to the same completion however its bytes are cut; the accumulated
 //! stream equals the answer in one piece.
 
+// Without `client` there is nobody to be a client.
+#![cfg_attr(not(feature = "client"), allow(dead_code))]
+
 pub(crate) mod openai;
 pub(crate) mod sse;
 
