@@ -162,9 +162,13 @@ impl ChatRequest {
         self
     }
 
-    /// Asks for an answer in one piece.
+    /// Asks for an answer in one piece. The bytes of a client that asked for a stream are given up.
     #[must_use]
     pub fn whole(mut self) -> Self {
+        if self.stream && self.wire.is_some() {
+            // Bytes that cannot be read stay as they are: the vendor judges them.
+            let _ = self.chat_mut();
+        }
         self.stream = false;
         self
     }
