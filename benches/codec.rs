@@ -24,7 +24,7 @@ use tower_gateway::{
         ChatRequest, ChatResponse, Delta, Error, Event, Operation, Protocol, Provider, Wire,
         serve::Serve,
     },
-    testing::{MockVendor, Turn},
+    testing::{MockUpstream, Reply},
 };
 
 /// Enough that the socket's share of an event is small.
@@ -100,12 +100,16 @@ async fn main() -> Result<(), BoxError> {
     }
 
     println!("\n{:<52}{:>12}", "an event of a stream", "ns");
-    let vendor = MockVendor::start(Turn::text("word ".repeat(EVENTS)).on_wire(|reply| {
-        let whole = reply.body().len();
-        reply.split_every(whole)
-    }))
-    .await?;
-    let provider = Provider::custom("mock", vendor.base_url())?.model("any");
+    // Made once: what the mock has to do must not count.
+    let chunk = |n: usize| {
+        format!(
+            "data: {{\"id\":\"chatcmpl-9xYz0123456789\",\"object\":\"chat.completion.chunk\",\"created\":1731000000,\"model\":\"gpt-5-mini-2026-01-01\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_0123456789\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\" word{n}\"}},\"logprobs\":null,\"finish_reason\":null}}],\"usage\":null}}\n\n"
+        )
+    };
+    let events: String = (0..EVENTS).map(chunk).collect();
+    let reply = Reply::pieces("text/event-stream", [events + "data: [DONE]\n\n"]);
+    let upstream = MockUpstream::start(reply).await?;
+    let provider = Provider::custom("mock", upstream.url())?.model("any");
     let body = document(1 << 10, true);
     let line = |what: &str, nanos: f64| println!("{what:<52}{:>12.0}", nanos / EVENTS as f64);
     let bytes = nanos(async || {

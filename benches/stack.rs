@@ -10,7 +10,7 @@ mod measure;
 
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame};
-use measure::nanos;
+use measure::both;
 use std::{
     convert::Infallible,
     env,
@@ -100,22 +100,32 @@ where
     }
 }
 
-async fn cost<S>(mut service: S) -> f64
+/// What a call costs more than one of the service itself, and what that costs.
+async fn added<S>(mut base: Base, mut service: S) -> (f64, f64)
 where
     S: Service<Request<Body>, Response = Response<Body>>,
     S::Error: Into<BoxError>,
 {
-    nanos(async || call(&mut service).await).await
+    let calls = both(
+        async || call(&mut base).await,
+        async || call(&mut service).await,
+    );
+    let (base, whole) = calls.await;
+    (whole - base, base)
 }
 
 /// What a layer adds to the plain service, and to each event of the streaming one.
-async fn row<L>(name: &str, base: (f64, f64), layer: L)
+async fn row<L>(name: &str, layer: L)
 where
     L: Layer<Base>,
     L::Service: Service<Request<Body>, Response = Response<Body>, Error: Into<BoxError>>,
 {
-    let plain = cost(layer.layer(plain())).await - base.0;
-    let stream = cost(layer.layer(stream())).await - base.1;
+    let (plain, _) = added(plain(), layer.layer(plain())).await;
+    let (stream, _) = added(stream(), layer.layer(stream())).await;
+    print(name, plain, stream);
+}
+
+fn print(name: &str, plain: f64, stream: f64) {
     // The head costs what it costs a plain answer; the rest is for the events.
     let event = (stream - plain) / EVENTS as f64;
     println!("{name:<44}{plain:>10.0}{event:>12.1}");
@@ -127,14 +137,10 @@ async fn main() {
     if !env::args().any(|arg| arg == "--bench") {
         return;
     }
-    let base = (cost(plain()).await, cost(stream()).await);
     println!("{:<44}{:>10}{:>12}", "added ns", "a call", "an event");
-    println!(
-        "{:<44}{:>10.0}{:>12.1}",
-        "(the service itself)",
-        base.0,
-        base.1 / EVENTS as f64
-    );
+    let (_, head) = added(plain(), plain()).await;
+    let (_, events) = added(stream(), stream()).await;
+    print("(the service itself)", head, events);
 
     let metrics = Metrics::new();
     let keys = || {
@@ -144,27 +150,27 @@ async fn main() {
     };
     let quota = Quota::per_second(1_000_000_000);
     let limit = || RateLimitLayer::new(quota.clone());
-    row("trace", base, TraceLayer::new()).await;
-    row("metrics", base, MetricsLayer::new(&metrics)).await;
-    row("access log", base, AccessLogLayer::new()).await;
-    row("dialect", base, DialectLayer::new()).await;
-    row("client address", base, ClientAddrLayer::new()).await;
-    row("auth, 1001 keys", base, AuthLayer::new(keys())).await;
-    row("rate limit, one quota", base, limit()).await;
+    row("trace", TraceLayer::new()).await;
+    row("metrics", MetricsLayer::new(&metrics)).await;
+    row("access log", AccessLogLayer::new()).await;
+    row("dialect", DialectLayer::new()).await;
+    row("client address", ClientAddrLayer::new()).await;
+    row("auth, 1001 keys", AuthLayer::new(keys())).await;
+    row("rate limit, one quota", limit()).await;
     let two = [quota.clone(), Quota::per_minute(1_000_000_000_000)];
-    row("rate limit, two quotas", base, RateLimitLayer::all(two)).await;
-    row("concurrency", base, ConcurrencyLayer::new(1000)).await;
-    row("timeout: first byte, idle", base, TimeoutLayer::llm()).await;
+    row("rate limit, two quotas", RateLimitLayer::all(two)).await;
+    row("concurrency", ConcurrencyLayer::new(1000)).await;
+    row("timeout: first byte, idle", TimeoutLayer::llm()).await;
     let total = TimeoutLayer::new().total(Duration::from_secs(60));
-    row("timeout: total", base, total).await;
-    row("circuit breaker", base, CircuitBreakerLayer::new()).await;
+    row("timeout: total", total).await;
+    row("circuit breaker", CircuitBreakerLayer::new()).await;
     let five = ServiceBuilder::new()
         .layer(ConcurrencyLayer::new(1000))
         .layer(ConcurrencyLayer::new(1000))
         .layer(ConcurrencyLayer::new(1000))
         .layer(ConcurrencyLayer::new(1000))
         .layer(ConcurrencyLayer::new(1000));
-    row("concurrency, five times", base, five).await;
+    row("concurrency, five times", five).await;
     let all = ServiceBuilder::new()
         .layer(TraceLayer::new())
         .layer(MetricsLayer::new(&metrics))
@@ -176,10 +182,11 @@ async fn main() {
         .layer(ConcurrencyLayer::new(1000))
         .layer(CircuitBreakerLayer::new())
         .layer(TimeoutLayer::llm());
-    row("all of these, in one type", base, all).await;
+    row("all of these, in one type", all).await;
 
     // The same, boxed at every slot, and routed.
     let whole = async |service: Base| {
+        let base = service.clone();
         let gateway = Gateway::builder()
             .api_keys(keys())
             .rate_limit(quota.clone())
@@ -187,15 +194,10 @@ async fn main() {
             .route("/api/{*rest}", service)
             .build();
         match gateway {
-            Ok(gateway) => cost(gateway).await,
+            Ok(gateway) => added(base, gateway).await.0,
             Err(error) => panic!("{error}"),
         }
     };
-    let plain = whole(plain()).await - base.0;
-    let stream = whole(stream()).await - base.1;
-    let event = (stream - plain) / EVENTS as f64;
-    println!(
-        "{:<44}{plain:>10.0}{event:>12.1}",
-        "a route of the gateway, whole"
-    );
+    let (plain, stream) = (whole(plain()).await, whole(stream()).await);
+    print("a route of the gateway, whole", plain, stream);
 }
