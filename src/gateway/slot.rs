@@ -23,7 +23,7 @@ pub enum Slot {
     Drain,
     /// What concerns browsers and the wire: security headers, compression, CORS. Preflights end here.
     Edge,
-    /// Errors in the client's words.
+    /// Errors in the client's words; the path is normalised just within.
     Dialect,
     /// The client's address.
     ClientAddr,
