@@ -8,6 +8,8 @@ mod chat;
 mod circuit_breaker;
 mod client_addr;
 mod concurrency;
+#[cfg(feature = "llm")]
+mod dialect;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod directory;
 #[cfg(all(feature = "gateway", feature = "testing"))]
@@ -28,6 +30,8 @@ mod recordings;
 mod route;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod serve;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;
