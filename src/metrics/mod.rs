@@ -8,7 +8,7 @@
 //! | `gateway_http_request_duration_seconds`, a histogram | `route` |
 //! | `gateway_http_requests_in_flight` | |
 //! | `gateway_tokens_total` | `model`, `type`: `input`, `output`, `cache_read`, `cache_write`, `reasoning` |
-//! | `gateway_time_to_first_content_seconds`, a histogram | `model` |
+//! | `gateway_time_to_first_content_seconds`, a histogram: to the [first bytes](Facts::first_content) of a model's answer that are not a comment | `model` |
 //! | `gateway_upstream_attempts_total` | `upstream`, `outcome`: `success`, `failure`, `retried` |
 //! | `gateway_rejections_total` | `code` |
 //! | [gauges](Metrics::gauge) of your own | |
