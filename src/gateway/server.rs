@@ -339,11 +339,15 @@ where
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    // Without it the first chunk of a stream, or its end, waits for an acknowledgement.
-    let _ = stream.set_nodelay(true);
     let service = Connection { service, peer };
-    http.serve_connection_with_upgrades(TokioIo::new(stream), service)
+    http.serve_connection_with_upgrades(TokioIo::new(tuned(stream)), service)
         .into_owned()
+}
+
+/// Without it the first chunk of a stream, or its end, waits for an acknowledgement.
+fn tuned(stream: TcpStream) -> TcpStream {
+    let _ = stream.set_nodelay(true);
+    stream
 }
 
 /// The service of one connection.
@@ -364,5 +368,20 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(PeerAddr(self.peer));
         self.service.clone().oneshot(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_socket_does_not_wait_for_acknowledgements() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let _client = TcpStream::connect(listener.local_addr()?).await?;
+        let (stream, _) = listener.accept().await?;
+        assert!(!stream.nodelay()?, "or this shows nothing");
+        assert!(tuned(stream).nodelay()?);
+        Ok(())
     }
 }
