@@ -30,6 +30,8 @@ pub enum VendorFault {
     ContextLength,
     /// What was said in it.
     ContentFilter,
+    /// What it was asked to do: it has no such path, or cannot do this.
+    NotSupported,
     /// The credentials or the account of the gateway.
     Auth,
     /// The gateway's quota with the vendor.
@@ -52,6 +54,7 @@ impl VendorFault {
                 Kind::InvalidRequest
             }
             Self::UnknownModel => Kind::ModelNotFound,
+            Self::NotSupported => Kind::NotSupported,
             Self::TooLarge => Kind::TooLarge,
             Self::Auth => Kind::UpstreamAuth,
             Self::RateLimited => Kind::UpstreamRateLimited,
@@ -73,6 +76,7 @@ impl VendorFault {
                 | Self::TooLarge
                 | Self::ContextLength
                 | Self::ContentFilter
+                | Self::NotSupported
         )
     }
 }
@@ -224,12 +228,18 @@ impl VendorError {
         if let Some(after) = self.retry_after {
             rejection = rejection.with_retry_after(after);
         }
-        if let Some(param) = &self.param {
+        // What it is about is as much the vendor's word as the rest.
+        if let Some(param) = &self.param
+            && self.fault.concerns_caller()
+        {
             rejection = rejection.with_param(param);
         }
         rejection = match self.fault {
             VendorFault::InvalidRequest => {
                 rejection.with_detail("The provider found fault with the request.")
+            }
+            VendorFault::NotSupported => {
+                rejection.with_detail("The provider cannot do what was asked of it.")
             }
             VendorFault::ContextLength => {
                 rejection.with_detail("The conversation is longer than the model's context window.")

@@ -284,7 +284,7 @@ async fn a_refused_key_is_ours_and_the_vendors_words_stay_in_the_log() {
             status,
             "invalid_request_error",
             "invalid_api_key",
-            &format!("Vendor words, key {KEY}"),
+            "Vendor words, key sk-canary***def",
         );
         let vendor = MockVendor::start(reply).await.unwrap();
         let provider = Provider::custom("lab", vendor.base_url()).unwrap().key(KEY);
@@ -501,6 +501,58 @@ async fn what_is_about_the_callers_request_reaches_the_caller() {
             }
             error => panic!("{error:?}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_repeats_our_key_is_ours_and_has_no_words() {
+    let words = |code: &str| {
+        format!(
+            r#"{{"error":{{"message":"Too hot, {KEY}","type":"invalid_request_error","param":"{KEY}","code":"{code}"}}}}"#
+        )
+    };
+    let stream = format!("data: {}\n\n", words("x"));
+    for reply in [
+        Reply::json(400, words("x")),
+        Reply::json(404, words("model_not_found")),
+        Reply::json(500, words("x")),
+        Reply::json(200, words("x")),
+        Reply::json(400, words("x").replace("sk-", "\\u0073k-")),
+        Reply::pieces("text/event-stream", [stream]),
+    ] {
+        let (log, _guard) = Log::start();
+        let (_upstream, provider) = upstream(reply).await;
+        let error = match call(&provider, streamed(false)).await {
+            Ok(answer) => read(answer).await.3.unwrap(),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), Kind::UpstreamAuth);
+        assert!(!shown(&error).contains("canary"), "{}", shown(&error));
+        assert!(!log.text().contains("canary"), "{}", log.text());
+        match error {
+            Error::Vendor(error) => {
+                assert!(error.message().is_empty() && error.param().is_none());
+                assert!(error.original(Protocol::OpenAi).is_none());
+            }
+            error => panic!("{error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_vendor_does_not_offer_is_not_its_failure() {
+    for status in [404, 405, 501] {
+        let (_upstream, provider) = upstream(Reply::json(status, "{}")).await;
+        let error = call(&provider, whole()).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::NotSupported);
+        let health = <ChatResponse as tower_gateway::Health<Error>>::health(Err(&error));
+        assert_eq!(health, tower_gateway::answer::Outcome::Success);
+    }
+    let flagged = r#"{"error":{"message":"Flagged","code":403,"metadata":{"flagged_input":"x"}}}"#;
+    let (_upstream, provider) = upstream(Reply::json(403, flagged)).await;
+    match call(&provider, whole()).await.unwrap_err() {
+        Error::Vendor(error) => assert_eq!(error.fault(), VendorFault::ContentFilter),
+        error => panic!("{error:?}"),
     }
 }
 

@@ -69,6 +69,7 @@ impl Source {
         let mut source = Self::new(provider, spoken, false);
         if let Some(error) = source.codec.scan(&raw, Framing::Json).error {
             let error = error.with_vendor(source.provider.name.clone());
+            let error = call::screened(&source.provider, &raw, error);
             call::log(&error);
             return Err(error.into());
         }
@@ -126,7 +127,8 @@ impl Source {
         let text = if self.fresh { without_bom(&raw) } else { &raw };
         let scan = self.codec.scan(text, framing);
         if let Some(error) = scan.error {
-            return self.failed(&raw, error.with_vendor(self.provider.name.clone()).into());
+            let error = error.with_vendor(self.provider.name.clone());
+            return self.failed(&raw, call::screened(&self.provider, &raw, error).into());
         }
         self.fresh = false;
         let mut events = Vec::new();

@@ -271,10 +271,12 @@ async fn refusal(
     let mut error = if status.is_redirection() {
         VendorError::new(VendorFault::Failed)
     } else {
-        codec.decode_error(status, headers, &body)
+        screened(provider, &body, codec.decode_error(status, headers, &body))
     };
-    // Its words would be taken to be for the caller, whatever it says in them.
-    if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() {
+    // Its words would be taken to be for the caller, whatever it says in them. That the caller's own
+    // were flagged is told with a 403 by OpenRouter.
+    let flagged = status == StatusCode::FORBIDDEN && error.fault() == VendorFault::ContentFilter;
+    if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() && !flagged {
         error = VendorError::new(VendorFault::Auth).with_message(error.message());
     }
     let mut back = HeaderMap::new();
@@ -288,6 +290,24 @@ async fn refusal(
     }
     log(&error);
     error.into()
+}
+
+/// An error that repeats our key is about our key, and nobody reads its words.
+pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> VendorError {
+    let Some(key) = &provider.key else {
+        return error;
+    };
+    // In the body it may stand with escapes, in what was read of it without.
+    let words = [Some(error.message()), error.code(), error.param()];
+    let said = |words: &Option<&str>| words.is_some_and(|words| key.is_in(words.as_bytes()));
+    if !key.is_in(raw) && !words.iter().any(said) {
+        return error;
+    }
+    let screened = VendorError::new(VendorFault::Auth).with_vendor(error.vendor().clone());
+    match error.status() {
+        Some(status) => screened.with_status(status),
+        None => screened,
+    }
 }
 
 /// Says in the log what a vendor said.

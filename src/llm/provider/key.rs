@@ -27,6 +27,15 @@ impl ApiKey {
     pub(super) fn header(&self) -> Option<&HeaderValue> {
         self.0.as_ref()
     }
+
+    /// Whether the key stands somewhere in these words. What is shorter than any key would be found
+    /// by chance, and is a word that servers without keys are content with.
+    pub(super) fn is_in(&self, words: &[u8]) -> bool {
+        let key = self.0.as_ref().map(HeaderValue::as_bytes);
+        key.and_then(|header| header.strip_prefix(b"Bearer "))
+            .filter(|key| key.len() >= SHORTEST)
+            .is_some_and(|key| memchr::memmem::find(words, key).is_some())
+    }
 }
 
 impl fmt::Debug for ApiKey {
@@ -35,6 +44,9 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// What is shorter is no secret.
+const SHORTEST: usize = 8;
+
 /// As much of a vendor's words as is logged, in bytes.
 const LONGEST: usize = 1024;
 
@@ -42,7 +54,7 @@ const LONGEST: usize = 1024;
 /// Vendors repeat the key that they refuse, most of them with stars in it.
 pub(super) fn masked(words: &str) -> String {
     let mut masked = String::new();
-    let part_of_key = |char: char| char.is_ascii_alphanumeric() || "-_*.+/=…".contains(char);
+    let part_of_key = |char: char| char.is_ascii_alphanumeric() || "-_*.+/…".contains(char);
     let mut rest = words;
     while !rest.is_empty() && masked.len() < LONGEST {
         let end = rest.find(|char| !part_of_key(char)).unwrap_or(rest.len());
@@ -99,11 +111,21 @@ mod tests {
                 "Rate limit reached for gpt-4o-mini",
             ),
             ("token 0123456789abcdef0123456789abcdef", "token [masked]"),
+            ("api_key=sk-1&x=1", "api_key=[masked]&x=1"),
         ] {
             assert_eq!(masked(words), logged);
         }
         assert!(masked(&"ä ".repeat(5000)).len() <= LONGEST);
         assert!(masked(&"a".repeat(5000)).len() <= LONGEST);
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_it_stands() {
+        let key = ApiKey::new("canary-0123");
+        assert!(key.is_in(br#"{"error":{"message":"no key canary-0123."}}"#));
+        assert!(!key.is_in(b"canary-012"));
+        assert!(!ApiKey::new("none").is_in(b"none of this"));
+        assert!(!ApiKey::new("").is_in(b"Bearer"));
     }
 
     #[test]

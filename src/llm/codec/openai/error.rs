@@ -118,14 +118,15 @@ impl<'a> Said<'a> {
                 VendorFault::UnknownModel
             }
             401..=403 => VendorFault::Auth,
-            // The path is of our making.
-            404 | 405 | 300..400 => VendorFault::Failed,
+            300..400 => VendorFault::Failed,
+            // What was asked of it is the caller's choice, and says nothing of how it does. llama.cpp:
+            // what it was asked to do is not built in.
+            404 | 405 | 501 => VendorFault::NotSupported,
             408 | 504 | 524 => VendorFault::Timeout,
             413 => VendorFault::TooLarge,
             429 => VendorFault::RateLimited,
             498 | 503 | 529 => VendorFault::Overloaded,
-            // llama.cpp: what it was asked to do is not built in.
-            501 | 400..=499 => VendorFault::InvalidRequest,
+            400..=499 => VendorFault::InvalidRequest,
             _ if self.is("invalid_request_error") => VendorFault::InvalidRequest,
             _ => VendorFault::Failed,
         }

@@ -151,7 +151,7 @@ fn every_vendors_envelope_is_read() {
         (
             501,
             json!({"error": {"code": 501, "message": "m", "type": "not_supported_error"}}),
-            InvalidRequest,
+            NotSupported,
             "m",
             Some("not_supported_error"),
         ),
@@ -178,7 +178,8 @@ fn every_vendors_envelope_is_read() {
         (502, Failed),
         (503, Overloaded),
         (504, Timeout),
-        (404, Failed),
+        (404, NotSupported),
+        (405, NotSupported),
         (302, Failed),
     ] {
         let error = vendor(status, "<html>Bad</html>");
@@ -284,7 +285,7 @@ fn the_callers_faults_are_told_in_the_vendors_words_and_ours_are_not() {
         501,
         json!({"error": {"message": "m", "type": "not_supported_error"}}),
     );
-    assert_eq!(OpenAi.encode_error(&unsupported.into()).status, 400);
+    assert_eq!(OpenAi.encode_error(&unsupported.into()).status, 404);
 }
 
 #[test]
