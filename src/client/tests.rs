@@ -200,6 +200,8 @@ async fn a_time_that_no_clock_can_count_is_a_year() {
     let client = Client::new()
         .connect_timeout(Duration::MAX)
         .idle_timeout(Duration::MAX);
+    let config = &client.0.config;
+    assert_eq!((config.connect_timeout, config.idle_timeout), (YEAR, YEAR));
     for _ in 0..2 {
         let request = request(Method::GET, format_args!("http://{address}/"));
         assert_eq!(text(client.send(request).await.unwrap()).await, "ok");
