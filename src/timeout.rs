@@ -51,6 +51,13 @@
 //! has nothing to give, so a piece that arrives late is still handed on. An answer that always has
 //! something to give is not cut, not by [`total`](TimeoutLayer::total) either.
 //!
+//! A service that waits for the rest of the request has not answered either, so a slow upload counts
+//! as the time of the service: it is a [`Kind::Timeout`], and enough of them open a breaker further
+//! out for everybody. Nothing here tells the one from the other. Where callers may send bodies, bound
+//! them first: further out than this layer and any breaker, read the body whole with a limit of its
+//! size and of its time, and refuse a slow one with [`Kind::RequestTimeout`], 408, which blames the
+//! caller. Or give [`first_byte`](TimeoutLayer::first_byte) the time that the slowest upload may take.
+//!
 //! A breaker further out counts both kinds of timeout as failures of the service. What stands
 //! further in sees a call that was dropped.
 //!

@@ -133,6 +133,18 @@ impl Places {
         }
     }
 
+    /// Takes out the headers in which a caller claims to be someone. A place for a key stays, for
+    /// what stands there was looked at.
+    pub(super) fn strip_claims(&self, headers: &mut HeaderMap) {
+        let claims = headers.keys().filter(|name| is_claim(name.as_str()));
+        let claims = claims.filter(|name| !self.headers.contains(name));
+        // Nearly always there are none, and nothing is allocated.
+        let claims: Vec<HeaderName> = claims.cloned().collect();
+        for name in claims {
+            headers.remove(name);
+        }
+    }
+
     /// Where the key begins in `Bearer key`.
     fn after_scheme(&self, value: &[u8]) -> Result<usize, Rejection> {
         let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -152,6 +164,93 @@ impl Places {
     }
 }
 
+/// Whether services take the header of this name for the word of a gateway about who calls. Many
+/// read `_` as `-`.
+fn is_claim(name: &str) -> bool {
+    let mut words = name.splitn(3, ['-', '_']);
+    words.next() == Some("x")
+        && matches!(words.next(), Some("user" | "auth" | "consumer" | "gateway"))
+        && words.next().is_some()
+}
+
 fn malformed(detail: &'static str) -> Rejection {
     Rejection::new(Kind::InvalidRequest).with_detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ApiKeys, AuthLayer, Rules};
+    use super::*;
+    use crate::Principal;
+    use http::Request;
+
+    const CLAIMS: [&str; 6] = [
+        "x-user-id",
+        "X-Auth-Request-Email",
+        "x-consumer-username",
+        "x-gateway-principal",
+        "x_user_id",
+        "x-auth_user",
+    ];
+
+    fn sent(headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder();
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    fn claimed(rules: &Rules, key: &[(&str, &str)]) -> HeaderMap {
+        let claims = CLAIMS.map(|name| (name, "admin"));
+        let others = ["x-userid", "x-user", "user-agent"].map(|name| (name, "other"));
+        let mut request = sent(&[&claims[..], &others, key].concat());
+        assert_eq!(
+            rules.credential(&mut request).unwrap().is_some(),
+            !key.is_empty()
+        );
+        request.headers().clone()
+    }
+
+    #[test]
+    fn headers_in_which_a_caller_claims_to_be_someone_go_no_further() {
+        let layer = AuthLayer::new(ApiKeys::new());
+        let key = &[("x-api-key", "the key")][..];
+        for (layer, key, left) in [
+            (layer.clone(), key, 3),
+            (layer.clone().keep_credentials(), key, 4),
+            (layer.optional(), &[][..], 3),
+        ] {
+            let headers = claimed(&layer.rules, key);
+            assert!(!CLAIMS.iter().any(|name| headers.contains_key(*name)));
+            assert_eq!(headers.len(), left, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_place_for_a_key_is_no_claim() {
+        let place = Place::header(HeaderName::from_static("x-auth-token"));
+        let layer = AuthLayer::new(ApiKeys::new()).places([place]);
+        let key = [("x-auth-token", "the key")];
+        assert!(!claimed(&layer.rules, &key).contains_key("x-auth-token"));
+        let kept = claimed(&layer.keep_credentials().rules, &key);
+        assert_eq!(kept["x-auth-token"], "the key");
+        assert_eq!(kept.len(), 4);
+    }
+
+    #[test]
+    fn an_authenticator_that_forbids_names_no_scope_where_none_is_required() {
+        let forbidden = |layer: AuthLayer| {
+            let verdict: Result<Principal, _> = Err(Kind::Forbidden.into());
+            let rejection = layer.rules.admit(verdict, &mut sent(&[])).unwrap_err();
+            let challenge = &rejection.headers()[header::WWW_AUTHENTICATE];
+            challenge.to_str().unwrap().to_owned()
+        };
+        let layer = AuthLayer::new(ApiKeys::new());
+        assert_eq!(
+            forbidden(layer.clone()),
+            r#"Bearer realm="api", error="insufficient_scope""#
+        );
+        assert!(forbidden(layer.require_scope("chat")).ends_with(r#", scope="chat""#));
+    }
 }

@@ -45,6 +45,7 @@
 //! | a key that is unknown, wrong, expired, or not valid yet | 401 | `invalid_api_key` | `error="invalid_token"` |
 //! | two keys, or one twice; a key that is empty or above 8 KiB; no scheme | 400 | `invalid_request` | `error="invalid_request"` |
 //! | a key without a [required scope](AuthLayer::require_scope) | 403 | `insufficient_permissions` | `error="insufficient_scope", scope="…"` |
+//! | a key that the authenticator forbids, where no scope is required | 403 | `insufficient_permissions` | `error="insufficient_scope"` |
 //!
 //! Which of the reasons for `invalid_api_key` it was shows neither in the answer nor in its time.
 //!
@@ -52,6 +53,11 @@
 //!
 //! - The headers in which a key may stand are taken out, unless
 //!   [`keep_credentials`](AuthLayer::keep_credentials) is set.
+//! - Headers by which a gateway tells a service who calls are taken out, as Envoy and Kong do: those
+//!   whose names begin with `x-user-`, `x-auth-`, `x-consumer-` or `x-gateway-`, or the same with
+//!   `_`. Here they are but what the caller claims, so `keep_credentials` does not keep them, nor
+//!   does [`optional`](AuthLayer::optional). A header that is a [place](AuthLayer::places) for a key
+//!   is not one of them. To send such headers, add them further in.
 //! - A `Principal` that was there before is taken out, also where nobody needs to show a key. So
 //!   what is found there further in was put there by this layer.
 //! - The name of the principal is noted in the [`Exchange`], if there is one.
@@ -203,6 +209,7 @@ impl<A> AuthLayer<A> {
     }
 
     /// Leaves the credential in the request. Then whatever the request is forwarded to sees it.
+    /// Headers by which a caller claims to be someone are taken out all the same.
     #[must_use]
     pub fn keep_credentials(self) -> Self {
         self.set(|rules| rules.keep = true)
@@ -424,7 +431,12 @@ impl Rules {
             nothing: challenge(""),
             malformed: challenge(r#", error="invalid_request""#),
             invalid: challenge(r#", error="invalid_token""#),
-            scope: challenge(&format!(r#", error="insufficient_scope", scope={scopes}"#)),
+            scope: if self.scopes.is_empty() {
+                // What is missing only the authenticator knows, and no scope is no answer.
+                challenge(r#", error="insufficient_scope""#)
+            } else {
+                challenge(&format!(r#", error="insufficient_scope", scope={scopes}"#))
+            },
         };
         self
     }
@@ -437,7 +449,10 @@ impl Rules {
             Ok(None) if !self.optional || !self.scopes.is_empty() => {
                 Err(self.challenge(Kind::Unauthenticated.into()))
             }
-            Ok(credential) => Ok(credential),
+            Ok(credential) => {
+                self.places.strip_claims(req.headers_mut());
+                Ok(credential)
+            }
             Err(rejection) => Err(self.challenge(rejection)),
         }
     }
