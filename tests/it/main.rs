@@ -30,8 +30,6 @@ mod recordings;
 mod route;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
-#[cfg(all(feature = "client", feature = "testing"))]
-mod serve;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;
