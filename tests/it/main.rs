@@ -28,6 +28,8 @@ mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
 mod route;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod serve;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
 #[cfg(feature = "llm")]
