@@ -112,3 +112,19 @@ async fn a_stream_that_breaks_off_is_an_error_to_who_asked_for_a_document() {
     assert_eq!(error["error"]["code"], "bad_gateway");
     assert_eq!(exchange.facts().error, Some("bad_gateway"));
 }
+
+#[tokio::test]
+async fn a_document_that_calls_itself_a_stream_is_an_error_and_no_content() {
+    let refusal = r#"{"error":{"message":"Slow down","type":"rate_limit_error","code":null}}"#;
+    for (document, code) in [
+        (ANSWER, "upstream_malformed"),
+        (refusal, "upstream_rate_limited"),
+    ] {
+        let reply = Reply::bytes(200, "text/event-stream", document);
+        let (answer, exchange) = asked(true, reply).await;
+        let text = text(answer).await;
+        assert!(text.starts_with(r#"data: {"error":{"#), "{text}");
+        assert!(!text.contains("Grüß"), "{text}");
+        assert_eq!(exchange.facts().error, Some(code), "{text}");
+    }
+}
