@@ -17,7 +17,10 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
-use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc},
+    time::Instant,
+};
 use tower::util::BoxCloneSyncService;
 use tower_service::Service;
 
@@ -161,16 +164,21 @@ impl Directory {
     /// Asks every vendor whose list is old, and waits for the answers. Whoever stops waiting does not
     /// stop the asking.
     pub(super) async fn refresh(&self) {
-        let stale = self.0.vendors.iter().filter(|vendor| !vendor.is_fresh());
-        let asked: Vec<_> = stale
-            .map(|vendor| {
-                let vendor = vendor.clone();
-                tokio::spawn(async move { vendor.refresh().await })
-            })
-            .collect();
-        for answer in asked {
-            let _ = answer.await;
+        self.refresh_until(|| false).await;
+    }
+
+    /// The same, until that will do.
+    async fn refresh_until(&self, enough: impl Fn() -> bool) {
+        let (answered, mut answers) = mpsc::unbounded_channel();
+        for vendor in self.0.vendors.iter().filter(|vendor| !vendor.is_fresh()) {
+            let (vendor, answered) = (vendor.clone(), answered.clone());
+            tokio::spawn(async move {
+                vendor.refresh().await;
+                let _ = answered.send(());
+            });
         }
+        drop(answered);
+        while !enough() && answers.recv().await.is_some() {}
     }
 
     /// Asks in the background. Nobody waits.
@@ -230,9 +238,10 @@ impl Directory {
                 .with_detail("Expected the name of a model, of at most 256 bytes.")
                 .into());
         }
-        if self.find(&model).is_none() {
-            // Nobody may have asked the vendors yet.
-            let _ = tokio::time::timeout(PATIENCE, self.refresh()).await;
+        let is_known = || self.find(&model).is_some();
+        if !is_known() {
+            // Nobody may have asked the vendors yet. One that hangs must not hold up the others.
+            let _ = tokio::time::timeout(PATIENCE, self.refresh_until(is_known)).await;
         }
         let unknown = || Rejection::new(Kind::ModelNotFound).with_param("model");
         let found = self.find(&model).ok_or_else(unknown)?;

@@ -397,3 +397,108 @@ async fn an_answer_that_has_begun_stands() {
         "nothing is said twice"
     );
 }
+
+#[cfg(feature = "metrics")]
+mod told {
+    use super::*;
+    use crate::telling::{Fields, Told};
+    use tower_gateway::{
+        Exchange, Extensible,
+        access_log::AccessLogLayer,
+        metrics::{Metrics, MetricsLayer},
+        trace::TraceLayer,
+    };
+
+    /// Tells of a service in all three ways. What is told: the span, the metrics, the line.
+    fn told_of<S>(service: S, read: bool) -> (Fields, String, String)
+    where
+        S: Service<ChatRequest, Response = ChatResponse, Error = Error>,
+    {
+        let (told, metrics) = (Told::default(), Metrics::new());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        let service = ServiceBuilder::new()
+            .layer(TraceLayer::new())
+            .layer(MetricsLayer::new(&metrics))
+            .layer(AccessLogLayer::new().sink(move |record| {
+                sink.lock().unwrap().push(record.to_string());
+            }))
+            .service(service);
+        tracing::subscriber::with_default(told.clone(), || {
+            tokio_test::block_on(async {
+                let Ok(answer) = service.oneshot(ChatRequest::new().user("Hello")).await else {
+                    return;
+                };
+                assert_eq!(answer.headers()["x-request-id"].len(), 32);
+                assert_eq!(told.open().0, 1, "its end is not there yet");
+                assert!(lines.lock().unwrap().is_empty());
+                if read {
+                    let _ = answer.text().await;
+                }
+            });
+        });
+        assert_eq!(told.open().0, 0);
+        let [span] = told.closed().try_into().unwrap();
+        let [line] = std::mem::take(&mut *lines.lock().unwrap())
+            .try_into()
+            .unwrap();
+        (span, metrics.encode(), line)
+    }
+
+    #[test]
+    fn what_tells_of_http_tells_of_chat() {
+        let wire = || {
+            tower::service_fn(async |request: ChatRequest| {
+                let exchange = Exchange::of(&request).unwrap().clone();
+                exchange.update(|facts| facts.model = Some("fast".into()));
+                let told = ChatResponse::new(words()).settle(move |_, summary| {
+                    exchange.update(|facts| facts.usage = summary.usage);
+                });
+                Ok(told)
+            })
+        };
+        let broken = || {
+            tower::service_fn(async |_: ChatRequest| {
+                let late = Err(Kind::UpstreamMalformed.into());
+                Ok(ChatResponse::new(Wire::new([
+                    Ok(("one", text("One "))),
+                    late,
+                ])))
+            })
+        };
+        let refused =
+            tower::service_fn(async |_: ChatRequest| Err(Error::from(Kind::ModelNotFound)));
+        let cases = [
+            (told_of(wire(), true), "200", "complete", None),
+            (told_of(wire(), false), "200", "client_gone", None),
+            (
+                told_of(broken(), true),
+                "200",
+                "failed",
+                Some("upstream_malformed"),
+            ),
+            (
+                told_of(refused, true),
+                "404",
+                "failed",
+                Some("model_not_found"),
+            ),
+        ];
+        for ((span, metrics, line), status, outcome, code) in cases {
+            assert_eq!(span["http.response.status_code"], status, "{span:?}");
+            assert_eq!(span["outcome"], outcome, "{span:?}");
+            assert_eq!(span.get("error.type").map(String::as_str), code);
+            assert!(line.contains(" method=chat "), "{line}");
+            assert!(line.contains(&format!(" status={status} ")), "{line}");
+            assert!(line.ends_with(&format!(" outcome={outcome}")), "{line}");
+            let counted = format!("method=\"chat\",status=\"{status}\"}} 1\n");
+            assert!(metrics.contains(&counted), "{metrics}");
+            assert!(metrics.contains("gateway_http_requests_in_flight 0\n"));
+            if outcome == "complete" {
+                assert_eq!(span["gen_ai.usage.input_tokens"], "7");
+                let tokens = "gateway_tokens_total{model=\"fast\",type=\"input\"} 7\n";
+                assert!(metrics.contains(tokens), "{metrics}");
+            }
+        }
+    }
+}

@@ -362,11 +362,18 @@ async fn a_layer_that_is_applied_for_each_request_counts_all_of_them() {
     let app = streaming().layer(Applied(limit, applied.clone()));
     let before = applied.load(Ordering::SeqCst);
     let (first, _second) = (call(&app).await, call(&app).await);
-    assert!(applied.load(Ordering::SeqCst) >= before + 2, "or this shows nothing");
+    assert!(
+        applied.load(Ordering::SeqCst) >= before + 2,
+        "or this shows nothing"
+    );
     let mut third = task::spawn(call(&app));
     assert_pending!(third.poll(), "the limit is one for all");
     let fourth = call(&app).await;
-    assert_eq!(fourth.status(), StatusCode::SERVICE_UNAVAILABLE, "and the queue");
+    assert_eq!(
+        fourth.status(),
+        StatusCode::SERVICE_UNAVAILABLE,
+        "and the queue"
+    );
     drop(first);
     assert_eq!(assert_ready!(third.poll()).status(), StatusCode::OK);
 }

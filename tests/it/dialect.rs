@@ -33,7 +33,7 @@ async fn refused(method: Method, path: &str, ends: &Ends) -> Response<Body> {
     let service = tower::service_fn(move |_: Request<()>| {
         let ends = ends.clone();
         async move {
-            let rejection = Rejection::new(Kind::Unauthorized);
+            let rejection = Rejection::new(Kind::Unauthenticated);
             let mut answer = <Response<Body> as Reject<Infallible>>::reject(rejection)?;
             let headers = answer.headers_mut();
             headers.insert(header::CONTENT_LENGTH, "7777".parse().unwrap());
@@ -106,7 +106,9 @@ async fn in_axum_a_head_request_is_refused_like_any_other() {
 #[tokio::test]
 async fn what_is_no_refusal_passes_as_it_is() {
     let service = DialectLayer::new().layer(tower::service_fn(async |_: Request<()>| {
-        let answer = Response::builder().status(404).header("content-length", "5");
+        let answer = Response::builder()
+            .status(404)
+            .header("content-length", "5");
         Ok::<_, Infallible>(answer.body(Body::from("hello")).unwrap())
     }));
     let answer = service.oneshot(request(Method::GET, "/v1/models"));

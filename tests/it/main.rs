@@ -28,10 +28,10 @@ mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
 mod route;
-#[cfg(all(feature = "gateway", feature = "testing"))]
-mod server;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod server;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;

@@ -6,7 +6,7 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_gateway::{
-    Body, Exchange, Extensible, collect,
+    Body, Exchange, collect,
     exchange::Usage,
     llm::{Provider, serve::Serve},
     testing::{MockUpstream, Reply},
@@ -52,10 +52,9 @@ async fn text(answer: Response<Body>) -> String {
 
 #[tokio::test]
 async fn who_asked_for_a_stream_gets_one_of_a_document() {
-    // Also under the content type of what was asked for, and under none that helps.
+    // Also under a content type that says nothing.
     for reply in [
         Reply::json(200, ANSWER),
-        Reply::bytes(200, "text/event-stream", ANSWER),
         Reply::bytes(200, "text/plain", ANSWER),
     ] {
         let (answer, exchange) = asked(true, reply).await;
@@ -64,7 +63,8 @@ async fn who_asked_for_a_stream_gets_one_of_a_document() {
         assert!(!answer.headers().contains_key(header::CONTENT_LENGTH));
         let text = text(answer).await;
         let events = text.split_terminator("\n\n");
-        let mut events: Vec<_> = events.map(|e| e.strip_prefix("data: ").unwrap()).collect();
+        let data = |event| str::strip_prefix(event, "data: ").expect("an event");
+        let mut events: Vec<_> = events.map(data).collect();
         assert_eq!(events.pop(), Some("[DONE]"), "{text}");
         let (mut said, mut reason) = (String::new(), Value::Null);
         for event in events {
@@ -88,7 +88,6 @@ async fn who_asked_for_a_document_gets_one_of_a_stream() {
     let events = EVENTS.map(|event| format!("data: {event}\n\n")).concat();
     for reply in [
         Reply::stream(EVENTS).split_every(7),
-        Reply::bytes(200, "application/json", events.clone()),
         Reply::bytes(200, "text/plain", events),
     ] {
         let (answer, exchange) = asked(false, reply).await;
@@ -112,4 +111,20 @@ async fn a_stream_that_breaks_off_is_an_error_to_who_asked_for_a_document() {
     let error: Value = serde_json::from_str(&text(answer).await).unwrap();
     assert_eq!(error["error"]["code"], "bad_gateway");
     assert_eq!(exchange.facts().error, Some("bad_gateway"));
+}
+
+#[tokio::test]
+async fn a_document_that_calls_itself_a_stream_is_an_error_and_no_content() {
+    let refusal = r#"{"error":{"message":"Slow down","type":"rate_limit_error","code":null}}"#;
+    for (document, code) in [
+        (ANSWER, "upstream_malformed"),
+        (refusal, "upstream_rate_limited"),
+    ] {
+        let reply = Reply::bytes(200, "text/event-stream", document);
+        let (answer, exchange) = asked(true, reply).await;
+        let text = text(answer).await;
+        assert!(text.starts_with(r#"data: {"error":{"#), "{text}");
+        assert!(!text.contains("Grüß"), "{text}");
+        assert_eq!(exchange.facts().error, Some(code), "{text}");
+    }
 }

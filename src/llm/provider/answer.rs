@@ -125,10 +125,20 @@ impl Source {
     fn batch(&mut self, raw: Bytes) -> Option<Result<Batch, Error>> {
         let framing = self.spoken.framing;
         let text = if self.fresh { without_bom(&raw) } else { &raw };
+        // No line of an event begins so: it is a document, most often of an error.
+        let mislabelled =
+            self.fresh && framing == Framing::Sse && text.trim_ascii_start().starts_with(b"{");
+        let framing = if mislabelled { Framing::Json } else { framing };
         let scan = self.codec.scan(text, framing);
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
             return self.failed(&raw, call::screened(&self.provider, &raw, error).into());
+        }
+        if mislabelled {
+            self.rest = None;
+            self.ready.clear();
+            let reason = "a document under the content type of a stream";
+            return Some(Err(call::malformed(&self.provider, reason)));
         }
         self.fresh = false;
         let mut events = Vec::new();

@@ -244,7 +244,7 @@ async fn collected(body: Body, first: Option<Bytes>, most: usize) -> Result<Byte
     })
 }
 
-fn malformed(provider: &Inner, reason: &'static str) -> Error {
+pub(super) fn malformed(provider: &Inner, reason: &'static str) -> Error {
     tracing::warn!(
         vendor = &*provider.name,
         reason,
