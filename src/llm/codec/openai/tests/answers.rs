@@ -384,6 +384,15 @@ fn an_error_in_the_middle_ends_the_stream() {
     let failed = read(Operation::Chat, Framing::Sse, [&named[..]]).unwrap_err();
     assert_eq!(failed.kind(), crate::rejection::Kind::UpstreamOverloaded);
     assert!(OpenAi.scan(named, Framing::Sse).error.is_some());
+    for (named, words) in [
+        ("event: error\ndata: {\"message\":\"boom\"}\n\n", "boom"),
+        ("event:error\ndata: all is lost\n\n", "all is lost"),
+    ] {
+        let error = OpenAi.scan(named.as_bytes(), Framing::Sse).error;
+        assert_eq!(error.unwrap().message(), words);
+    }
+    let said = b"data: {\"choices\":[{\"delta\":{\"content\":\"event: error\"}}]}\n\n";
+    assert!(OpenAi.scan(said, Framing::Sse).error.is_none());
     let null = {
         let mut chunk = delta(json!({"content": "a"}));
         chunk["error"] = Value::Null;
