@@ -52,6 +52,7 @@ use super::{
     ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, Want,
     codec::{self, Asked, Encode},
     event::{Event, Start},
+    response::MOST_WHOLE,
 };
 use crate::{
     Body, BoxError, CollectError, End, Exchange, Reject, Rejection, collect,
@@ -76,9 +77,6 @@ use tower_service::Service;
 
 /// 32 MiB: room for a conversation with pictures, and a bound on what a caller can make us hold.
 const LIMIT: usize = 32 << 20;
-
-/// 64 MiB: as much of an answer as is held to write it in one piece.
-const MOST_WHOLE: usize = 64 << 20;
 
 /// Serves a chat service over HTTP.
 ///
@@ -522,6 +520,8 @@ struct ChatBody {
     encoder: Option<Box<dyn Encode>>,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
     start: Option<Start>,
+    /// How much came of an answer in one piece: none of it is let go before its end.
+    size: usize,
     /// Whether the last bytes that went out as they came held the end.
     ended: bool,
     over: bool,
@@ -550,6 +550,7 @@ impl ChatBody {
             same,
             encoder: None,
             start: None,
+            size: 0,
             ended: false,
             over: false,
             exchange,
@@ -565,6 +566,13 @@ impl ChatBody {
                 self.over = true;
                 return Poll::Ready(self.end().map(Ok));
             };
+            if self.asked.framing == Framing::Json {
+                self.size = self.size.saturating_add(batch.size());
+                if self.size > MOST_WHOLE {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(Kind::UpstreamTooLarge.into())));
+                }
+            }
             let raw = batch.raw().filter(|_| self.same).cloned();
             let bytes = match raw {
                 Some(raw) => {
@@ -645,9 +653,6 @@ impl ChatBody {
         let mut all = BytesMut::new();
         while let Some(bytes) = poll_fn(|cx| self.poll_bytes(cx)).await {
             let bytes = bytes?;
-            if bytes.len() > MOST_WHOLE.saturating_sub(first.len() + all.len()) {
-                return Err(Kind::UpstreamTooLarge.into());
-            }
             if first.is_empty() && all.is_empty() {
                 first = bytes;
             } else {
@@ -793,7 +798,11 @@ mod tests {
         let piece = Bytes::from(vec![b' '; 16 << 20]);
         let batches = (0..5).map(|_| Batch::new(Some(piece.clone()), Vec::new(), None));
         let answer = ChatResponse::new(Wire(batches.collect()));
-        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked(), None);
+        let asked = Asked {
+            framing: Framing::Json,
+            ..asked()
+        };
+        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked, None);
         assert_eq!(
             body.whole().await.unwrap_err().kind(),
             Kind::UpstreamTooLarge
