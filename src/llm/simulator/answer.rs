@@ -482,11 +482,11 @@ mod tests {
 
     #[test]
     fn no_more_is_listened_to_than_64_kib() {
-        let mut chat = Chat::default();
-        chat.messages = vec![Message::text(
-            Role::User,
-            "x".to_owned() + &"ä".repeat(MOST_HEARD),
-        )];
+        let said = "x".to_owned() + &"ä".repeat(MOST_HEARD);
+        let chat = Chat {
+            messages: vec![Message::text(Role::User, said)],
+            ..Chat::default()
+        };
         assert_eq!(heard(&chat).len(), MOST_HEARD - 1);
     }
 }
