@@ -34,7 +34,7 @@
 //! # What is read
 //!
 //! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
-//! `gzip` or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after, 32 MiB by
+//! `gzip` (of one member) or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after, 32 MiB by
 //! default, else 413; what is longer is not read on. Of a request for a vendor of the same protocol
 //! only the model's name and the wish for a stream are parsed.
 //!
