@@ -186,7 +186,7 @@ async fn main() {
 
     // The same, boxed at every slot, and routed.
     let whole = async |service: Base| {
-        let base = service.clone();
+        let base = service;
         let gateway = Gateway::builder()
             .api_keys(keys())
             .rate_limit(quota.clone())

@@ -23,10 +23,7 @@ async fn main() -> Result<(), BoxError> {
 
     let env = Env::read()?;
     let vendors = Provider::from_env()?;
-    let names: Vec<_> = vendors
-        .iter()
-        .map(|vendor| vendor.name().to_owned())
-        .collect();
+    let served = served(&vendors);
 
     let mut gateway = Gateway::builder()
         .api_keys(ApiKeys::new().add("default", env.key()))
@@ -40,7 +37,7 @@ async fn main() -> Result<(), BoxError> {
 
     let server = env.admin(Server::bind(gateway.build()?, env.addr())?)?;
     let url = format!("http://{}", server.local_addr()?);
-    print!("{}", greeting(&url, &env, &names));
+    print!("{}", greeting(&url, &env, served));
     if let Some(admin) = server.admin_addr() {
         println!("Metrics on http://{admin}/metrics\n");
     }
@@ -48,20 +45,23 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What a person needs to make the first call.
-fn greeting(url: &str, env: &Env, vendors: &[String]) -> String {
-    let (models, model) = if vendors.is_empty() {
+/// What is served, in words, and a model to begin with.
+fn served(vendors: &[Provider]) -> (String, &'static str) {
+    let Some(first) = vendors.first() else {
         let models = Simulator::models().join(", ");
-        (
-            format!("{models} (simulated: no vendor's key is set)"),
-            simulator::CHAT_MODEL,
-        )
-    } else {
-        (
-            format!("those of {}: see {url}/v1/models", vendors.join(", ")),
-            "gpt-5-mini",
-        )
+        let words = format!("{models} (simulated: no vendor's key is set)");
+        return (words, simulator::CHAT_MODEL);
     };
+    let names: Vec<_> = vendors.iter().map(Provider::name).collect();
+    let model = first.known_models().first().copied();
+    (
+        format!("those of {}, see /v1/models", names.join(", ")),
+        model.unwrap_or("MODEL"),
+    )
+}
+
+/// What a person needs to make the first call.
+fn greeting(url: &str, env: &Env, (models, model): (String, &str)) -> String {
     // A key that was given is known to whoever gave it, and need not stand in a log.
     let key = if env.key_is_made() {
         env.key()

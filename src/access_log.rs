@@ -45,8 +45,9 @@
 //! What a [`Record`] has: who and from where, the method, the template of the route, the status, the
 //! model and its tokens, how long it took, how it ended. Never content, never a header, never a query.
 //! The path itself holds what callers write, so it is left out unless [`paths`](AccessLogLayer::paths)
-//! asks for it. Characters that would break or turn a line (controls, line separators, bidirectional
-//! overrides) are escaped as `\u{1b}`.
+//! asks for it. A value is cut at 1 KiB, what is shaped like an API key or a token becomes `sk-…` or
+//! `eyJ…`, and characters that would break, turn or hide in a line (controls, line separators,
+//! bidirectional overrides, spaces of no width) are escaped as `\u{1b}`.
 //!
 //! Principal, model, upstream and tokens are read from the [`Exchange`], where the layers further in
 //! put them. A caller that hung up before the head of the answer has the status 499; one that did so
@@ -367,37 +368,100 @@ fn misleads(char: char) -> bool {
     char.is_control()
         || matches!(
             char,
-            '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{feff}'
+            '\u{61c}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+                | '\u{feff}'
         )
-        || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with such characters escaped. Nearly always it is the text.
+/// The longest value, in bytes.
+const LONGEST: usize = 1024;
+
+/// The text in at most 1 KiB, without secrets, and with such characters escaped. Nearly always it is
+/// the text.
 fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(misleads) {
+    escaped(text, &[])
+}
+
+/// As [`printable`], with a `\` before each of `marks`.
+fn escaped<'a>(text: &'a str, marks: &[char]) -> Cow<'a, str> {
+    let text = masked(text);
+    if text.len() <= LONGEST && !text.contains(misleads) && !text.contains(marks) {
+        return text;
+    }
+    let mut out = String::new();
+    for char in text.chars() {
+        let start = out.len();
+        if misleads(char) {
+            out.extend(char.escape_unicode());
+        } else {
+            out.extend(marks.contains(&char).then_some('\\'));
+            out.push(char);
+        }
+        if out.len() > LONGEST {
+            // Half an escape would be read as something else.
+            out.truncate(start);
+            out.push('…');
+            break;
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// What is shaped like an API key (`sk-…`) or like a token (`eyJ…`) is left out, but for its first
+/// three letters: a path may hold one by mistake.
+fn masked(text: &str) -> Cow<'_, str> {
+    let mut out = String::new();
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(next) = text[at..].find(['s', 'e']) {
+        let start = at + next;
+        at = start + 1;
+        let secret = &text[start..];
+        if !(secret.starts_with("sk-") || secret.starts_with("eyJ")) || !begins(&text[..start]) {
+            continue;
+        }
+        let belongs = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        let len = secret.bytes().take_while(|byte| belongs(byte)).count();
+        at = start + len;
+        if len >= SECRET {
+            out.push_str(&text[kept..start + 3]);
+            out.push('…');
+            kept = at;
+        }
+    }
+    if kept == 0 {
         return Cow::Borrowed(text);
     }
-    let escape = |char: char| {
-        let escaped = misleads(char).then(|| char.escape_unicode());
-        escaped
-            .into_iter()
-            .flatten()
-            .chain((!misleads(char)).then_some(char))
-    };
-    text.chars().flat_map(escape).collect()
+    out.push_str(&text[kept..]);
+    Cow::Owned(out)
 }
 
-/// The value of a pair, in quotes if it needs them.
+/// From how many characters on it is a secret and not a word such as `sk-learn`.
+const SECRET: usize = 16;
+
+/// Whether what comes next is the beginning of a word. In `%20sk-…` it is.
+fn begins(before: &str) -> bool {
+    match before.as_bytes() {
+        [.., b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => true,
+        [.., last] => !last.is_ascii_alphanumeric(),
+        [] => true,
+    }
+}
+
+/// The value of a pair, in quotes if it needs them. In quotes `\` and `"` stand behind a `\`.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = printable(self.0);
-        if !text.is_empty() && !text.contains([' ', '"', '=', '\\']) {
-            return f.write_str(&text);
+        let bare = |char: char| !char.is_whitespace() && !misleads(char) && !"\"=\\".contains(char);
+        if !self.0.is_empty() && self.0.chars().all(bare) {
+            return f.write_str(&printable(self.0));
         }
-        let text = text.replace('"', "\\\"");
-        write!(f, "\"{text}\"")
+        // The backslash too, or it would take the end of the quotes away from us.
+        write!(f, "\"{}\"", escaped(self.0, &['\\', '"']))
     }
 }
 
@@ -423,8 +487,41 @@ mod tests {
             ("a\u{202e}b", r#""a\u{202e}b""#),
             ("\u{2066}x\u{2069}", r#""\u{2066}x\u{2069}""#),
             ("\u{7f}", r#""\u{7f}""#),
+            (r"a\", r#""a\\""#),
+            (r#"a\" status=200"#, r#""a\\\" status=200""#),
+            (r"a\u{a}b", r#""a\\u{a}b""#),
+            ("a\u{61c}b", r#""a\u{61c}b""#),
+            ("a\u{200b}b", r#""a\u{200b}b""#),
+            ("a\u{2029}b", r#""a\u{2029}b""#),
         ] {
             assert_eq!(Quoted(value).to_string(), line, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_cut() {
+        let exact = "a".repeat(1024);
+        assert_eq!(printable(&exact), exact);
+        assert_eq!(printable(&format!("{exact}b")), format!("{exact}…"));
+        assert_eq!(printable(&"é".repeat(513)), format!("{}…", "é".repeat(512)));
+        let quoted = Quoted(&"\"".repeat(2000)).to_string();
+        assert_eq!(quoted, format!("\"{}…\"", "\\\"".repeat(512)));
+        let quoted = Quoted(&format!("a{}", "\"".repeat(2000))).to_string();
+        assert_eq!(quoted, format!("\"a{}…\"", "\\\"".repeat(511)));
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_masked() {
+        for (value, line) in [
+            ("/v1/sk-proj-0123456789abc/x", "/v1/sk-…/x"),
+            ("sk-ant-api03-0123456789", "sk-…"),
+            ("%20sk-0123456789abcdef&", "%20sk-…&"),
+            ("/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIx.c2ln/", "/eyJ…/"),
+            ("sk-0123456789abcdef,sk-0123456789abcdef", "sk-…,sk-…"),
+            ("/task-0123456789abcdef", "/task-0123456789abcdef"),
+            ("/sk-learn", "/sk-learn"),
+        ] {
+            assert_eq!(Quoted(value).to_string(), line);
         }
     }
 

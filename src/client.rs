@@ -25,6 +25,10 @@
 //! [`http2_only`](Client::http2_only) says that the server is known to speak HTTP/2. The version of
 //! the request is not looked at.
 //!
+//! HTTP/2 has one name for the server and none for a `Host` beside it (RFC 9113 §8.3.1). A request
+//! whose `Host` is not that of its URI goes by HTTP/1.1 where the server would choose; if it is
+//! HTTP/2 only, the `Host` is dropped.
+//!
 //! # TLS
 //!
 //! Certificates are verified by the verifier of the platform, and by
@@ -82,7 +86,7 @@ use self::{
     stream::{Answer, Outgoing, Sent},
 };
 use crate::{Body, Rejection};
-use http::{Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version, header, uri::Scheme};
 use http_body::Body as _;
 use hyper_util::{
     client::legacy,
@@ -93,7 +97,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -108,6 +112,8 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     config: Config,
     pool: legacy::Client<Connector, Outgoing>,
+    /// The same, by HTTP/1.1. Made when it is first needed.
+    http1: OnceLock<Client>,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +131,9 @@ enum Versions {
     Http1,
     Http2,
 }
+
+/// More than anyone waits, and less than a clock can count.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Versions {
     /// The names by which TLS negotiates them.
@@ -151,17 +160,18 @@ impl Client {
         })
     }
 
-    /// Sets how long it may take to find, reach and greet (TLS) a server, all in all.
+    /// Sets how long it may take to find, reach and greet (TLS) a server, all in all. At most a year.
     #[must_use]
     pub fn connect_timeout(self, timeout: Duration) -> Self {
-        self.set(|config| config.connect_timeout = timeout)
+        self.set(|config| config.connect_timeout = timeout.min(YEAR))
     }
 
     /// Sets how long a connection that is not used is kept. It should be less than the server keeps
-    /// it: nginx closes after 75 seconds, many others after 5.
+    /// it: nginx closes after 75 seconds, many others after 5. At most
+    /// a year.
     #[must_use]
     pub fn idle_timeout(self, timeout: Duration) -> Self {
-        self.set(|config| config.idle_timeout = timeout)
+        self.set(|config| config.idle_timeout = timeout.min(YEAR))
     }
 
     /// Sets how many unused connections are kept for each host. With zero every call has a
@@ -224,7 +234,11 @@ impl Client {
             .http2_keep_alive_timeout(Duration::from_secs(10))
             .http2_only(config.versions == Versions::Http2)
             .build(connector);
-        Self(Arc::new(Inner { config, pool }))
+        Self(Arc::new(Inner {
+            config,
+            pool,
+            http1: OnceLock::new(),
+        }))
     }
 
     /// Sends a request, whose URI names scheme and host, and waits for the head of the answer.
@@ -234,7 +248,29 @@ impl Client {
         // The pool refuses to carry what says HTTP/2 over a connection that turns out as HTTP/1.1,
         // and itself overrides what says HTTP/1.1.
         *request.version_mut() = Version::HTTP_11;
+        let versions = self.0.config.versions;
+        if versions == Versions::Http2 {
+            request.headers_mut().remove(header::HOST);
+        } else if versions == Versions::Both
+            && request.uri().scheme() == Some(&Scheme::HTTPS)
+            && names_another_host(&request)
+        {
+            let http1 = self.0.http1.get_or_init(|| self.clone().http1_only());
+            return http1.send(request);
+        }
         let bare = request.body().is_end_stream();
+        if !bare
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+            && request.body().size_hint().exact().is_none()
+            && !request.headers().contains_key(header::CONTENT_LENGTH)
+        {
+            // Over HTTP/1.1 hyper drops such a body if nothing else says that there is one. Over
+            // HTTP/2 it drops the header.
+            let chunked = HeaderValue::from_static("chunked");
+            request
+                .headers_mut()
+                .insert(header::TRANSFER_ENCODING, chunked);
+        }
         let again = (bare && request.method().is_idempotent()).then(|| {
             let mut again = Request::new(Outgoing::empty());
             again.method_mut().clone_from(request.method());
@@ -258,6 +294,12 @@ impl Client {
             again: again.map(Box::new),
         }
     }
+}
+
+fn names_another_host(request: &Request<Body>) -> bool {
+    let own = request.uri().authority().map(|own| own.as_str().as_bytes());
+    let host = request.headers().get(header::HOST);
+    host.is_some_and(|host| own.is_none_or(|own| !own.eq_ignore_ascii_case(host.as_bytes())))
 }
 
 impl Default for Client {

@@ -238,10 +238,12 @@ where
             let next = match this.call.as_mut().project() {
                 CallProj::Called { future, permit } => {
                     let answer = ready!(future.poll(cx));
-                    return Poll::Ready(answer.map(|answer| {
-                        let permit = permit.take();
-                        answer.follow(move |_| drop(permit))
-                    }));
+                    let permit = permit.take();
+                    // What the call held is free before its permit is.
+                    this.call.set(Call::Refused { rejection: None });
+                    // An error drops the permit here, and not with this future: its caller may be
+                    // about to try again.
+                    return Poll::Ready(answer.map(|answer| answer.follow(move |_| drop(permit))));
                 }
                 CallProj::Waiting { wait, call, shared } => {
                     let permit = ready!(wait.as_mut().poll(cx));
@@ -321,5 +323,43 @@ impl Shared {
     fn refuse(&self) -> Rejection {
         let turn = self.refused.fetch_add(1, Ordering::Relaxed) % 3;
         Rejection::new(Kind::Overloaded).with_retry_after(Duration::from_secs(1 + turn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Body, BoxError};
+    use std::future::{Ready, ready};
+    use std::task::Waker;
+
+    #[derive(Clone)]
+    struct Broken;
+
+    impl Service<()> for Broken {
+        type Response = http::Response<Body>;
+        type Error = BoxError;
+        type Future = Ready<Result<Self::Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: ()) -> Self::Future {
+            ready(Err("broken".into()))
+        }
+    }
+
+    #[test]
+    fn an_error_frees_the_permit_though_its_future_is_kept() {
+        let limit = ConcurrencyLayer::new(1);
+        let mut future = Box::pin(limit.layer(Broken).call(()));
+        assert_eq!(limit.available(), 0);
+        let answer = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(answer, Poll::Ready(Err(_))));
+        assert_eq!(limit.available(), 1);
+        drop(future);
     }
 }

@@ -45,7 +45,9 @@ pub struct Facts {
     pub upstream: Option<Arc<str>>,
     /// How often an upstream was called.
     pub attempts: u32,
-    /// When the first content was there, from the start of the exchange.
+    /// How long after the start of the exchange the first bytes of a model's answer came that are not
+    /// a comment. In a stream those are its first event, which most often says who speaks and has no
+    /// text yet; in an answer in one piece, all of it.
     pub first_content: Option<Duration>,
     /// What was used of a language model.
     pub usage: Option<Usage>,

@@ -137,6 +137,8 @@ impl<E, X> Followers<E, X> {
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) {
         let lists = self.lists();
+        // It has not been asked before: to it, the wait begins now.
+        lists.moved = true;
         lists.cutters.push((lists.ends.len(), Box::new(cut)));
     }
 
@@ -198,5 +200,39 @@ impl<E, X> fmt::Debug for Followers<E, X> {
             .field("ends", &ends)
             .field("cutters", &cutters)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::mpsc, task::Waker};
+
+    #[test]
+    fn whoever_may_cut_an_answer_that_was_polled_is_told_that_it_moved() {
+        let mut followers = Followers::<Infallible>::new();
+        let (told, heard) = mpsc::channel();
+        let push = |followers: &mut Followers<_>, name| {
+            let told = told.clone();
+            followers.push_cut(move |_, moved| {
+                told.send((name, moved)).unwrap();
+                Poll::Pending
+            });
+        };
+        let cx = &mut Context::from_waker(Waker::noop());
+        push(&mut followers, "early");
+        assert!(followers.poll_cut(cx).is_pending());
+        assert!(followers.poll_cut(cx).is_pending());
+        push(&mut followers, "late");
+        assert!(followers.poll_cut(cx).is_pending());
+        assert_eq!(
+            heard.try_iter().collect::<Vec<_>>(),
+            [
+                ("early", true),
+                ("early", false),
+                ("early", true),
+                ("late", true)
+            ]
+        );
     }
 }

@@ -63,19 +63,23 @@ impl<Req> Key<Req> for Global {
     }
 }
 
-/// The principal that authentication found.
+/// The principal that authentication found, with its tenant: of two tenants' principals of one id,
+/// neither uses up what is the other's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByPrincipal;
 
 impl<Req: Extensible> Key<Req> for ByPrincipal {
-    type Key = Arc<str>;
+    /// The tenant and the id.
+    type Key = (Option<Arc<str>>, Arc<str>);
 
-    fn key(&self, req: &Req) -> Option<Arc<str>> {
-        Principal::of(req).map(|principal| principal.id().clone())
+    fn key(&self, req: &Req) -> Option<Self::Key> {
+        let principal = Principal::of(req)?;
+        Some((principal.tenant().cloned(), principal.id().clone()))
     }
 }
 
-/// The value of one header. Whoever can send the header can choose its name: trust who sends it.
+/// The value of one header. There is none if it stands in two lines, of which others may read the
+/// other one. Whoever can send the header can choose its name: trust who sends it.
 #[derive(Clone, Debug)]
 pub struct ByHeader(HeaderName);
 
@@ -96,7 +100,11 @@ impl<Req: Extensible> Key<Req> for ByHeader {
     type Key = Box<str>;
 
     fn key(&self, req: &Req) -> Option<Box<str>> {
-        Some(req.headers().get(&self.0)?.to_str().ok()?.into())
+        let mut lines = req.headers().get_all(&self.0).iter();
+        match (lines.next(), lines.next()) {
+            (Some(line), None) => Some(line.to_str().ok()?.into()),
+            _ => None,
+        }
     }
 }
 
@@ -125,5 +133,33 @@ pub struct One;
 impl<Req> Cost<Req> for One {
     fn cost(&self, _: &Req) -> u64 {
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    #[test]
+    fn principals_of_two_tenants_share_no_name() {
+        let key = |principal: Principal| {
+            let mut request = Request::new(());
+            request.extensions_mut().insert(principal);
+            ByPrincipal.key(&request).unwrap()
+        };
+        let alice = || Principal::new("alice");
+        assert_eq!(key(alice()), key(alice()));
+        let acme = key(alice().with_tenant("acme"));
+        assert_eq!(acme, key(alice().with_tenant("acme")));
+        assert_ne!(acme, key(alice().with_tenant("other")));
+        assert_ne!(acme, key(alice()));
+    }
+
+    #[test]
+    fn a_header_of_two_lines_names_nobody() {
+        let request = Request::builder().header("x-tenant", "acme");
+        let twice = request.header("x-tenant", "other").body(()).unwrap();
+        assert_eq!(ByHeader::new("x-tenant").key(&twice), None);
     }
 }

@@ -1,4 +1,82 @@
 //! Composable tower layers for API and AI gateways.
+//!
+//! Every policy is a [`Layer`](tower_layer::Layer) that is generic over the request and answers for
+//! itself: alone around an axum router, a model or a service of your own, or all of them at once as a
+//! [`GatewayService`](gateway::GatewayService), which [`Gateway::builder`](gateway::Gateway::builder)
+//! assembles.
+//!
+#![cfg_attr(feature = "llm", doc = "```")]
+#![cfg_attr(not(feature = "llm"), doc = "```ignore")]
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_gateway::{circuit_breaker::CircuitBreakerLayer, concurrency::ConcurrencyLayer, rejection::Kind};
+//! use tower_gateway::{llm::{ChatRequest, Simulator}, timeout::TimeoutLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower_gateway::llm::Error> {
+//! let chat = ServiceBuilder::new()
+//!     .layer(CircuitBreakerLayer::new())
+//!     .layer(TimeoutLayer::llm())
+//!     .service(Simulator::new().answer("Paris"));
+//! let question = ChatRequest::new().user("The capital of France?");
+//! let answer = chat.clone().oneshot(question.clone()).await?;
+//! assert_eq!(answer.text().await?, "Paris");
+//!
+//! // What a layer refuses is an error of the model's own type here, and a response over HTTP.
+//! let full = ServiceBuilder::new().layer(ConcurrencyLayer::new(0)).service(chat);
+//! assert_eq!(full.oneshot(question).await.unwrap_err().kind(), Kind::Overloaded);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Two planes
+//!
+//! There are two kinds of request: `http::Request<B>`, and [`ChatRequest`](llm::ChatRequest), which is
+//! answered by a [`ChatResponse`](llm::ChatResponse) whatever the vendor speaks.
+//! [`Serve`](llm::serve::Serve) leads from the first to the second. A layer for *any* plane works on
+//! both, and on types of your own that implement the few traits it asks for.
+//!
+//! | layer | what it does | plane | feature |
+//! |---|---|---|---|
+//! | [`AuthLayer`](auth::AuthLayer) | finds out who calls, and may they | any | `auth` |
+//! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
+//! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
+//! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
+//! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
+//! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
+//! | [`TraceLayer`](trace::TraceLayer) | request id, W3C Trace Context, a span | any | |
+//! | [`AccessLogLayer`](access_log::AccessLogLayer) | one line when an answer is over | any | |
+//! | [`MetricsLayer`](metrics::MetricsLayer) | Prometheus counters and histograms | any | `metrics` |
+//! | [`NormalisePathLayer`](route::NormalisePathLayer) | one spelling of each path | HTTP | |
+//! | [`DialectLayer`](llm::dialect::DialectLayer) | refusals in the client's protocol | HTTP | `llm` |
+//!
+//! | service | what it does | plane | feature |
+//! |---|---|---|---|
+//! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
+//! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
+//! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
+//! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
+//! | [`GatewayService`](gateway::GatewayService) | all of it, in the one order that is right | both | `gateway` |
+//!
+//! # How a layer answers
+//!
+//! A layer that refuses asks the response type to make the answer ([`Reject`]): over HTTP a problem
+//! document, for a model an [`llm::Error`], and the error type of the service stays as it was. A layer
+//! that judges asks the answer how its service is ([`Health`]), so that `Ok(502)` is not taken for a
+//! success. A layer that must last until the last byte follows the answer to its end, or ends it
+//! early ([`Follow`]).
+//!
+//! # Order
+//!
+//! Each layer works wherever it stands, and stands best in this order, outermost first: trace, metrics
+//! and access log, dialect, client address, auth, rate limit, concurrency, and around each service that
+//! is called a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
+//! [`describe`](gateway::GatewayService::describe) prints it.
+//!
+//! # Features
+//!
+//! `gateway` is the default and brings all that it is made of: `llm`, `auth`, `rate-limit`, `metrics`,
+//! `client` and `server`. Each compiles alone, and what names none above needs none. `testing` adds a
+//! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.

@@ -17,7 +17,9 @@
 //! - Escapes of unreserved characters are decoded, the others are written in upper case
 //!   (RFC 3986 §6.2.2), and what is not ASCII is escaped. It is decoded once: `%252e` stays.
 //! - `.` and `..` are resolved after that (§5.2.4). A path that leaves the root is refused, and so is
-//!   a segment such as `..;x`, which some servers take for `..`.
+//!   a segment such as `..;x`, which some servers take for `..`, or `;x`, for nothing. Parameters
+//!   (`;v=1`) behind a name stay part of the segment: an upstream that takes them off sees another
+//!   path than the guards in front of it.
 //! - Escapes of control characters, of `/` and of `\`, a `\` itself, escapes that are none and those
 //!   that do not spell UTF-8 are refused.
 //! - Repeated slashes become one. [`Rules`] can decide otherwise.
@@ -69,7 +71,7 @@ pub enum Fault {
     EncodedSlash,
     /// A backslash, or `%5C`.
     Backslash,
-    /// A control character, or its escape, such as `%00`.
+    /// A control character or an end of line of Unicode, or its escape, such as `%00` or `%C2%85`.
     Control,
     /// Escapes that do not spell UTF-8.
     NotUtf8,
@@ -77,6 +79,8 @@ pub enum Fault {
     Escape,
     /// Several slashes in a row.
     RepeatedSlash,
+    /// A segment of parameters without a name, `;x`, which some servers take for an empty one.
+    NamelessSegment,
 }
 
 impl Rules {
@@ -173,6 +177,7 @@ impl Rules {
             }
         }
         match str::from_utf8(&meant) {
+            Ok(text) if text.chars().any(breaks) => Err(Fault::Control),
             Ok(_) => Ok(out),
             Err(_) => Err(Fault::NotUtf8),
         }
@@ -189,7 +194,8 @@ impl Rules {
                 "." | ".." if segment != name => {
                     return Err(Fault::Escape);
                 }
-                "" if !last && segment.is_empty() => match self.slashes {
+                "" if !segment.is_empty() => return Err(Fault::NamelessSegment),
+                "" if !last => match self.slashes {
                     Slashes::Merge => continue,
                     Slashes::Keep => {}
                     Slashes::Refuse => return Err(Fault::RepeatedSlash),
@@ -222,7 +228,7 @@ fn is_plain(path: &[u8]) -> bool {
     path.iter().all(|&byte| {
         let plain = match byte {
             b'%' | b'\\' | 0x7f => false,
-            b'/' | b'.' => before != b'/',
+            b'/' | b'.' | b';' => before != b'/',
             0x20..=0x7e => true,
             _ => false,
         };
@@ -238,6 +244,11 @@ fn hex(digit: u8) -> Result<u8, Fault> {
 
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether a character controls something, or ends a line where lines are those of Unicode.
+fn breaks(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}' | '\u{2029}')
 }
 
 fn escape(out: &mut String, byte: u8) {
@@ -258,6 +269,7 @@ impl Fault {
             Self::NotUtf8 => "The path is not UTF-8.",
             Self::Escape => "The path leaves the root.",
             Self::RepeatedSlash => "The path has several slashes in a row.",
+            Self::NamelessSegment => "The path has a segment that begins with a semicolon.",
         }
     }
 }
@@ -339,6 +351,11 @@ mod tests {
             ("/a/../../b", Fault::Escape),
             ("/a/..;/b", Fault::Escape),
             ("/a/%2e%2e;x=1/b", Fault::Escape),
+            ("/;/admin", Fault::NamelessSegment),
+            ("/a/;x=1", Fault::NamelessSegment),
+            ("/a%C2%85b", Fault::Control),
+            ("/a\u{2028}b", Fault::Control),
+            ("/a%e2%80%a9b", Fault::Control),
         ] {
             assert_eq!(normalise(path), Err(fault), "{path}");
         }

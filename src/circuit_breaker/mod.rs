@@ -51,6 +51,10 @@
 //! stream, is revised: its success becomes a failure, as long as it is among the last calls and the
 //! circuit has not changed since.
 //!
+//! Trailers are not read. A gRPC failure stands in them, under the status 200, and so counts as a
+//! success; only one that is answered by headers alone, with `grpc-status` among them, can be told by
+//! [`classify`](CircuitBreakerLayer::classify).
+//!
 //! # What is shared
 //!
 //! The circuit belongs to the layer value. Every service that a layer or a clone of it wraps shares

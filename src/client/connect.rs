@@ -246,3 +246,21 @@ impl Write for Stream {
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+
+    #[tokio::test]
+    async fn a_connection_does_not_wait_for_acknowledgements() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}/", listener.local_addr().unwrap());
+        let connector = Connector::new(&Client::new().0.config);
+        let stream = connector.connect(uri.parse().unwrap()).await.unwrap();
+        match stream.stream {
+            MaybeHttpsStream::Http(stream) => assert!(stream.inner().nodelay().unwrap()),
+            MaybeHttpsStream::Https(_) => panic!("no TLS was asked for"),
+        }
+    }
+}

@@ -171,6 +171,41 @@ async fn a_body_that_was_refused_further_out_refuses_the_call() {
     }
 }
 
+#[tokio::test]
+async fn a_get_with_a_body_of_unknown_length_is_sent_with_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let seen = tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut seen = head(&mut socket).await;
+        if String::from_utf8_lossy(&seen).contains("transfer-encoding: chunked") {
+            // Up to the end of the last chunk.
+            seen.extend(head(&mut socket).await);
+        }
+        socket.write_all(OK.as_bytes()).await.unwrap();
+        String::from_utf8(seen).unwrap()
+    });
+    let frame = Ok::<_, BoxError>(http_body::Frame::data(Bytes::from_static(b"query")));
+    let body = Body::new(StreamBody::new(futures_util::stream::iter([frame])));
+    let request = request(Method::GET, format_args!("http://{address}/")).map(|_| body);
+    let response = Client::new().send(request).await.unwrap();
+    assert_eq!(text(response).await, "ok");
+    let seen = seen.await.unwrap();
+    assert!(seen.ends_with("\r\n\r\n5\r\nquery\r\n0\r\n\r\n"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_time_that_no_clock_can_count_is_a_year() {
+    let address = server(&[&[OK, OK]]).await;
+    let client = Client::new()
+        .connect_timeout(Duration::MAX)
+        .idle_timeout(Duration::MAX);
+    for _ in 0..2 {
+        let request = request(Method::GET, format_args!("http://{address}/"));
+        assert_eq!(text(client.send(request).await.unwrap()).await, "ok");
+    }
+}
+
 #[test]
 fn a_certificate_must_be_one() {
     assert!(Client::new().trust_pem(b"").is_err());

@@ -148,7 +148,8 @@ impl ClientAddrLayer {
         self
     }
 
-    /// Sets how the peer is found. By default it is the [`PeerAddr`].
+    /// Sets how the peer is found. By default it is the [`PeerAddr`]; what is found otherwise becomes
+    /// the `PeerAddr` for all further in, such as a proxy that appends it to the hops.
     #[must_use]
     pub fn peer(
         mut self,
@@ -171,6 +172,8 @@ impl ClientAddrLayer {
             }
             return;
         };
+        // What stands behind may name the peer, and does not know how it was found.
+        req.extensions_mut().insert(PeerAddr(peer));
         let peer = peer.ip().to_canonical();
         let client = resolve(peer, req.headers(), &self.config);
         let kept = self.config.trusts(peer, 0).then_some(self.config.family());
@@ -298,5 +301,24 @@ impl<Req: Extensible> Key<Req> for ByClientNetwork {
                 Err(_) => client,
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::Request;
+
+    #[test]
+    fn a_peer_that_was_found_elsewhere_is_the_peer_for_all_further_in() {
+        let found = SocketAddr::from(([10, 0, 0, 1], 7));
+        let layer = ClientAddrLayer::new().peer(|extensions| extensions.get().copied());
+        let mut request = Request::new(());
+        request.extensions_mut().insert(found);
+        request
+            .extensions_mut()
+            .insert(PeerAddr(([127, 0, 0, 1], 1).into()));
+        layer.stamp(&mut request);
+        assert_eq!(request.extensions().get(), Some(&PeerAddr(found)));
     }
 }

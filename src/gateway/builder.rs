@@ -22,18 +22,19 @@ use crate::{
         serve::Serve,
     },
     metrics::{Metrics, MetricsLayer},
+    path::Rules,
     rate_limit::{Quota, RateLimitLayer},
-    route::{Methods, Routes},
+    route::{Methods, NormalisePathLayer, Routes},
     trace::TraceLayer,
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as HttpBody;
-use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc};
+use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc, time::Duration};
 use tower::util::{BoxCloneSyncService, MapErr};
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
-    cors::{AllowOrigin, Any, CorsLayer},
+    cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
     set_header::SetResponseHeaderLayer,
 };
 use tower_layer::Layer;
@@ -132,13 +133,18 @@ impl GatewayBuilder {
         };
         let layer = CorsLayer::new()
             .allow_origin(origins)
-            .allow_methods(Any)
-            .allow_headers(Any)
+            .allow_methods(AllowMethods::mirror_request())
+            // `*` would not cover `Authorization`, says the Fetch standard.
+            .allow_headers(AllowHeaders::mirror_request())
+            .max_age(Duration::from_secs(600))
             .expose_headers([
                 HeaderName::from_static("x-request-id"),
                 header::RETRY_AFTER,
                 HeaderName::from_static("ratelimit"),
                 HeaderName::from_static("ratelimit-policy"),
+                HeaderName::from_static("x-ratelimit-limit-requests"),
+                HeaderName::from_static("x-ratelimit-remaining-requests"),
+                HeaderName::from_static("x-ratelimit-reset-requests"),
             ]);
         self.layer_at(Slot::Edge, layer)
     }
@@ -186,7 +192,8 @@ impl GatewayBuilder {
     /// Adds any tower layer to the HTTP plane, just outside of the routes.
     ///
     /// It may answer with any body and fail with any error that is `Into<BoxError>`: a
-    /// [`Rejection`](crate::Rejection) among them is answered as such, any other is a 500.
+    /// [`Rejection`](crate::Rejection) among them is answered as such, any other is a 500: so is what
+    /// `tower::timeout` throws, where [`TimeoutLayer`](crate::timeout::TimeoutLayer) answers 504.
     pub fn layer<L, B>(self, layer: L) -> Self
     where
         L: Layer<HttpService> + Send + 'static,
@@ -285,12 +292,13 @@ impl GatewayBuilder {
     /// Offers all models of a vendor: those it lists, and any as `vendor/name`.
     pub fn vendor(self, provider: Provider) -> Self {
         let name: Arc<str> = provider.name().into();
+        let known = provider.known_models();
         let lister = provider.clone();
         let list: List = Arc::new(move || {
             let provider = lister.clone();
             Box::pin(async move { provider.models().await })
         });
-        self.lists(name, guarded(provider), list, false)
+        self.lists(name, guarded(provider), list, (known, false))
     }
 
     /// Offers the models of the simulator, and no others.
@@ -302,15 +310,21 @@ impl GatewayBuilder {
                 .collect();
             Box::pin(async move { Ok(models) })
         });
-        self.lists("simulator".into(), guarded(simulator), list, true)
+        self.lists("simulator".into(), guarded(simulator), list, (&[], true))
     }
 
-    fn lists(mut self, name: Arc<str>, service: ChatService, list: List, complete: bool) -> Self {
+    fn lists(
+        mut self,
+        name: Arc<str>,
+        service: ChatService,
+        list: List,
+        (known, complete): (&'static [&'static str], bool),
+    ) -> Self {
         if self.vendors.iter().any(|vendor| vendor.name == name) {
             self.fault(format!("vendor({name:?})"), "the name is taken");
         }
         self.vendors
-            .push(Vendor::new(name, service, list, complete));
+            .push(Vendor::new(name, service, list, known, complete));
         self
     }
 
@@ -358,7 +372,10 @@ impl GatewayBuilder {
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
         );
-        let mut lines = vec!["llm   models".to_owned()];
+        let mut lines = vec![
+            "llm   each service: CircuitBreakerLayer".to_owned(),
+            "llm   models".to_owned(),
+        ];
         let mut chat = BoxCloneSyncService::new(directory.clone());
         for entry in std::mem::take(&mut self.chat).into_iter().rev() {
             lines.push(format!("llm   {}", entry.name));
@@ -420,6 +437,10 @@ impl GatewayBuilder {
         let drain = drain.clone();
         stack.push(Entry::http(Slot::Drain, HealthLayer { drain }));
         stack.push(Entry::http(Slot::Dialect, DialectLayer::new()));
+        // What guards a path must see the one that is served. The name of a model may hold an escaped
+        // slash; routes refuse it.
+        let rules = Rules::new().keep_encoded_slashes();
+        stack.push(Entry::http(Slot::Dialect, NormalisePathLayer::rules(rules)));
         stack.push(Entry::http(Slot::ClientAddr, self.client_addr));
         stack.extend(self.http);
         stack.sort_by_key(|entry| entry.place);

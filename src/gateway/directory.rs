@@ -40,6 +40,8 @@ pub(super) struct Vendor {
     pub(super) name: Arc<str>,
     service: ChatService,
     list: List,
+    /// Offered whatever it lists.
+    known: &'static [&'static str],
     /// Whether it has no models but those it lists.
     complete: bool,
     listed: Mutex<Listed>,
@@ -55,13 +57,23 @@ struct Listed {
 }
 
 impl Vendor {
-    pub(super) fn new(name: Arc<str>, service: ChatService, list: List, complete: bool) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        service: ChatService,
+        list: List,
+        known: &'static [&'static str],
+        complete: bool,
+    ) -> Self {
         Self {
             name,
             service,
             list,
             complete,
-            listed: Mutex::default(),
+            listed: Mutex::new(Listed {
+                models: Arc::new(known.iter().copied().map(Arc::from).collect()),
+                good_until: None,
+            }),
+            known,
             asking: AsyncMutex::default(),
         }
     }
@@ -78,6 +90,11 @@ impl Vendor {
             .is_some_and(|until| Instant::now() < until)
     }
 
+    fn was_asked(&self) -> bool {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.good_until.is_some()
+    }
+
     /// Asks the vendor, unless someone did lately. A list that cannot be had leaves the last one.
     async fn refresh(&self) {
         let _asking = self.asking.lock().await;
@@ -88,7 +105,9 @@ impl Vendor {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         let good_for = match answer {
             Ok(models) => {
-                listed.models = Arc::new(models.into_iter().map(Arc::from).collect());
+                let models = models.into_iter().map(Arc::from);
+                let known = self.known.iter().copied().map(Arc::from);
+                listed.models = Arc::new(models.chain(known).collect());
                 FRESH
             }
             Err(error) => {
@@ -110,33 +129,48 @@ pub(super) struct Directory(Arc<Inner>);
 struct Inner {
     named: BTreeMap<Arc<str>, ChatService>,
     vendors: Vec<Arc<Vendor>>,
+    /// Names that nobody lists and a vendor answered to: so many at the most.
+    answered: Mutex<HashSet<Arc<str>>>,
 }
 
+/// How long the name of a model may be, in bytes.
+const LONGEST_NAME: usize = 256;
+/// How many names that nobody lists become labels.
+const MOST_ANSWERED: usize = 64;
+
 /// Where a call goes.
-struct Found {
-    service: ChatService,
+struct Found<'a> {
+    service: &'a ChatService,
+    /// Whose it is, if it is a vendor's.
+    vendor: Option<&'a Arc<Vendor>>,
     /// The name that the vendor knows, if it is another.
-    rename: Option<String>,
+    rename: Option<&'a str>,
     /// Whether the name is one of those that are offered, and so fit for a label.
     offered: bool,
 }
 
 impl Directory {
     pub(super) fn new(named: BTreeMap<Arc<str>, ChatService>, vendors: Vec<Vendor>) -> Self {
-        let vendors = vendors.into_iter().map(Arc::new).collect();
-        Self(Arc::new(Inner { named, vendors }))
+        Self(Arc::new(Inner {
+            named,
+            vendors: vendors.into_iter().map(Arc::new).collect(),
+            answered: Mutex::default(),
+        }))
     }
 
-    /// Asks every vendor whose list is old, and waits for the answers.
+    /// Asks every vendor whose list is old, and waits for the answers. Whoever stops waiting does not
+    /// stop the asking.
     pub(super) async fn refresh(&self) {
-        let mut asked = tokio::task::JoinSet::new();
-        for vendor in &self.0.vendors {
-            if !vendor.is_fresh() {
+        let stale = self.0.vendors.iter().filter(|vendor| !vendor.is_fresh());
+        let asked: Vec<_> = stale
+            .map(|vendor| {
                 let vendor = vendor.clone();
-                asked.spawn(async move { vendor.refresh().await });
-            }
+                tokio::spawn(async move { vendor.refresh().await })
+            })
+            .collect();
+        for answer in asked {
+            let _ = answer.await;
         }
-        while asked.join_next().await.is_some() {}
     }
 
     /// Asks in the background. Nobody waits.
@@ -147,10 +181,11 @@ impl Directory {
         }
     }
 
-    fn find(&self, model: &str) -> Option<Found> {
+    fn find<'a>(&'a self, model: &'a str) -> Option<Found<'a>> {
         if let Some(service) = self.0.named.get(model) {
             return Some(Found {
-                service: service.clone(),
+                service,
+                vendor: None,
                 rename: None,
                 offered: true,
             });
@@ -159,48 +194,51 @@ impl Directory {
         if let Some((name, rest)) = model.split_once('/')
             && let Some(vendor) = vendors.iter().find(|vendor| *vendor.name == *name)
         {
-            return Some(Found {
-                service: vendor.service.clone(),
-                rename: Some(rest.to_owned()),
-                offered: vendor.models().contains(rest),
+            let own = vendor.models();
+            let (whole, part) = (own.contains(model), own.contains(rest));
+            // Some vendors have models whose names begin with their own.
+            let rename = (!whole || part).then_some(rest);
+            return (part || !vendor.complete).then_some(Found {
+                service: &vendor.service,
+                vendor: Some(vendor),
+                rename,
+                offered: whole || part,
             });
         }
         let listed = vendors
             .iter()
             .find(|vendor| vendor.models().contains(model));
-        let vendor = listed.or_else(|| {
+        let only = || {
             vendors
                 .first()
                 .filter(|only| vendors.len() == 1 && !only.complete)
-        })?;
+        };
+        let vendor = listed.or_else(only)?;
         Some(Found {
-            service: vendor.service.clone(),
+            service: &vendor.service,
+            vendor: Some(vendor),
             rename: None,
             offered: listed.is_some(),
         })
     }
 
     async fn call(self, mut request: ChatRequest) -> Result<ChatResponse, Error> {
-        if request.model().is_empty() {
+        let model = request.model().clone();
+        if model.is_empty() || model.len() > LONGEST_NAME {
             return Err(Rejection::new(Kind::InvalidRequest)
                 .with_param("model")
-                .with_detail("Expected the name of a model.")
+                .with_detail("Expected the name of a model, of at most 256 bytes.")
                 .into());
         }
-        let mut found = self.find(request.model());
-        if found.is_none() {
+        if self.find(&model).is_none() {
             // Nobody may have asked the vendors yet.
             let _ = tokio::time::timeout(PATIENCE, self.refresh()).await;
-            found = self.find(request.model());
         }
-        let Found {
-            mut service,
-            rename,
-            offered,
-        } = found.ok_or_else(|| Rejection::new(Kind::ModelNotFound).with_param("model"))?;
-        let model = request.model().clone();
-        if let Some(name) = rename {
-            request.set_model(&name);
+        let unknown = || Rejection::new(Kind::ModelNotFound).with_param("model");
+        let found = self.find(&model).ok_or_else(unknown)?;
+        let (mut service, offered) = (found.service.clone(), found.offered);
+        if let Some(name) = found.rename {
+            request.set_model(name);
         }
         let exchange = Exchange::of(&request).cloned();
         if offered && let Some(exchange) = &exchange {
@@ -208,11 +246,32 @@ impl Directory {
         }
         poll_fn(|cx| service.poll_ready(cx)).await?;
         let answer = service.call(request).await?;
-        // A vendor that answers to a name offers it.
-        if !offered && let Some(exchange) = &exchange {
+        if !offered
+            && self.has_answered_to(&model)
+            && let Some(exchange) = &exchange
+        {
             exchange.update(|facts| facts.model = Some(model));
         }
         Ok(answer)
+    }
+
+    /// A vendor that answers to a name offers it. One that answers to any must not fill the labels.
+    fn has_answered_to(&self, model: &Arc<str>) -> bool {
+        let mut answered = self
+            .0
+            .answered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if answered.len() < MOST_ANSWERED && !answered.contains(model) {
+            answered.insert(model.clone());
+        }
+        answered.contains(model)
+    }
+
+    /// Whether a plain name leads to this vendor.
+    fn leads_to(&self, name: &str, vendor: &Arc<Vendor>) -> bool {
+        let found = self.find(name).and_then(|found| found.vendor);
+        found.is_some_and(|found| Arc::ptr_eq(found, vendor))
     }
 }
 
@@ -235,23 +294,20 @@ impl Models for Directory {
     /// leads there, else as `vendor/name`.
     fn list(&self) -> Pin<Box<dyn Future<Output = Vec<Model>> + Send + '_>> {
         Box::pin(async {
-            let known = |vendor: &Arc<Vendor>| !vendor.models().is_empty();
-            if self.0.vendors.iter().all(known) {
+            if self.0.vendors.iter().all(|vendor| vendor.was_asked()) {
                 self.refresh_soon();
             } else {
                 let _ = tokio::time::timeout(PATIENCE, self.refresh()).await;
             }
-            let named = self.0.named.keys();
-            let mut models: Vec<_> = named
-                .map(|name| Model::new(name.clone(), "gateway"))
-                .collect();
-            let mut taken: HashSet<_> = self.0.named.keys().cloned().collect();
+            let mut models = Vec::new();
+            for name in self.0.named.keys() {
+                models.push(Model::new(name.clone(), "gateway"));
+            }
             for vendor in &self.0.vendors {
-                let listed = vendor.models();
-                let mut listed: Vec<_> = listed.iter().cloned().collect();
+                let mut listed: Vec<_> = vendor.models().iter().cloned().collect();
                 listed.sort_unstable();
                 for name in listed {
-                    let id = if taken.insert(name.clone()) {
+                    let id = if self.leads_to(&name, vendor) {
                         name
                     } else {
                         format!("{}/{name}", vendor.name).into()

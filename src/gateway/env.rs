@@ -44,7 +44,8 @@ impl Env {
     ///
     /// The first variable with a bad value, and what was expected of it.
     pub fn read() -> Result<Self, EnvError> {
-        Self::from(|name| std::env::var(name).ok())
+        // What is not Unicode is no value that can be meant: it must not count as absent.
+        Self::from(|name| Some(std::env::var_os(name)?.to_string_lossy().into_owned()))
     }
 
     fn from(get: impl Fn(&str) -> Option<String>) -> Result<Self, EnvError> {

@@ -95,10 +95,11 @@ impl Server {
         self
     }
 
-    /// Sets how long the head of a request may take to arrive.
+    /// Sets how long the head of a request may take to arrive, and the first byte of a connection.
     #[must_use]
     pub fn header_time(mut self, time: Duration) -> Self {
-        self.header_time = time;
+        // The end of it must be an instant that the clock can tell.
+        self.header_time = time.min(Duration::from_secs(365 * 24 * 60 * 60));
         self
     }
 
@@ -172,6 +173,7 @@ impl Server {
 }
 
 /// What a listener bounds.
+#[derive(Clone, Copy)]
 struct Bounds {
     header_time: Duration,
     max_connections: usize,
@@ -239,6 +241,7 @@ async fn accept<S, F>(
     let room = Arc::new(Semaphore::new(bounds.max_connections));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
+    let (closing, closed) = tokio::sync::watch::channel(());
     let mut stop = std::pin::pin!(stop);
     loop {
         let accepted = async {
@@ -260,15 +263,25 @@ async fn accept<S, F>(
                 continue;
             }
         };
-        let connection = connection(&http, stream, peer, service.clone());
-        let connection = graceful.watch(connection);
+        let (http, service) = (http.clone(), service.clone());
+        let (watcher, mut closed) = (graceful.watcher(), closed.clone());
         connections.spawn(async move {
-            if let Err(error) = connection.await {
+            let begun = tokio::select! {
+                begun = tokio::time::timeout(bounds.header_time, begins(&stream)) => begun,
+                // Nothing was asked yet.
+                _ = closed.changed() => return,
+            };
+            if !matches!(begun, Ok(Ok(()))) {
+                return;
+            }
+            let connection = connection(&http, stream, peer, service);
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "a connection ended early");
             }
             drop(permit);
         });
     }
+    drop(closing);
     drop(listener);
     if tokio::time::timeout(bounds.drain_time, graceful.shutdown())
         .await
@@ -284,6 +297,26 @@ async fn accept<S, F>(
         }
     }
     connections.shutdown().await;
+}
+
+/// Waits until a client has said which protocol it speaks.
+///
+/// The connection behind this waits for that without a limit: it looks for the preface of HTTP/2 (RFC
+/// 9113 section 3.4), and only what is not that has a head that must arrive in time.
+async fn begins(stream: &TcpStream) -> io::Result<()> {
+    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let read = stream.peek(&mut first).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if read == PREFACE.len() || first[..read] != PREFACE[..read] {
+            return Ok(());
+        }
+        // What is there stays readable.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 fn connection<S, F>(
@@ -306,11 +339,15 @@ where
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    // Without it the first chunk of a stream, or its end, waits for an acknowledgement.
-    let _ = stream.set_nodelay(true);
     let service = Connection { service, peer };
-    http.serve_connection_with_upgrades(TokioIo::new(stream), service)
+    http.serve_connection_with_upgrades(TokioIo::new(tuned(stream)), service)
         .into_owned()
+}
+
+/// Without it the first chunk of a stream, or its end, waits for an acknowledgement.
+fn tuned(stream: TcpStream) -> TcpStream {
+    let _ = stream.set_nodelay(true);
+    stream
 }
 
 /// The service of one connection.
@@ -331,5 +368,20 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(PeerAddr(self.peer));
         self.service.clone().oneshot(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_accepted_socket_does_not_wait_for_acknowledgements() -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let _client = TcpStream::connect(listener.local_addr()?).await?;
+        let (stream, _) = listener.accept().await?;
+        assert!(!stream.nodelay()?, "or this shows nothing");
+        assert!(tuned(stream).nodelay()?);
+        Ok(())
     }
 }

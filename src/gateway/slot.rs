@@ -19,11 +19,11 @@ pub enum Slot {
     Trace,
     /// What is told of an exchange when it is over: metrics, access log.
     Tell,
-    /// Health checks, and refusal while shutting down.
+    /// Health checks. While shutting down they say so, and requests are still answered.
     Drain,
     /// What concerns browsers and the wire: security headers, compression, CORS. Preflights end here.
     Edge,
-    /// Errors in the client's words.
+    /// Errors in the client's words; the path is normalised just within.
     Dialect,
     /// The client's address.
     ClientAddr,

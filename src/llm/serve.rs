@@ -34,8 +34,9 @@
 //! # What is read
 //!
 //! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
-//! `gzip` (of one member) or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after, 32 MiB by
-//! default, else 413; what is longer is not read on. Of a request for a vendor of the same protocol
+//! `gzip` (of one member) or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after,
+//! 32 MiB by default, else 413; what is longer is not read on. It has
+//! [two minutes](Serve::body_time) to arrive, else 408. Of a request for a vendor of the same protocol
 //! only the model's name and the wish for a stream are parsed.
 //!
 //! # What is written
@@ -51,6 +52,7 @@
 use super::{
     ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, Want,
     codec::{self, Asked, Encode},
+    dialect,
     event::{Event, Start},
     response::MOST_WHOLE,
 };
@@ -72,11 +74,15 @@ use std::{
     pin::Pin,
     sync::{Arc, LazyLock},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tower_service::Service;
 
 /// 32 MiB: room for a conversation with pictures, and a bound on what a caller can make us hold.
 const LIMIT: usize = 32 << 20;
+
+/// Two minutes for all of a body: a caller that trickles holds a connection and a buffer.
+const TIME: Duration = Duration::from_secs(120);
 
 /// Serves a chat service over HTTP.
 ///
@@ -85,7 +91,14 @@ const LIMIT: usize = 32 << 20;
 pub struct Serve<S> {
     chat: S,
     models: Arc<dyn Models>,
-    limit: usize,
+    bounds: Bounds,
+}
+
+/// What is read of a request.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    bytes: usize,
+    time: Duration,
 }
 
 impl<S> Serve<S> {
@@ -95,7 +108,10 @@ impl<S> Serve<S> {
         Self {
             chat,
             models: Arc::new(Vec::new()),
-            limit: LIMIT,
+            bounds: Bounds {
+                bytes: LIMIT,
+                time: TIME,
+            },
         }
     }
 
@@ -109,7 +125,14 @@ impl<S> Serve<S> {
     /// Sets how many bytes a body has at the most, before and after it is decompressed.
     #[must_use]
     pub fn limit(mut self, bytes: usize) -> Self {
-        self.limit = bytes;
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// Sets how long the body of a request may take to arrive. Then the answer is 408.
+    #[must_use]
+    pub fn body_time(mut self, time: Duration) -> Self {
+        self.bounds.time = time;
         self
     }
 }
@@ -118,7 +141,7 @@ impl<S: fmt::Debug> fmt::Debug for Serve<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
             .field("chat", &self.chat)
-            .field("limit", &self.limit)
+            .field("bounds", &self.bounds)
             .finish_non_exhaustive()
     }
 }
@@ -178,15 +201,16 @@ where
         if let (Ok(target), Some(exchange)) = (&target, Exchange::of(&request)) {
             exchange.update(|facts| facts.route = Some(target.template()));
         }
+        let protocol = dialect::of_path(request.uri().path()).unwrap_or(Protocol::OpenAi);
         let serve = self.clone();
         ResponseFuture(Box::pin(async move {
             Ok(match target {
-                Ok(Target::Ask(operation)) => serve.answer(operation, request).await,
-                Ok(Target::List(id)) => serve.list(id).await,
+                Ok(Target::Ask(operation)) => serve.answer(protocol, operation, request).await,
+                Ok(Target::List(id)) => serve.list(protocol, id).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
                     return Response::reject(rejection);
                 }
-                Err(rejection) => refusal(Protocol::OpenAi, &rejection.into()),
+                Err(rejection) => refusal(protocol, &rejection.into()),
             })
         }))
     }
@@ -278,7 +302,7 @@ fn decoded(segment: &str) -> String {
 }
 
 impl<S> Serve<S> {
-    async fn list(self, id: Option<String>) -> Response<Body> {
+    async fn list(self, protocol: Protocol, id: Option<String>) -> Response<Body> {
         let models = self.models.list().await;
         let entry = |model: &Model| serde_json::json!({"id": &*model.id, "object": "model", "created": 0, "owned_by": &*model.owner});
         let body = match id {
@@ -290,7 +314,7 @@ impl<S> Serve<S> {
                 Some(model) => entry(model),
                 None => {
                     let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
-                    return refusal(Protocol::OpenAi, &unknown.into());
+                    return refusal(protocol, &unknown.into());
                 }
             },
         };
@@ -299,17 +323,21 @@ impl<S> Serve<S> {
         response
     }
 
-    async fn answer<B>(mut self, operation: Operation, request: Request<B>) -> Response<Body>
+    async fn answer<B>(
+        mut self,
+        protocol: Protocol,
+        operation: Operation,
+        request: Request<B>,
+    ) -> Response<Body>
     where
         S: Service<ChatRequest, Response = ChatResponse>,
         S::Error: Into<Error>,
         B: HttpBody<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let protocol = Protocol::OpenAi;
         let exchange = Exchange::of(&request).cloned();
         let answer = async {
-            let request = read(protocol, operation, request, self.limit).await?;
+            let request = read(protocol, operation, request, self.bounds).await?;
             let asked = codec::of(protocol).asked(&request);
             poll_fn(|cx| self.chat.poll_ready(cx))
                 .await
@@ -340,7 +368,7 @@ async fn read<B>(
     protocol: Protocol,
     operation: Operation,
     request: Request<B>,
-    limit: usize,
+    bounds: Bounds,
 ) -> Result<ChatRequest, Error>
 where
     B: HttpBody<Data = Bytes>,
@@ -348,16 +376,22 @@ where
 {
     let (parts, body) = request.into_parts();
     is_json(&parts.headers)?;
-    let body = collect(body, limit).await.map_err(|error| match error {
-        CollectError::TooLarge => Rejection::new(Kind::TooLarge),
-        CollectError::Broken(error) => match error.downcast::<Rejection>() {
-            Ok(rejection) => *rejection,
-            Err(error) => Rejection::new(Kind::InvalidRequest)
-                .with_detail("The body of the request broke off.")
-                .with_source(error),
-        },
-    })?;
-    let body = decompressed(&parts.headers, body, limit)?;
+    let body = tokio::time::timeout(bounds.time, collect(body, bounds.bytes))
+        .await
+        .map_err(|_| {
+            Rejection::new(Kind::RequestTimeout)
+                .with_header(header::CONNECTION, HeaderValue::from_static("close"))
+        })?
+        .map_err(|error| match error {
+            CollectError::TooLarge => Rejection::new(Kind::TooLarge),
+            CollectError::Broken(error) => match error.downcast::<Rejection>() {
+                Ok(rejection) => *rejection,
+                Err(error) => Rejection::new(Kind::InvalidRequest)
+                    .with_detail("The body of the request broke off.")
+                    .with_source(error),
+            },
+        })?;
+    let body = decompressed(&parts.headers, body, bounds.bytes)?;
     let request = codec::of(protocol).peek(operation, body)?;
     Ok(request.with_carried(Carried {
         headers: parts.headers,
@@ -474,7 +508,7 @@ fn refusal(protocol: Protocol, error: &Error) -> Response<Body> {
     }
     headers.insert(header::CONTENT_TYPE, JSON);
     response.extensions_mut().insert(rejection);
-    response.extensions_mut().insert(super::dialect::Rendered);
+    response.extensions_mut().insert(dialect::Rendered);
     response
 }
 

@@ -18,6 +18,25 @@ const FIRST_CONTENT: &[f64] = &[
     0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92,
 ];
 
+/// All families, as they are registered: without `_total`, with `_seconds`.
+const NAMES: [&str; 7] = [
+    "gateway_http_requests",
+    "gateway_http_request_duration_seconds",
+    "gateway_http_requests_in_flight",
+    "gateway_tokens",
+    "gateway_time_to_first_content_seconds",
+    "gateway_upstream_attempts",
+    "gateway_rejections",
+];
+
+/// Whether a name is that of a family, or of one of the samples a family may have.
+pub(super) fn owns(name: &str) -> bool {
+    let ends = ["", "_total", "_created", "_bucket", "_count", "_sum"];
+    ends.iter()
+        .filter_map(|end| name.strip_suffix(end))
+        .any(|name| NAMES.contains(&name))
+}
+
 /// A label value that is not known.
 const NONE: &str = "none";
 
@@ -183,5 +202,45 @@ impl Labels for Code {
 
     fn each(&self, label: &mut dyn FnMut(&str, &str) -> fmt::Result) -> fmt::Result {
         label("code", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::Metrics;
+    use prometheus_client::encoding::text;
+
+    #[test]
+    fn every_family_is_among_the_names_that_are_taken() {
+        let mut registry = Registry::default();
+        Families::new(1).register(&mut registry);
+        let mut out = String::new();
+        text::encode_registry(&mut out, &registry).unwrap();
+        let typed = out.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let names: Vec<&str> = typed.filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.iter().all(|name| NAMES.contains(name)), "{names:?}");
+    }
+
+    #[test]
+    fn a_gauge_without_a_name_or_with_one_of_ours_gets_another() {
+        let metrics = Metrics::new();
+        metrics.gauge("", "None", || 1);
+        metrics.gauge("gateway_tokens", "Ours", || 2);
+        metrics.gauge("gateway_tokens_total", "Ours", || 3);
+        metrics.gauge("gateway http requests in flight", "Ours", || 4);
+        metrics.gauge("gateway_tokens_left", "Another", || 5);
+        let text = metrics.encode();
+        for line in [
+            "_ 1",
+            "custom_gateway_tokens 2",
+            "custom_gateway_tokens_total 3",
+            "custom_gateway_http_requests_in_flight 4",
+            "gateway_tokens_left 5",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line} in {text}");
+        }
+        let typed = |name| text.matches(&format!("# TYPE {name} ")).count();
+        assert!(NAMES.iter().all(|name| typed(name) <= 1), "{text}");
     }
 }

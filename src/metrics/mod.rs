@@ -8,7 +8,7 @@
 //! | `gateway_http_request_duration_seconds`, a histogram | `route` |
 //! | `gateway_http_requests_in_flight` | |
 //! | `gateway_tokens_total` | `model`, `type`: `input`, `output`, `cache_read`, `cache_write`, `reasoning` |
-//! | `gateway_time_to_first_content_seconds`, a histogram | `model` |
+//! | `gateway_time_to_first_content_seconds`, a histogram: to the [first bytes](Facts::first_content) of a model's answer that are not a comment | `model` |
 //! | `gateway_upstream_attempts_total` | `upstream`, `outcome`: `success`, `failure`, `retried` |
 //! | `gateway_rejections_total` | `code` |
 //! | [gauges](Metrics::gauge) of your own | |
@@ -71,6 +71,7 @@
 //! The numbers tell who is served and how much is spent. Show them on a port of their own, or behind
 //! the authentication of the rest.
 
+mod classic;
 mod families;
 mod series;
 
@@ -137,18 +138,25 @@ impl Metrics {
     /// Adds a gauge, which is read whenever the numbers are asked for: how many keys a limiter holds,
     /// how a breaker stands. A gauge that had this name before is replaced.
     ///
-    /// In `name`, what cannot stand in a name becomes `_`.
+    /// In `name`, what cannot stand in a name becomes `_`, and so does no name at all. Where it would
+    /// be taken for a family of this module, `custom_` is put before it.
     pub fn gauge(&self, name: &str, help: &str, read: impl Fn() -> i64 + Send + Sync + 'static) {
         let nameable = |(at, char): (usize, char)| match char {
             'a'..='z' | 'A'..='Z' | '_' | ':' => char,
             '0'..='9' if at > 0 => char,
             _ => '_',
         };
-        let name: Box<str> = name.chars().enumerate().map(nameable).collect();
+        let mut name: String = name.chars().enumerate().map(nameable).collect();
+        if name.is_empty() {
+            name.push('_');
+        }
+        if families::owns(&name) {
+            name.insert_str(0, "custom_");
+        }
         let gauge = OneGauge {
             help: help.replace(['\\', '\n', '\r'], " ").into(),
             read: Arc::new(read),
-            name,
+            name: name.into(),
         };
         let mut gauges = self
             .0
@@ -162,7 +170,8 @@ impl Metrics {
         }
     }
 
-    /// The numbers as OpenMetrics 1.0 text, which Prometheus reads under that name and under its own.
+    /// The numbers as OpenMetrics 1.0 text. [`MetricsService`] also tells them in the text that
+    /// Prometheus has always read.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut out = String::new();
@@ -426,8 +435,13 @@ impl MetricsService {
         if req.uri().path() != "/metrics" {
             return Response::reject(Kind::NotFound.into());
         }
+        let accepts = req.headers().get_all(header::ACCEPT).iter();
+        let open = accepts
+            .filter_map(|line| line.to_str().ok())
+            .any(|line| line.contains("application/openmetrics-text"));
         let text = match *req.method() {
-            Method::GET => Bytes::from(self.0.encode()),
+            Method::GET if open => Bytes::from(self.0.encode()),
+            Method::GET => Bytes::from(classic::classic(&self.0.encode())),
             Method::HEAD => Bytes::new(),
             _ => {
                 let allowed = HeaderValue::from_static("GET, HEAD");
@@ -435,10 +449,6 @@ impl MetricsService {
                 return Response::reject(rejection.with_header(header::ALLOW, allowed));
             }
         };
-        let accepts = req.headers().get_all(header::ACCEPT).iter();
-        let open = accepts
-            .filter_map(|line| line.to_str().ok())
-            .any(|line| line.contains("application/openmetrics-text"));
         let kind = HeaderValue::from_static(if open {
             "application/openmetrics-text; version=1.0.0; charset=utf-8"
         } else {

@@ -75,8 +75,13 @@ impl Asked<'_> {
         let mut chain = String::with_capacity(48);
         let separator = |chain: &String| if chain.is_empty() { "" } else { ", " };
         for line in headers.get_all(&FOR) {
-            if let Ok(line) = line.to_str() {
-                let _ = write!(chain, "{}{line}", separator(&chain));
+            match line.to_str() {
+                Ok(line) => {
+                    let _ = write!(chain, "{}{line}", separator(&chain));
+                }
+                // The walk to the client ends at such a line. Without it, hops further out would
+                // stand beside those that are believed.
+                Err(_) => chain.clear(),
             }
         }
         for hop in self.hops(!chain.is_empty()) {
@@ -212,6 +217,25 @@ mod tests {
                 "x-forwarded-proto: https",
             ]
         );
+    }
+
+    #[test]
+    fn nothing_further_out_than_a_line_that_is_no_text_is_passed_on() {
+        let mut headers = HeaderMap::new();
+        for line in [&b"127.0.0.1"[..], b"\xff", b"203.0.113.7"] {
+            headers.append(FOR, HeaderValue::from_bytes(line).unwrap());
+        }
+        let asked = Asked {
+            caller: Caller {
+                peer: Some([10, 0, 0, 1].into()),
+                client: Some([203, 0, 113, 7].into()),
+            },
+            scheme: &Scheme::HTTP,
+            host: &HeaderValue::from_static("gate"),
+            prefix: "",
+        };
+        Forwarding::XForwarded.write(&mut headers, &asked);
+        assert_eq!(headers[FOR], "203.0.113.7, 10.0.0.1");
     }
 
     #[test]

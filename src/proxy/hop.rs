@@ -18,10 +18,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 
 /// Takes out of a request what is for us, and what it nominates.
 ///
-/// `protected` are names that a caller may not have taken out, beside those that are known.
+/// `protected` are names that a caller may not have taken out, beside those that are known, and
+/// `removed` those that are not passed on from callers.
 pub(super) fn strip_request(
     headers: &mut HeaderMap,
     protected: &[HeaderName],
+    removed: &[HeaderName],
 ) -> Result<(), Rejection> {
     for name in nominated(headers) {
         let name = name.map_err(|()| bad("Connection names what is no header."))?;
@@ -40,7 +42,7 @@ pub(super) fn strip_request(
     }
     // A `100 Continue` is given by the server in front of us when the body is first asked for.
     headers.remove(header::EXPECT);
-    strip_aliases(headers, protected);
+    strip_forged(headers, protected, removed);
     join_cookies(headers);
     Ok(())
 }
@@ -87,14 +89,6 @@ fn accepts_trailers(headers: &HeaderMap) -> bool {
 
 /// Whether a header tells the upstream who calls, or what the message means.
 fn is_protected(name: &str) -> bool {
-    const BEGIN: [&str; 6] = [
-        "x-forwarded-",
-        "x-user-",
-        "x-auth-",
-        "x-consumer-",
-        "x-gateway-",
-        "x-envoy-",
-    ];
     matches!(
         name,
         "authorization"
@@ -112,27 +106,44 @@ fn is_protected(name: &str) -> bool {
             | "x-real-ip"
             | "x-client-ip"
             | "x-api-key"
+            | "api-key"
+            | "x-goog-api-key"
             | "x-request-id"
-            | "x-user"
             | "true-client-ip"
             | "cf-connecting-ip"
             | "traceparent"
             | "tracestate"
             | "idempotency-key"
-    ) || BEGIN.iter().any(|begin| name.starts_with(begin))
+    ) || name.starts_with("x-forwarded-")
+        || name.starts_with("x-envoy-")
+        || is_identity(name)
 }
 
-/// `X_Forwarded_For` is `X-Forwarded-For` to servers that make variables of headers.
-fn strip_aliases(headers: &mut HeaderMap, protected: &[HeaderName]) {
-    let is_alias = |name: &&HeaderName| {
-        name.as_str().contains('_') && {
-            let meant = name.as_str().replace('_', "-");
-            is_protected(&meant) || protected.iter().any(|name| name.as_str() == meant)
+/// Whether a header is one that gateways write and upstreams believe: who calls, or which path is
+/// meant.
+fn is_identity(name: &str) -> bool {
+    const BEGIN: [&str; 4] = ["x-user-", "x-auth-", "x-consumer-", "x-gateway-"];
+    matches!(name, "x-user" | "x-original-url" | "x-rewrite-url")
+        || BEGIN.iter().any(|begin| name.starts_with(begin))
+}
+
+/// Takes out what callers do not get to say. `X_Forwarded_For` is `X-Forwarded-For` to servers that
+/// make variables of headers.
+fn strip_forged(headers: &mut HeaderMap, protected: &[HeaderName], removed: &[HeaderName]) {
+    let is_forged = |name: &&HeaderName| {
+        if protected.contains(*name) {
+            return false;
         }
+        if !name.as_str().contains('_') {
+            return is_identity(name.as_str());
+        }
+        let meant = name.as_str().replace('_', "-");
+        let mut known = protected.iter().chain(removed);
+        is_protected(&meant) || known.any(|known| known.as_str().replace('_', "-") == meant)
     };
-    let aliases: Vec<_> = headers.keys().filter(is_alias).cloned().collect();
-    for alias in aliases {
-        headers.remove(alias);
+    let forged: Vec<_> = headers.keys().filter(is_forged).cloned().collect();
+    for name in forged {
+        headers.remove(name);
     }
 }
 
@@ -167,7 +178,7 @@ mod tests {
 
     fn stripped(headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
         let mut headers = map(headers);
-        strip_request(&mut headers, &[]).unwrap();
+        strip_request(&mut headers, &[], &[]).unwrap();
         let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
         let mut left: Vec<_> = headers
             .iter()
@@ -223,11 +234,11 @@ mod tests {
         ] {
             let mut headers = map(&[]);
             headers.insert(header::CONNECTION, HeaderValue::from_str(name).unwrap());
-            assert!(strip_request(&mut headers, &[]).is_err(), "{name}");
+            assert!(strip_request(&mut headers, &[], &[]).is_err(), "{name}");
         }
         let mine = [HeaderName::from_static("x-mine")];
         let mut headers = map(&[("connection", "x-mine")]);
-        assert!(strip_request(&mut headers, &mine).is_err());
+        assert!(strip_request(&mut headers, &mine, &[]).is_err());
     }
 
     #[test]
@@ -239,6 +250,47 @@ mod tests {
             ("x_other", "stays"),
         ]);
         assert_eq!(left, pairs(&[("x_other", "stays")]));
+    }
+
+    #[test]
+    fn who_calls_is_not_for_callers_to_say() {
+        let left = stripped(&[
+            ("x-user-id", "admin"),
+            ("x-auth-request-email", "admin@example.com"),
+            ("x-consumer-username", "admin"),
+            ("x-gateway-secret", "guess"),
+            ("x_gateway_secret", "guess"),
+            ("x-original-url", "/admin"),
+            ("x_rewrite_url", "/admin"),
+            ("x-username", "stays"),
+        ]);
+        assert_eq!(left, pairs(&[("x-username", "stays")]));
+    }
+
+    #[test]
+    fn a_protected_name_is_passed_on_and_its_aliases_are_not() {
+        let mine = [HeaderName::from_static("x-user-id")];
+        let mut headers = map(&[("x-user-id", "7"), ("x_user_id", "8"), ("x-user-role", "9")]);
+        strip_request(&mut headers, &mine, &[]).unwrap();
+        assert_eq!(headers, map(&[("x-user-id", "7")]));
+    }
+
+    #[test]
+    fn aliases_of_what_is_removed_and_of_keys_are_dropped() {
+        let removed = [
+            HeaderName::from_static("x-internal-secret"),
+            HeaderName::from_static("x_debug"),
+        ];
+        let mut headers = map(&[
+            ("x_internal_secret", "guess"),
+            ("x-internal_secret", "guess"),
+            ("x_debug", "1"),
+            ("api_key", "guess"),
+            ("x_goog_api_key", "guess"),
+            ("api-key", "stays"),
+        ]);
+        strip_request(&mut headers, &[], &removed).unwrap();
+        assert_eq!(headers, map(&[("api-key", "stays")]));
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //!
 //! | | request | answer |
 //! |---|---|---|
-//! | path | in its [normal form](crate::path), joined to that of the upstream | |
+//! | path | as it came, if that is its [normal form](crate::path), joined to that of the upstream | |
 //! | `Host` | that of the upstream, or [the caller's](Proxy::preserve_host) | |
 //! | hop-by-hop headers, and those that `Connection` names | removed | removed |
 //! | `TE` | `trailers` at most | |
@@ -34,6 +34,7 @@
 //! | [`X-Forwarded-*` or `Forwarded`](Forwarding) | appended, or replaced | |
 //! | `X-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, for which nobody vouches | removed | |
 //! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
+//! | `X-User-*`, `X-Auth-*`, `X-Consumer-*`, `X-Gateway-*`, `X-User`, `X-Original-URL`, `X-Rewrite-URL` | removed, unless [protected](Proxy::protect_header) | |
 //! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
 //! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
 //!
@@ -41,11 +42,20 @@
 //! [`ClientAddrLayer`](crate::client_addr::ClientAddrLayer) further out has found them trustworthy;
 //! without one they are replaced. The peer is the [`PeerAddr`].
 //!
+//! # Routers
+//!
+//! The [routes](crate::route) of this crate, and
+//! [`NormalisePathLayer`](crate::route::NormalisePathLayer), rewrite a path to its normal form.
+//! Other routers, axum's among them, match what came: `/public/%2e%2e/admin` is below `/public` to
+//! them, and is `/admin` to the upstream. So a path that is not in its normal form is refused here;
+//! to have it rewritten, put a `NormalisePathLayer` around the router. Parameters (`/a;v=1`) are
+//! passed on: an upstream that takes them off should not have guards before it that go by the path.
+//!
 //! # What is refused
 //!
 //! | answer | when |
 //! |---|---|
-//! | 400 `invalid_request` | several `Host`s, one that is not that of the URI, or none; `Transfer-Encoding` beside `Content-Length`, or other than `chunked`; two `Content-Length`s; a `Connection` that names a header which is for the upstream; a path without a normal form |
+//! | 400 `invalid_request` | several `Host`s, one that is not that of the URI, or none; `Transfer-Encoding` beside `Content-Length`, or other than `chunked`; two `Content-Length`s; a `Connection` that names a header which is for the upstream; a path that is not in its normal form |
 //! | 404 `not_found` | the path does not begin with the prefix to strip |
 //! | 405 `method_not_allowed` | `CONNECT`, `TRACE` |
 //! | 502 `bad_gateway`, 504 `connect_timeout` | the upstream, see [`client`](crate::client) |
@@ -112,6 +122,7 @@ use http::{
 use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 use std::{
+    borrow::Cow,
     convert::Infallible,
     fmt,
     pin::Pin,
@@ -204,7 +215,9 @@ impl<C> Proxy<C> {
         self.set(|shared| shared.rules = rules)
     }
 
-    /// Sends the caller's `Host` on. Over HTTP/1.1, that is; HTTP/2 names the upstream.
+    /// Sends the caller's `Host` on. Only HTTP/1.1 can: a [`Client`] then speaks that where the
+    /// server would choose HTTP/2, and one that is [`http2_only`](Client::http2_only) names the
+    /// upstream.
     #[must_use]
     pub fn preserve_host(self) -> Self {
         self.set(|shared| shared.preserve_host = true)
@@ -225,6 +238,10 @@ impl<C> Proxy<C> {
 
     /// Names a header that layers further out write for the upstream. Callers cannot have it taken
     /// out by `Connection`, nor write it with underscores.
+    ///
+    /// It is passed on also if it tells who calls, such as `X-User-Id`, which otherwise is removed:
+    /// so the layer that writes it has to replace what the caller sent, on every request. A layer
+    /// around the [`client`](Proxy::client) needs none of this, for it stands behind the removal.
     #[must_use]
     pub fn protect_header(self, name: HeaderName) -> Self {
         self.set(|shared| shared.protected.push(name))
@@ -242,7 +259,11 @@ impl<C> Proxy<C> {
     pub fn header(self, name: HeaderName, mut value: HeaderValue) -> Self {
         // It may be a secret, and this way nobody logs it.
         value.set_sensitive(true);
-        self.set(|shared| shared.added.push((name, value)))
+        self.set(|shared| {
+            // With what a caller sends under a name that is taken for this one.
+            shared.removed.push(name.clone());
+            shared.added.push((name, value));
+        })
     }
 
     /// Sets how long a WebSocket stays open on which nothing comes from either side. 5 minutes by
@@ -278,7 +299,7 @@ impl Shared {
             let rejection = Rejection::new(Kind::LoopDetected);
             return Err(with_status(rejection, "proxy_loop_detected"));
         }
-        self.rules.apply(&mut parts.uri)?;
+        self.check_path(parts.uri.path())?;
         parts.uri = self.target.uri(&parts.uri)?;
 
         let tunnel = parts.extensions.remove::<OnUpgrade>();
@@ -288,7 +309,7 @@ impl Shared {
         let headers = &mut parts.headers;
         // For what is added below: to grow once is cheaper than to grow twice.
         headers.reserve(4);
-        hop::strip_request(headers, &self.protected)?;
+        hop::strip_request(headers, &self.protected, &self.removed)?;
         let asked = Asked {
             caller: caller(&parts.extensions),
             scheme: &self.scheme,
@@ -320,6 +341,20 @@ impl Shared {
             });
         }
         Ok((Request::from_parts(parts, body), tunnel))
+    }
+
+    /// Refuses a path that routers may have taken for another one.
+    ///
+    /// The routes of this crate rewrite the path that they match. Others match what came, so that to
+    /// rewrite it behind them would lead past them.
+    fn check_path(&self, path: &str) -> Result<(), Rejection> {
+        match self.rules.normalise(path)? {
+            // Only the digits of escapes may change their case.
+            Cow::Owned(normal) if !normal.eq_ignore_ascii_case(path) => {
+                Err(framing::bad("The path is not in its normal form."))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Makes the answer of what the upstream answered.
@@ -488,3 +523,6 @@ impl<C, F> fmt::Debug for ResponseFuture<C, F> {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,9 +44,9 @@ impl Lines {
             comma(&mut policy);
             policy.extend_from_slice(&name);
             policy.extend_from_slice(b";q=");
-            decimal(&mut policy, quota.limit());
+            integer(&mut policy, quota.limit());
             policy.extend_from_slice(b";w=");
-            decimal(&mut policy, quota.window());
+            integer(&mut policy, quota.window());
             let head = [&*name, b";r="].concat();
             (head.into(), quota.limit().into())
         });
@@ -73,10 +73,10 @@ impl Lines {
             for ((head, _), decision) in self.quotas.iter().zip(decisions) {
                 comma(&mut text);
                 text.extend_from_slice(head);
-                decimal(&mut text, decision.remaining);
+                integer(&mut text, decision.remaining);
                 if decision.next > 0 {
                     text.extend_from_slice(b";t=");
-                    decimal(&mut text, decision.next.div_ceil(1_000_000));
+                    integer(&mut text, decision.next.div_ceil(1_000_000));
                 }
             }
         }
@@ -133,6 +133,11 @@ fn quoted(name: &str) -> Vec<u8> {
     }
     out.push(b'"');
     out
+}
+
+/// An integer as RFC 9651 §3.3.1 has it: of more than 15 digits it makes the whole field void.
+fn integer(out: &mut Vec<u8>, number: u64) {
+    decimal(out, number.min(999_999_999_999_999));
 }
 
 fn decimal(out: &mut Vec<u8>, mut number: u64) {
@@ -227,6 +232,21 @@ mod tests {
         assert_eq!(lines(&headers, "x-ratelimit-limit-requests"), ["500"]);
         assert_eq!(lines(&headers, "x-ratelimit-remaining-requests"), ["3"]);
         assert_eq!(lines(&headers, "x-ratelimit-reset-requests"), ["6m0s"]);
+    }
+
+    #[test]
+    fn no_integer_has_more_digits_than_a_parser_takes() {
+        let quotas = [Quota::per_minute(u64::MAX)];
+        let mut headers = HeaderMap::new();
+        let told = [decision(quotas[0].limit().max(1 << 60), 0, 0)];
+        Lines::new(Headers::All, &quotas).write(&told, &mut headers);
+        assert_eq!(
+            lines(&headers, "ratelimit"),
+            [r#""per-minute";r=999999999999999"#]
+        );
+        let policy = lines(&headers, "ratelimit-policy")[0];
+        let q = policy.split(';').find_map(|part| part.strip_prefix("q="));
+        assert!(q.unwrap().len() <= 15, "{policy}");
     }
 
     #[test]

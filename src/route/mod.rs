@@ -333,6 +333,10 @@ fn host<B>(request: &Request<B>) -> Option<Box<str>> {
     })?;
     let host = authority.host();
     let host = host.strip_suffix('.').unwrap_or(host);
+    // No name is longer (RFC 1035 §2.3.4), and each of its suffixes is looked up.
+    if host.len() > 253 {
+        return None;
+    }
     Some(host.to_ascii_lowercase().into())
 }
 
@@ -390,5 +394,22 @@ impl<E> Future for ResponseFuture<E> {
 impl<E> fmt::Debug for ResponseFuture<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_longer_than_a_name_can_be_is_none() {
+        let asked = |length: usize| {
+            let name = "A.".repeat(length / 2) + &"a"[..length % 2];
+            let request = Request::builder().header(header::HOST, format!("{name}b:80"));
+            host(&request.body(()).unwrap()).map(|host| host.len())
+        };
+        assert_eq!(asked(252), Some(253));
+        assert_eq!(asked(253), None);
+        assert_eq!(asked(60_000), None);
     }
 }

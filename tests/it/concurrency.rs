@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
-use tower::{BoxError, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimitLayer};
 use tower_gateway::{Rejection, concurrency::ConcurrencyLayer, rejection::Kind};
 use tower_test::{assert_request_eq, mock};
 
@@ -340,6 +340,35 @@ async fn in_axum_a_permit_lasts_until_the_body_ends() {
     assert_eq!(limit.available(), 0);
     drop(third);
     assert_eq!(limit.available(), 1, "dropped half-way");
+}
+
+/// Applies another layer, and counts how often.
+#[derive(Clone)]
+struct Applied<L>(L, Arc<AtomicUsize>);
+
+impl<S, L: Layer<S>> Layer<S> for Applied<L> {
+    type Service = L::Service;
+
+    fn layer(&self, inner: S) -> L::Service {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.layer(inner)
+    }
+}
+
+#[tokio::test]
+async fn a_layer_that_is_applied_for_each_request_counts_all_of_them() {
+    let applied = Arc::new(AtomicUsize::new(0));
+    let limit = ConcurrencyLayer::new(2).queue(1, SECOND);
+    let app = streaming().layer(Applied(limit, applied.clone()));
+    let before = applied.load(Ordering::SeqCst);
+    let (first, _second) = (call(&app).await, call(&app).await);
+    assert!(applied.load(Ordering::SeqCst) >= before + 2, "or this shows nothing");
+    let mut third = task::spawn(call(&app));
+    assert_pending!(third.poll(), "the limit is one for all");
+    let fourth = call(&app).await;
+    assert_eq!(fourth.status(), StatusCode::SERVICE_UNAVAILABLE, "and the queue");
+    drop(first);
+    assert_eq!(assert_ready!(third.poll()).status(), StatusCode::OK);
 }
 
 #[tokio::test]

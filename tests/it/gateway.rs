@@ -414,6 +414,7 @@ http  Drain        HealthLayer
 http  Edge         CompressionLayer
 http  Edge         CorsLayer
 http  Dialect      DialectLayer
+http  Dialect      NormalisePathLayer
 http  ClientAddr   ClientAddrLayer
 http  Auth         AuthLayer
 http  RateLimit    RateLimitLayer
@@ -422,7 +423,8 @@ http  Inner        CircuitBreakerLayer
 http  routes
 llm   DrainLayer
 llm   TimeoutLayer
-llm   models";
+llm   models
+llm   each service: CircuitBreakerLayer";
     assert_eq!(gateway.describe(), expected);
 }
 
@@ -553,7 +555,8 @@ async fn ask(addr: std::net::SocketAddr, request: &str) -> String {
     let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await.unwrap();
+    // A connection that is let go with bytes unread is reset.
+    let _ = stream.read_to_end(&mut answer).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -597,6 +600,57 @@ async fn it_serves_on_a_socket_and_drains() {
         tokio::net::TcpStream::connect(addr).await.is_err(),
         "no longer listening"
     );
+}
+
+#[tokio::test]
+async fn a_guard_sees_the_path_that_is_served() {
+    let guard = tower::util::MapRequestLayer::new(|request: Request<tower_gateway::Body>| {
+        assert!(!request.uri().path().contains("//"), "{}", request.uri());
+        request
+    });
+    let gateway = builder()
+        .layer_at(Slot::Authorize, guard)
+        .route(
+            "/{*rest}",
+            get(|uri: http::Uri| async move { uri.path().to_owned() }),
+        )
+        .build()
+        .unwrap();
+    for (path, served) in [("/a/%61dmin", "/a/admin"), ("/x/../admin", "/admin")] {
+        let response = call(&gateway, get_with_key(path)).await;
+        if response.status() == StatusCode::OK {
+            assert_eq!(bytes(response).await, served);
+        } else {
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{path}");
+        }
+    }
+    let response = call(&gateway, get_with_key("//v1/models")).await;
+    assert_ne!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    let id = format!("simulator%2F{}", simulator::CHAT_MODEL);
+    let response = call(&gateway, get_with_key(&format!("/v1/models/{id}"))).await;
+    assert_ne!(
+        response.status(),
+        StatusCode::BAD_REQUEST,
+        "a name may hold a slash"
+    );
+}
+
+#[tokio::test]
+async fn whoever_connects_and_says_nothing_is_let_go() {
+    let (addr, _stop, _run) = started(|server| server.header_time(Duration::from_millis(100)));
+    for said in ["", "P", "PRI * HTTP/2.0\r\n"] {
+        let answer = tokio::time::timeout(Duration::from_secs(5), ask(addr, said)).await;
+        assert_eq!(answer.unwrap(), "", "after {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_a_model_is_bounded() {
+    let gateway = builder().build().unwrap();
+    let body = json!({"model": "m".repeat(1000), "messages": []});
+    let response = call(&gateway, post("/v1/chat/completions", body.to_string())).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(json_of(response).await["error"]["param"], "model");
 }
 
 #[tokio::test]

@@ -8,6 +8,12 @@ mod chat;
 mod circuit_breaker;
 mod client_addr;
 mod concurrency;
+#[cfg(feature = "llm")]
+mod dialect;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod directory;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod edge;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
@@ -22,6 +28,10 @@ mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
 mod route;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod server;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod serve;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;

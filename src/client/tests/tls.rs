@@ -34,7 +34,12 @@ async fn tls_server() -> u16 {
             };
             let service = service_fn(async |request: Request<Incoming>| {
                 let version = format!("{:?}", request.version());
-                Ok::<_, Infallible>(Response::new(Body::from(version)))
+                let host = request.headers().get("host").cloned();
+                let mut response = Response::new(Body::from(version));
+                response
+                    .headers_mut()
+                    .extend(host.map(|host| (header::VIA, host)));
+                Ok::<_, Infallible>(response)
             });
             let builder = auto::Builder::new(TokioExecutor::new());
             let serving = builder.serve_connection(TokioIo::new(stream), service);
@@ -57,6 +62,25 @@ async fn the_server_chooses_the_version_unless_it_is_set() {
     assert_eq!(version(http1, tls_server().await).await, "HTTP/1.1");
     let http2 = trusting().http2_only();
     assert_eq!(version(http2, tls_server().await).await, "HTTP/2.0");
+}
+
+#[tokio::test]
+async fn a_host_beside_that_of_the_uri_goes_by_http_1_or_not_at_all() {
+    let send = async |client: Client, host: &'static str| {
+        let port = tls_server().await;
+        let mut request = request(Method::GET, format!("https://localhost:{port}/"));
+        let host = HeaderValue::from_static(host);
+        request.headers_mut().insert(header::HOST, host);
+        let response = client.send(request).await.unwrap();
+        let host = response.headers().get(header::VIA).cloned();
+        (text(response).await, host)
+    };
+    let trusting = || Client::new().trust_pem(AUTHORITY).unwrap();
+    let (version, host) = send(trusting(), "example.com").await;
+    assert_eq!(version, "HTTP/1.1");
+    assert_eq!(host.unwrap(), "example.com");
+    let (version, host) = send(trusting().http2_only(), "example.com").await;
+    assert_eq!((&*version, host), (&b"HTTP/2.0"[..], None));
 }
 
 #[tokio::test]

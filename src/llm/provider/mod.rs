@@ -288,6 +288,12 @@ impl Provider {
         &self.0.name
     }
 
+    /// Models that it is known to answer for, without being asked: those of its row in the table.
+    #[must_use]
+    pub fn known_models(&self) -> &'static [&'static str] {
+        self.0.vendor.map_or(&[], |vendor| vendor.models())
+    }
+
     /// What it speaks.
     #[must_use]
     pub fn protocol(&self) -> Protocol {

@@ -17,6 +17,8 @@ pub struct Vendor {
     url_variable: &'static str,
     /// Whether it can be called without a key.
     open: bool,
+    /// Models that it is known to answer for, the first a good one to begin with. It lists more itself.
+    models: &'static [&'static str],
 }
 
 const fn row(
@@ -33,30 +35,54 @@ const fn row(
         key_variable,
         url_variable,
         open: false,
+        models: &[],
     }
 }
 
 /// <https://github.com/openai/openai-python>: `OPENAI_BASE_URL` ends with `/v1`.
-pub(super) const OPENAI: Vendor = row(
-    "openai",
-    "https://api.openai.com/v1",
-    "",
-    ["OPENAI_API_KEY", "OPENAI_BASE_URL"],
-);
+pub(super) const OPENAI: Vendor = Vendor {
+    models: &[
+        "gpt-5-mini",
+        "gpt-5",
+        "gpt-4o-mini",
+        "gpt-4o",
+        "text-embedding-3-small",
+    ],
+    ..row(
+        "openai",
+        "https://api.openai.com/v1",
+        "",
+        ["OPENAI_API_KEY", "OPENAI_BASE_URL"],
+    )
+};
 /// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.
-pub(super) const GROQ: Vendor = row(
-    "groq",
-    "https://api.groq.com",
-    "/openai/v1",
-    ["GROQ_API_KEY", "GROQ_BASE_URL"],
-);
+pub(super) const GROQ: Vendor = Vendor {
+    models: &[
+        "openai/gpt-oss-20b",
+        "openai/gpt-oss-120b",
+        "llama-3.3-70b-versatile",
+    ],
+    ..row(
+        "groq",
+        "https://api.groq.com",
+        "/openai/v1",
+        ["GROQ_API_KEY", "GROQ_BASE_URL"],
+    )
+};
 /// <https://openrouter.ai/docs>. The variable of its address is in the form of OpenAI's.
-pub(super) const OPENROUTER: Vendor = row(
-    "openrouter",
-    "https://openrouter.ai/api/v1",
-    "",
-    ["OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"],
-);
+pub(super) const OPENROUTER: Vendor = Vendor {
+    models: &[
+        "openai/gpt-4.1-mini",
+        "anthropic/claude-haiku-4.5",
+        "google/gemini-2.5-flash",
+    ],
+    ..row(
+        "openrouter",
+        "https://openrouter.ai/api/v1",
+        "",
+        ["OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"],
+    )
+};
 /// <https://github.com/ollama/ollama>: `OLLAMA_HOST` may be a host, a port, or a URL.
 pub(super) const OLLAMA: Vendor = Vendor {
     open: true,
@@ -88,6 +114,13 @@ impl Vendor {
     #[must_use]
     pub fn url_variable(&self) -> &'static str {
         self.url_variable
+    }
+
+    /// Models that it is known to answer for, the first a good one to begin with. What it has besides, it
+    /// [lists](super::Provider::models) itself.
+    #[must_use]
+    pub fn models(&self) -> &'static [&'static str] {
+        self.models
     }
 
     /// Whether it can be called without a key, so that its address alone makes it one to call.

@@ -184,6 +184,33 @@ fn holder(data: &[u8]) -> Option<Holder> {
     serde_json::from_slice(data).ok()
 }
 
+/// The usage of a document that has it near its end, as most vendors do: what stands before is not
+/// read. It is a field of the document itself if what follows it closes the document and no more.
+fn near_the_end(data: &[u8]) -> Option<Usage> {
+    const TAIL: usize = 1024;
+    let at = last_key(data)?;
+    let value = data[at + KEY.needle().len()..].trim_ascii_start();
+    let value = value.strip_prefix(b":")?;
+    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<Wire>();
+    let wire = values.next()?.ok()?;
+    let tail = value.get(values.byte_offset()..)?;
+    if tail.len() > TAIL {
+        return None;
+    }
+    let whole = [b"{\"\":0", tail].concat();
+    serde_json::from_slice::<IgnoredAny>(&whole).ok()?;
+    Some(wire.into())
+}
+
+/// Where the key stands last, if that is not within a text: there its first quote is escaped.
+fn last_key(data: &[u8]) -> Option<usize> {
+    let at = memchr::memmem::rfind(data, KEY.needle())?;
+    let escaped = at
+        .checked_sub(1)
+        .is_some_and(|before| data[before] == b'\\');
+    (!escaped).then_some(at)
+}
+
 /// The last usage in whole events, or in a document.
 pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
     let found = |data: &[u8]| {
@@ -192,7 +219,7 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
         usage.map(Usage::from)
     };
     match framing {
-        Framing::Json => found(raw),
+        Framing::Json => near_the_end(raw).or_else(|| found(raw)),
         Framing::Sse if !may_have_usage(raw) => None,
         Framing::Sse => {
             let events = sse::events(sse::without_bom(raw));

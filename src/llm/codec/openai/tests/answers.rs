@@ -562,3 +562,34 @@ fn models_are_listed_in_several_forms() {
     assert_eq!(OpenAi.decode_models(b"[]"), None);
     assert_eq!(OpenAi.decode_models(br#"{"data":[]}"#).unwrap().len(), 0);
 }
+
+#[test]
+fn usage_of_a_document_is_its_own_field_wherever_it_stands() {
+    let usage = r#"{"prompt_tokens":7,"completion_tokens":2}"#;
+    let other = r#"{"prompt_tokens":1,"completion_tokens":1}"#;
+    for (document, found) in [
+        (format!(r#"{{"choices":[],"usage":{usage}}}"#), true),
+        (
+            format!(r#"{{"choices":[],"usage": {usage} ,"tier":{{"a":[1]}}}}"#),
+            true,
+        ),
+        (
+            format!(r#"{{"usage":{usage},"choices":[{{"usage":{other}}}]}}"#),
+            true,
+        ),
+        (
+            format!(r#"{{"usage":{usage},"text":"{}"}}"#, "x".repeat(5000)),
+            true,
+        ),
+        (format!(r#"{{"usage":{usage},"text":"a\"usage"}}"#), true),
+        (format!(r#"{{"choices":[{{"usage":{other}}}]}}"#), false),
+        (
+            format!(r#"{{"choices":[{{"usage":{other}}}],"a":1}}"#),
+            false,
+        ),
+    ] {
+        let scan = codec::of(crate::llm::Protocol::OpenAi).scan(document.as_bytes(), Framing::Json);
+        let expected = found.then(|| crate::llm::Usage::new(7, 2));
+        assert_eq!(scan.usage, expected, "{document}");
+    }
+}
