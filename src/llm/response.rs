@@ -1,7 +1,7 @@
 //! The answer of a language model.
 
 use super::{
-    Error, Event,
+    Delta, Error, Event,
     codec::Framing,
     event::Completion,
     request::{Operation, Protocol},
@@ -26,6 +26,12 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
+
+/// 1 MiB: as much as is held back of an answer that does not come to its content.
+const MOST_HELD: usize = 1 << 20;
+
+/// 64 MiB: as much of an answer as is held when all of it is wanted in one piece.
+pub(super) const MOST_WHOLE: usize = 64 << 20;
 
 /// The words that the bytes of an answer are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +95,26 @@ impl Batch {
     #[must_use]
     pub fn into_events(self) -> Vec<Event> {
         self.more.map_or_else(Vec::new, |more| more.events)
+    }
+
+    /// About how many bytes it takes to hold what it says.
+    pub(crate) fn size(&self) -> usize {
+        let said = |event: &Event| match event {
+            Event::Delta { delta, .. } => match delta {
+                Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) => text.len(),
+                Delta::ToolCall { arguments, .. } => arguments.len(),
+                _ => 0,
+            },
+            Event::Embedding { vector, .. } => size_of_val(&**vector),
+            _ => 0,
+        };
+        match &self.raw {
+            Some(raw) => raw.len(),
+            None => {
+                let events = self.events();
+                size_of_val(events) + events.iter().map(said).sum::<usize>()
+            }
+        }
     }
 
     /// The usage, found in passing, whether or not events are wanted.
@@ -208,6 +234,7 @@ impl ChatResponse {
     }
 
     /// Holds back until there is content, so that an answer that shows none can still be an error.
+    /// At most 1 MiB is held: an answer that says more before its content counts as begun.
     ///
     /// # Errors
     ///
@@ -215,26 +242,38 @@ impl ChatResponse {
     pub async fn primed(mut self) -> Result<Self, Error> {
         self.source.want(Want::UntilContent);
         let mut held = VecDeque::new();
-        while let Some(batch) = poll_fn(|cx| self.poll_batch(cx)).await {
-            let batch = batch?;
+        let mut size = 0;
+        loop {
+            let batch = poll_fn(|cx| self.poll_told(cx, true)).await;
+            let batch = batch.unwrap_or_else(|| Err(unbegun()))?;
             let begun = batch.events().iter().any(Event::is_content);
+            // Batches that are nothing but themselves take room, too.
+            size += batch.size() + size_of::<Batch>();
             held.push_back(batch);
-            if begun {
+            if begun || size > MOST_HELD {
+                held.append(&mut self.held);
                 self.held = held;
                 return Ok(self);
             }
         }
-        Err(Rejection::new(Kind::UpstreamMalformed)
-            .with_detail("The upstream's answer ended before it began.")
-            .into())
     }
 
     /// The next batch.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        self.poll_told(cx, false)
+    }
+
+    /// The next batch. An end is told once: as a failure, if there was to be content before it.
+    fn poll_told(
+        &mut self,
+        cx: &mut Context<'_>,
+        before_content: bool,
+    ) -> Poll<Option<Result<Batch, Error>>> {
         if let Some(batch) = self.held.pop_front() {
             return Poll::Ready(Some(Ok(batch)));
         }
         let batch = match self.source.poll_batch(cx) {
+            Poll::Ready(None) if before_content => Some(Err(unbegun())),
             Poll::Ready(batch) => batch,
             Poll::Pending => {
                 let cut = ready!(self.followers.poll_cut(cx));
@@ -265,12 +304,21 @@ impl ChatResponse {
     ///
     /// # Errors
     ///
-    /// What it broke off with.
+    /// What it broke off with, or [`Kind::UpstreamTooLarge`] if it has more than 64 MiB.
     pub async fn completion(mut self) -> Result<Completion, Error> {
         self.source.want(Want::Events);
         let mut completion = Completion::default();
+        let mut size: usize = 0;
         while let Some(batch) = poll_fn(|cx| self.poll_batch(cx)).await {
-            completion.extend(batch?.into_events());
+            let batch = batch?;
+            size = size.saturating_add(batch.size());
+            if size > MOST_WHOLE {
+                let error = Kind::UpstreamTooLarge.into();
+                self.source = Box::new(Over);
+                self.followers.end(End::Failed(&error), &self.summary);
+                return Err(error);
+            }
+            completion.extend(batch.into_events());
         }
         Ok(completion)
     }
@@ -283,6 +331,13 @@ impl ChatResponse {
     pub async fn text(self) -> Result<String, Error> {
         Ok(self.completion().await?.text())
     }
+}
+
+/// An answer that was to show content, and is over.
+fn unbegun() -> Error {
+    Rejection::new(Kind::UpstreamMalformed)
+        .with_detail("The upstream's answer ended before it began.")
+        .into()
 }
 
 impl Drop for ChatResponse {

@@ -34,9 +34,9 @@
 //! # What is read
 //!
 //! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
-//! `gzip` or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after, 32 MiB by
-//! default, else 413; what is longer is not read on. It has [two minutes](Serve::body_time) to arrive, else
-//! 408. Of a request for a vendor of the same protocol
+//! `gzip` (of one member) or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after,
+//! 32 MiB by default, else 413; what is longer is not read on. It has
+//! [two minutes](Serve::body_time) to arrive, else 408. Of a request for a vendor of the same protocol
 //! only the model's name and the wish for a stream are parsed.
 //!
 //! # What is written
@@ -54,6 +54,7 @@ use super::{
     codec::{self, Asked, Encode},
     dialect,
     event::{Event, Start},
+    response::MOST_WHOLE,
 };
 use crate::{
     Body, BoxError, CollectError, End, Exchange, Reject, Rejection, collect,
@@ -431,14 +432,16 @@ fn decompressed(headers: &HeaderMap, body: Bytes, limit: usize) -> Result<Bytes,
         return Ok(body);
     };
     let mut out = Vec::new();
-    let most = limit as u64 + 1;
-    let read = match encoding.as_bytes() {
+    let most = (limit as u64).saturating_add(1);
+    let mut left = &*body;
+    let read = match &*encoding.as_bytes().to_ascii_lowercase() {
         _ if encodings.next().is_some() => return Err(unknown_encoding()),
         b"" | b"identity" => return Ok(body),
-        b"gzip" | b"x-gzip" => flate2::bufread::MultiGzDecoder::new(&*body)
+        // One member: many that are empty cost time, and never come to the limit.
+        b"gzip" | b"x-gzip" => flate2::bufread::GzDecoder::new(&mut left)
             .take(most)
             .read_to_end(&mut out),
-        b"deflate" => flate2::bufread::ZlibDecoder::new(&*body)
+        b"deflate" => flate2::bufread::ZlibDecoder::new(&mut left)
             .take(most)
             .read_to_end(&mut out),
         _ => return Err(unknown_encoding()),
@@ -447,12 +450,15 @@ fn decompressed(headers: &HeaderMap, body: Bytes, limit: usize) -> Result<Bytes,
         return Err(Rejection::new(Kind::TooLarge)
             .with_detail("The request is too large when decompressed."));
     }
-    read.map_err(|error| {
+    let wrong = || {
         Rejection::new(Kind::InvalidRequest)
             .with_param("content-encoding")
             .with_detail("The body is not in the encoding that its header names.")
-            .with_source(error)
-    })?;
+    };
+    read.map_err(|error| wrong().with_source(error))?;
+    if !left.is_empty() {
+        return Err(wrong().with_source("bytes after the end of what was compressed"));
+    }
     Ok(out.into())
 }
 
@@ -548,6 +554,8 @@ struct ChatBody {
     encoder: Option<Box<dyn Encode>>,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
     start: Option<Start>,
+    /// How much came of an answer in one piece: none of it is let go before its end.
+    size: usize,
     /// Whether the last bytes that went out as they came held the end.
     ended: bool,
     over: bool,
@@ -576,6 +584,7 @@ impl ChatBody {
             same,
             encoder: None,
             start: None,
+            size: 0,
             ended: false,
             over: false,
             exchange,
@@ -591,6 +600,13 @@ impl ChatBody {
                 self.over = true;
                 return Poll::Ready(self.end().map(Ok));
             };
+            if self.asked.framing == Framing::Json {
+                self.size = self.size.saturating_add(batch.size());
+                if self.size > MOST_WHOLE {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(Kind::UpstreamTooLarge.into())));
+                }
+            }
             let raw = batch.raw().filter(|_| self.same).cloned();
             let bytes = match raw {
                 Some(raw) => {
@@ -608,10 +624,12 @@ impl ChatBody {
 
     /// Remembers of bytes that go out as they came what an encoder would have to know later.
     fn passed(&mut self, raw: &Bytes, events: &[Event]) {
-        if events.is_empty() {
+        // A chunk that holds nothing but the end has no events.
+        if events.is_empty() && self.encoder.is_none() {
             return;
         }
-        self.ended = memchr::memmem::rfind(raw, b"[DONE]").is_some();
+        self.ended |= memchr::memmem::rfind(raw, b"[DONE]").is_some()
+            && codec::sse::events(raw).any(|event| event.data.trim_ascii() == b"[DONE]");
         if self.start.is_none() {
             self.start = events.iter().find_map(|event| match event {
                 Event::Start(start) => Some(start.clone()),
@@ -702,5 +720,126 @@ impl HttpBody for ChatBody {
 
     fn is_end_stream(&self) -> bool {
         self.over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::{Batch, Batches, Delta, Spoken};
+    use std::{collections::VecDeque, io::Write};
+
+    struct Wire(VecDeque<Batch>);
+
+    impl Batches for Wire {
+        fn spoken(&self) -> Option<Spoken> {
+            Some(Spoken {
+                protocol: Protocol::OpenAi,
+                framing: Framing::Sse,
+                operation: Operation::Chat,
+            })
+        }
+
+        fn want(&mut self, _: Want) {}
+
+        fn poll_batch(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    fn asked() -> Asked {
+        Asked {
+            operation: Operation::Chat,
+            model: "m".into(),
+            framing: Framing::Sse,
+            include_usage: false,
+            base64: false,
+        }
+    }
+
+    /// What goes out of a vendor's chunks when `old` is rewritten to `new`.
+    async fn rewritten(chunks: &[&'static str]) -> String {
+        let mut decoder = codec::of(Protocol::OpenAi).decoder(Operation::Chat, Framing::Sse);
+        let batches = chunks.iter().map(|chunk| {
+            let mut events = Vec::new();
+            decoder.decode(chunk.as_bytes(), &mut events).unwrap();
+            Batch::new(Some(Bytes::from_static(chunk.as_bytes())), events, None)
+        });
+        let answer = ChatResponse::new(Wire(batches.collect())).map(|event| match event {
+            Event::Delta {
+                choice,
+                delta: Delta::Text(text),
+            } => Event::Delta {
+                choice,
+                delta: Delta::Text(text.replace("old", "new")),
+            },
+            event => event,
+        });
+        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked(), None);
+        let all = body.whole().await.unwrap();
+        String::from_utf8(all.into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_once_whatever_was_rewritten_in_it() {
+        let text = concat!(
+            r#"data: {"id":"x","choices":[{"index":0,"delta":{"content":"say [DONE]"}}]}"#,
+            "\n\n"
+        );
+        let changed = concat!(
+            r#"data: {"id":"x","choices":[{"index":0,"delta":{"content":"old"}}]}"#,
+            "\n\n"
+        );
+        let finish = concat!(
+            r#"data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
+            "\n\n"
+        );
+        let done = "data: [DONE]\n\n";
+        let out = rewritten(&[text, changed, finish, done]).await;
+        assert_eq!(out.matches("finish_reason\":\"stop").count(), 1, "{out}");
+        assert_eq!(out.matches("data: [DONE]").count(), 1, "{out}");
+        assert!(out.contains("new") && out.ends_with(done), "{out}");
+        // A vendor that leaves it out has it added, whatever the model says.
+        let out = rewritten(&[changed, text]).await;
+        assert_eq!(out.matches("data: [DONE]").count(), 1, "{out}");
+    }
+
+    #[test]
+    fn a_compressed_body_has_one_member_and_nothing_after_it() {
+        let gzip = |text: &[u8]| {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(text).unwrap();
+            gzip.finish().unwrap()
+        };
+        let read = |coding: &'static str, body: Vec<u8>, limit| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            decompressed(&headers, body.into(), limit).map_err(|refused| refused.kind())
+        };
+        assert_eq!(read("gzip", gzip(b"{}"), usize::MAX).unwrap(), "{}");
+        assert_eq!(read("GZip", gzip(b"{}"), 2).unwrap(), "{}");
+        assert_eq!(read("IDENTITY", b"{}".to_vec(), 2).unwrap(), "{}");
+        let bomb = gzip(b"").repeat(1000);
+        assert_eq!(read("gzip", bomb, 2), Err(Kind::InvalidRequest));
+        let mut more = gzip(b"{}");
+        more.push(0);
+        assert_eq!(read("gzip", more, 2), Err(Kind::InvalidRequest));
+        assert_eq!(read("gzip", gzip(b"{  }"), 2), Err(Kind::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_one_piece_is_bounded() {
+        let piece = Bytes::from(vec![b' '; 16 << 20]);
+        let batches = (0..5).map(|_| Batch::new(Some(piece.clone()), Vec::new(), None));
+        let answer = ChatResponse::new(Wire(batches.collect()));
+        let asked = Asked {
+            framing: Framing::Json,
+            ..asked()
+        };
+        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked, None);
+        assert_eq!(
+            body.whole().await.unwrap_err().kind(),
+            Kind::UpstreamTooLarge
+        );
     }
 }

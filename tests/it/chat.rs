@@ -223,6 +223,38 @@ async fn a_stream_that_shows_nothing_is_an_error_when_primed() {
 }
 
 #[tokio::test]
+async fn whoever_follows_an_answer_that_shows_nothing_hears_of_a_failure() {
+    let (answer, heard) = ends(ChatResponse::new(Wire::new([Ok((
+        "usage",
+        Event::Usage(Usage::new(7, 0)),
+    ))])));
+    assert!(answer.primed().await.is_err());
+    assert_eq!(*heard.lock().unwrap(), [Kind::UpstreamMalformed.code()]);
+}
+
+#[tokio::test]
+async fn no_more_than_a_mebibyte_is_held_back() {
+    let piece: &str = ":".repeat(300_000).leak();
+    let mut wire = Wire::new((0..5).map(|_| Ok((piece, Event::Usage(Usage::new(7, 0))))));
+    wire.hangs = true;
+    let mut answer = ChatResponse::new(wire).primed().await.unwrap();
+    for _ in 0..5 {
+        let batch = std::future::poll_fn(|cx| answer.poll_batch(cx)).await;
+        assert_eq!(batch.unwrap().unwrap().raw().unwrap(), piece);
+    }
+}
+
+#[tokio::test]
+async fn a_completion_is_bounded() {
+    let piece: &str = " ".repeat(16 << 20).leak();
+    let wire = Wire::new((0..5).map(|_| Ok((piece, text("x")))));
+    let (answer, heard) = ends(ChatResponse::new(wire));
+    let error = answer.completion().await.unwrap_err();
+    assert_eq!(error.kind(), Kind::UpstreamTooLarge);
+    assert_eq!(*heard.lock().unwrap(), [Kind::UpstreamTooLarge.code()]);
+}
+
+#[tokio::test]
 async fn what_was_held_back_is_not_lost() {
     let source = Wire::new([
         Ok(("usage", Event::Usage(Usage::new(1, 0)))),

@@ -399,6 +399,45 @@ async fn a_stream_that_is_cut_ends_with_an_error_and_no_half_event() {
 }
 
 #[tokio::test]
+async fn half_an_event_at_the_end_is_none() {
+    let bare = PIECES[1].trim_end();
+    for (last, whole) in [
+        (bare, true),
+        ("data: [DONE]", true),
+        (": bye", true),
+        (&bare[..bare.len() - 1], false),
+        ("data: [DO", false),
+        ("dat", false),
+    ] {
+        let last = last.to_owned();
+        let reply = Reply::pieces("text/event-stream", [PIECES[0].to_owned(), last.clone()]);
+        let (_upstream, provider) = upstream(reply).await;
+        let (text, _, _, error) = read(call(&provider, streamed(false)).await.unwrap()).await;
+        assert_eq!(error.is_none(), whole, "{last}");
+        if let Some(error) = error {
+            assert!(!text.ends_with(&last), "{last}");
+            assert!(error.to_string().contains("broke off"), "{error}");
+        } else {
+            assert!(text.ends_with(&last), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_stands_before_what_cannot_be_read_is_not_lost() {
+    let chunk = [PIECES[0], PIECES[2], "data: {oops}\n\n"].concat();
+    let (_upstream, provider) = upstream(Reply::pieces("text/event-stream", [chunk])).await;
+    let mut answer = call(&provider, streamed(true)).await.unwrap();
+    answer.want(Want::Events);
+    let batch = poll_fn(|cx| answer.poll_batch(cx)).await.unwrap().unwrap();
+    assert_eq!(batch.usage(), Some(Usage::new(3, 2)));
+    assert!(batch.events().iter().any(|event| event.is_content()));
+    let error = poll_fn(|cx| answer.poll_batch(cx)).await.unwrap();
+    assert_eq!(error.unwrap_err().kind(), Kind::UpstreamMalformed);
+    assert!(poll_fn(|cx| answer.poll_batch(cx)).await.is_none());
+}
+
+#[tokio::test]
 async fn an_error_inside_a_stream_ends_it_after_what_came_before() {
     let fault = "data: {\"error\":{\"message\":\"Vendor words\",\"type\":\"server_error\",\"code\":null}}\n\n";
     let after = "data: [DONE]\n\n";

@@ -340,6 +340,11 @@ async fn texts_become_unit_vectors() {
             Some("dimensions")
         );
     }
+    let many = |embed: &mut Embed| {
+        embed.inputs = vec![EmbedInput::Text("a".into()); 257];
+        embed.dimensions = Some(4096);
+    };
+    assert_eq!(refused(embed(many).await).param(), Some("input"));
     assert_eq!(
         refused(embed(|embed| embed.inputs.clear()).await).param(),
         Some("input")

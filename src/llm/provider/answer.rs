@@ -7,7 +7,7 @@ use crate::{
         Batch, Batches, Error, Event, Framing, Spoken, Want,
         codec::{
             self, Codec, Decode,
-            sse::{Framer, without_bom},
+            sse::{self, Framer, without_bom},
         },
     },
     rejection::Kind,
@@ -111,7 +111,12 @@ impl Source {
                 None => {
                     let last = framer.finish();
                     self.rest = None;
-                    Ok(last)
+                    match last {
+                        Some(last) if !is_whole(&last) => {
+                            Err(broken("the last event is not whole".into()).into())
+                        }
+                        last => Ok(last),
+                    }
                 }
             };
             if whole.is_err() {
@@ -151,9 +156,23 @@ impl Source {
             self.behind = true;
             self.decoder = None;
         } else if let Err(error) = self.decode(&raw, &mut events) {
+            let error = match error {
+                Error::Vendor(error) => {
+                    let error = error.with_vendor(self.provider.name.clone());
+                    let error = call::screened(&self.provider, &raw, error);
+                    call::log(&error);
+                    error.into()
+                }
+                error => error,
+            };
             self.rest = None;
             self.ready.clear();
-            return Some(Err(error));
+            if events.is_empty() && scan.usage.is_none() {
+                return Some(Err(error));
+            }
+            // What stood before it was said, and used. Of the bytes nobody knows where it ends.
+            self.ready.push_back(Err(error));
+            return Some(Ok(Batch::new(None, events, scan.usage)));
         }
         let raw = if self.usage_unasked && scan.usage.is_some() {
             self.codec.without_usage(raw)
@@ -230,6 +249,24 @@ impl Batches for Source {
                 return Poll::Ready(batch);
             }
         }
+    }
+}
+
+/// Whether the last event of a body, that no empty line ends, is all there.
+fn is_whole(last: &[u8]) -> bool {
+    let whole = |event: sse::SseEvent<'_>| {
+        let data = event.data.trim_ascii();
+        event.event == Some(b"error")
+            || data == b"[DONE]"
+            || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+    };
+    let mut events = sse::events(last).peekable();
+    match events.peek() {
+        Some(_) => events.all(whole),
+        // Comments, and not the name of a field.
+        None => last
+            .split(|byte| b"\r\n".contains(byte))
+            .all(|line| line.is_empty() || line.starts_with(b":")),
     }
 }
 

@@ -44,8 +44,10 @@ pub(super) fn batches(
     ))]];
     let mut output = 0;
     let mut all = Vec::new();
+    let heard = heard(chat);
+    let mut hops = schema::MOST_HOPS;
     for choice in 0..choices {
-        let said = Said::new(chat, fixed, choice, seed);
+        let said = Said::new(chat, &heard, fixed, choice, seed, &mut hops);
         let pieces = said.pieces(&chat.sampling.stop, chat.sampling.max_tokens, per_event);
         output += pieces.tokens;
         all.push((choice, pieces.deltas.into_iter(), Some(pieces.finish)));
@@ -245,16 +247,22 @@ struct Pieces {
 }
 
 impl Said {
-    fn new(chat: &Chat, fixed: Option<&str>, choice: u32, seed: u64) -> Self {
-        let heard = heard(chat);
-        let calls: Vec<_> = tools(chat, &heard)
+    fn new(
+        chat: &Chat,
+        heard: &str,
+        fixed: Option<&str>,
+        choice: u32,
+        seed: u64,
+        hops: &mut usize,
+    ) -> Self {
+        let calls: Vec<_> = tools(chat, heard)
             .into_iter()
             .enumerate()
             .map(|(index, tool)| {
                 let mut hash = Hash(seed);
                 let _ = write!(hash, "{choice} {index}");
                 let schema = tool.parameters.as_ref();
-                let arguments = schema.map(|schema| schema::arguments(schema, &heard, index));
+                let arguments = schema.map(|schema| schema::arguments(schema, heard, index, hops));
                 Call {
                     id: format!("call_sim{:016x}", hash.finish()),
                     name: tool.name.clone(),
@@ -267,13 +275,13 @@ impl Said {
         }
         let text = || match fixed {
             Some(text) => text.to_owned(),
-            None => echo(chat, &heard, choice),
+            None => echo(chat, heard, choice),
         };
         Self::Text(match &chat.response_format {
             Some(ResponseFormat::JsonSchema {
                 schema: Some(schema),
                 ..
-            }) => schema::instance(schema, &heard, choice as usize).to_string(),
+            }) => schema::instance(schema, heard, choice as usize, hops).to_string(),
             Some(ResponseFormat::JsonObject | ResponseFormat::JsonSchema { .. }) => {
                 json!({ "answer": text() }).to_string()
             }
@@ -351,14 +359,21 @@ fn cut(text: &str, left: &mut u64, per_event: usize) -> (Vec<String>, bool) {
     (pieces, true)
 }
 
+/// As much of it as is listened to: 64 KiB.
+const MOST_HEARD: usize = 64 << 10;
+
 /// The text that the answer is to: the last that a person said, or whatever was said last.
 fn heard(chat: &Chat) -> String {
     let said = |message: &&Message| message.role == Role::User;
     let person = chat.messages.iter().rev().find(said);
-    person
+    let mut text = person
         .or(chat.messages.last())
         .map(Message::all_text)
-        .unwrap_or_default()
+        .unwrap_or_default();
+    let mut ends = (0..=MOST_HEARD.min(text.len())).rev();
+    let end = ends.find(|at| text.is_char_boundary(*at));
+    text.truncate(end.unwrap_or(0));
+    text
 }
 
 fn echo(chat: &Chat, heard: &str, choice: u32) -> String {
@@ -459,4 +474,19 @@ fn tools<'a>(chat: &'a Chat, heard: &str) -> Vec<&'a Tool> {
 fn words(text: &str) -> impl Iterator<Item = String> {
     let words = text.split(|char: char| !char.is_alphanumeric());
     words.filter(|word| !word.is_empty()).map(str::to_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_listened_to_than_64_kib() {
+        let said = "x".to_owned() + &"ä".repeat(MOST_HEARD);
+        let chat = Chat {
+            messages: vec![Message::text(Role::User, said)],
+            ..Chat::default()
+        };
+        assert_eq!(heard(&chat).len(), MOST_HEARD - 1);
+    }
 }

@@ -7,6 +7,8 @@ use crate::llm::{ChatRequest, EmbedInput, Error, Event, Start, Usage};
 const DIMENSIONS: u32 = 256;
 const MOST_DIMENSIONS: u32 = 4096;
 const MOST_INPUTS: usize = 2048;
+/// The most numbers of one answer: 4 MiB of them.
+const MOST_NUMBERS: usize = 1 << 20;
 
 pub(super) fn events(request: &ChatRequest) -> Result<Vec<Event>, Error> {
     let embed = request.embedding()?;
@@ -16,6 +18,10 @@ pub(super) fn events(request: &ChatRequest) -> Result<Vec<Event>, Error> {
     }
     if !(1..=MOST_INPUTS).contains(&embed.inputs.len()) {
         return Err(refused("input", "Expected from 1 to 2048 inputs.").into());
+    }
+    if embed.inputs.len() * dimensions as usize > MOST_NUMBERS {
+        let detail = "Expected at most 1048576 numbers in all: fewer inputs, or fewer dimensions.";
+        return Err(refused("input", detail).into());
     }
     let model = &**request.model();
     let mut events = vec![Event::Start(Start::new("", model, super::answer::CREATED))];

@@ -22,21 +22,27 @@ const MOST_VALUES: usize = 5000;
 /// The most characters of one string. A value counts for every 64 of them.
 const MOST_CHARS: usize = 65_536;
 
+/// The most references that are followed for one value.
+const MOST_HOPS_AT_ONCE: usize = 256;
+/// The most references, and parts of schemas, that are followed for a whole answer.
+pub(super) const MOST_HOPS: usize = 20_000;
+
 /// A value that satisfies `schema`, made of what was heard where that fits. Those with another
-/// `variation` are most often others.
-pub(super) fn instance(schema: &Value, heard: &str, variation: usize) -> Value {
+/// `variation` are most often others. References are followed as long as there are `hops`.
+pub(super) fn instance(schema: &Value, heard: &str, variation: usize, hops: &mut usize) -> Value {
     let mut maker = Maker {
         root: schema,
         hints: Hints::new(heard),
         left: MOST_VALUES,
         hops: 0,
+        hops_left: hops,
     };
     maker.value(schema, "", 0, variation)
 }
 
 /// The same for arguments of a tool, which are always an object.
-pub(super) fn arguments(schema: &Value, heard: &str, variation: usize) -> Value {
-    match instance(schema, heard, variation) {
+pub(super) fn arguments(schema: &Value, heard: &str, variation: usize, hops: &mut usize) -> Value {
+    match instance(schema, heard, variation, hops) {
         object @ Value::Object(_) => object,
         _ => json!({}),
     }
@@ -81,6 +87,8 @@ struct Maker<'a> {
     left: usize,
     /// How many references were followed since the last value.
     hops: usize,
+    /// How many may still be followed for the whole answer.
+    hops_left: &'a mut usize,
 }
 
 impl<'a> Maker<'a> {
@@ -140,9 +148,10 @@ impl<'a> Maker<'a> {
         };
         let mut flat = Cow::Borrowed(schema);
         self.hops += 1;
-        if self.hops > 256 {
+        if self.hops > MOST_HOPS_AT_ONCE || *self.hops_left == 0 {
             return flat;
         }
+        *self.hops_left -= 1;
         for word in ["$ref", "$dynamicRef"] {
             if let Some(Value::String(path)) = schema.get(word)
                 && let Some(target) = self.find(path)

@@ -226,7 +226,7 @@ proptest! {
                 },
             },
         });
-        let made = schema::instance(&root, "In \"Paris\" at 7", variation);
+        let made = schema::instance(&root, "In \"Paris\" at 7", variation, &mut { schema::MOST_HOPS });
         prop_assert!(satisfies(&root, &root, &made), "{root} has {made}");
     }
 
@@ -234,7 +234,7 @@ proptest! {
     fn any_json_is_a_schema_that_comes_to_an_end(text in "[\\[\\]{}\":,a-z0-9$#/ ]{0,80}") {
         for word in ["type", "pattern", "$ref", "items", "allOf", "minLength"] {
             let value = serde_json::from_str(&text).unwrap_or(Value::String(text.clone()));
-            let _ = schema::instance(&json!({ word: value }), &text, 1);
+            let _ = schema::instance(&json!({ word: value }), &text, 1, &mut { schema::MOST_HOPS });
         }
         let _ = pattern::of_length(&text, 1, 10);
     }
@@ -253,7 +253,7 @@ fn a_schema_that_asks_for_itself_comes_to_an_end() {
         json!({ "type": "string", "pattern": "((((a{0,1000}){1000}){1000}){1000}){1000}" }),
         json!({ "type": "integer", "minimum": 1e300 }),
     ] {
-        let text = schema::instance(&schema, "", 0).to_string();
+        let text = schema::instance(&schema, "", 0, &mut { schema::MOST_HOPS }).to_string();
         assert!(text.len() < 2_000_000, "{schema} has {}", text.len());
     }
 }
@@ -266,7 +266,26 @@ fn strings_and_numbers_come_from_what_was_said() {
         "start": { "type": "string", "format": "date" },
         "code": { "type": "string", "pattern": "^[A-Z]{2}$" },
     } });
-    let made = schema::instance(&schema, "What will the weather be in Oslo for 3 days?", 0);
+    let made = schema::instance(
+        &schema,
+        "What will the weather be in Oslo for 3 days?",
+        0,
+        &mut { schema::MOST_HOPS },
+    );
     let expected = json!({ "city": "Oslo", "days": 3, "start": "2025-01-01", "code": "AA" });
     assert_eq!(made, expected);
+}
+
+#[test]
+fn references_are_followed_so_often_and_no_oftener_in_a_whole_answer() {
+    let schema = json!({
+        "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"type": "integer"}},
+        "type": "array", "minItems": 50, "items": {"$ref": "#/$defs/a"},
+    });
+    let mut hops = schema::MOST_HOPS;
+    let first = schema::instance(&schema, "", 0, &mut hops);
+    assert!(first[0].is_number() && hops < schema::MOST_HOPS);
+    let mut hops = 10;
+    let _ = schema::instance(&schema, "", 0, &mut hops);
+    assert_eq!(hops, 0);
 }

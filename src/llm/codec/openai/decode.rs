@@ -259,8 +259,7 @@ impl Decode for Decoder {
             if data == b"[DONE]" {
                 self.done = true;
             } else if event.event == Some(b"error") {
-                let whole = serde_json::from_slice(data).unwrap_or(Value::Null);
-                return Err(error::within(&whole).into());
+                return Err(error::within(&told(data)).into());
             } else {
                 self.data(data, events)?;
             }
@@ -269,10 +268,20 @@ impl Decode for Decoder {
     }
 }
 
+/// The data of an event that is named an error: JSON, or the words themselves.
+fn told(data: &[u8]) -> Value {
+    serde_json::from_slice(data)
+        .unwrap_or_else(|_| String::from_utf8_lossy(data).into_owned().into())
+}
+
 /// An error inside an answer that nobody decodes.
 pub(super) fn scan_error(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
     static KEY: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
         std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"error\""));
+    static NAMES: std::sync::LazyLock<[memchr::memmem::Finder<'static>; 2]> =
+        std::sync::LazyLock::new(|| {
+            ["event: error", "event:error"].map(memchr::memmem::Finder::new)
+        });
     #[derive(serde::Deserialize)]
     struct Top {
         #[serde(default)]
@@ -280,15 +289,22 @@ pub(super) fn scan_error(raw: &[u8], framing: Framing) -> Option<Box<VendorError
         #[serde(default)]
         object: Option<Value>,
     }
+    let named = framing == Framing::Sse && NAMES.iter().any(|name| name.find(raw).is_some());
     let found = |name: Option<&[u8]>, data: &[u8]| {
+        // Whatever it says, and whether or not that is JSON.
+        if name == Some(b"error") && !data.trim_ascii().is_empty() {
+            return Some(Box::new(error::within(&told(data))));
+        }
         KEY.find(data)?;
         let top: Top = serde_json::from_slice(data).ok()?;
         let object = top.object.as_ref().and_then(Value::as_str);
-        let failed = top.error.is_some() || object == Some("error") || name == Some(b"error");
+        let failed = top.error.is_some() || object == Some("error");
         let whole = failed.then(|| serde_json::from_slice(data).ok())??;
         Some(Box::new(error::within(&whole)))
     };
-    KEY.find(raw)?;
+    if !named && KEY.find(raw).is_none() {
+        return None;
+    }
     match framing {
         Framing::Json => found(None, raw),
         Framing::Sse => {

@@ -239,9 +239,11 @@ pub(super) fn without(raw: Bytes) -> Bytes {
             holder.usage.is_some() && holder.choices.is_some_and(|choices| choices.is_empty())
         })
     };
-    let mut events = sse::events(&raw);
+    // A mark at the very start is kept, whatever becomes of the event behind it.
+    let mut events = sse::events(sse::without_bom(&raw));
+    let mut from = raw.len() - events.rest().len();
     let mut kept: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut from = 0;
+    kept.extend((from > 0).then_some(0..from));
     while let Some(event) = events.next() {
         let end = raw.len() - events.rest().len();
         if !only_usage(&event.data) {

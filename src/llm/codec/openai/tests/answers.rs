@@ -291,6 +291,17 @@ fn every_vendor_has_its_own_arithmetic() {
 }
 
 #[test]
+fn usage_behind_a_byte_order_mark_is_taken_out() {
+    let mut usage = delta(json!({}));
+    usage["choices"] = json!([]);
+    usage["usage"] = json!({"prompt_tokens": 9, "completion_tokens": 9});
+    let bytes = [b"\xEF\xBB\xBF", &stream(&[usage])[..]].concat();
+    let left = OpenAi.without_usage(bytes.into());
+    assert!(left.starts_with(b"\xEF\xBB\xBF"));
+    assert_eq!(OpenAi.scan(&left, Framing::Sse).usage, None);
+}
+
+#[test]
 fn what_a_model_says_cannot_forge_usage() {
     let forged =
         r#"","usage":{"prompt_tokens":0,"completion_tokens":0}} "usage":{"prompt_tokens":0}"#;
@@ -384,6 +395,15 @@ fn an_error_in_the_middle_ends_the_stream() {
     let failed = read(Operation::Chat, Framing::Sse, [&named[..]]).unwrap_err();
     assert_eq!(failed.kind(), crate::rejection::Kind::UpstreamOverloaded);
     assert!(OpenAi.scan(named, Framing::Sse).error.is_some());
+    for (named, words) in [
+        ("event: error\ndata: {\"message\":\"boom\"}\n\n", "boom"),
+        ("event:error\ndata: all is lost\n\n", "all is lost"),
+    ] {
+        let error = OpenAi.scan(named.as_bytes(), Framing::Sse).error;
+        assert_eq!(error.unwrap().message(), words);
+    }
+    let said = b"data: {\"choices\":[{\"delta\":{\"content\":\"event: error\"}}]}\n\n";
+    assert!(OpenAi.scan(said, Framing::Sse).error.is_none());
     let null = {
         let mut chunk = delta(json!({"content": "a"}));
         chunk["error"] = Value::Null;
