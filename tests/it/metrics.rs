@@ -232,7 +232,7 @@ async fn they_are_served_to_who_asks_in_the_right_way() {
         parts.headers["content-type"],
         "text/plain; version=0.0.4; charset=utf-8"
     );
-    assert!(text.starts_with(b"# HELP gateway_http_requests "));
+    assert!(text.starts_with(b"# HELP gateway_http_requests_total "));
     let open = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let (parts, _) = ask(
         "GET",
