@@ -523,6 +523,3 @@ impl<C, F> fmt::Debug for ResponseFuture<C, F> {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,6 +1,7 @@
 //! The proxy between real connections.
 
 mod framing;
+mod router;
 mod streams;
 mod upgrade;
 

@@ -112,7 +112,7 @@ impl Source {
                     let last = framer.finish();
                     self.rest = None;
                     match last {
-                        Some(last) if !is_whole(&last) => {
+                        Some(last) if !is_whole(&last) && !(self.fresh && is_document(&last)) => {
                             Err(broken("the last event is not whole".into()).into())
                         }
                         last => Ok(last),
@@ -130,9 +130,7 @@ impl Source {
     fn batch(&mut self, raw: Bytes) -> Option<Result<Batch, Error>> {
         let framing = self.spoken.framing;
         let text = if self.fresh { without_bom(&raw) } else { &raw };
-        // No line of an event begins so: it is a document, most often of an error.
-        let mislabelled =
-            self.fresh && framing == Framing::Sse && text.trim_ascii_start().starts_with(b"{");
+        let mislabelled = self.fresh && framing == Framing::Sse && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = self.codec.scan(text, framing);
         if let Some(error) = scan.error {
@@ -250,6 +248,11 @@ impl Batches for Source {
             }
         }
     }
+}
+
+/// No line of an event begins so: it is a document, most often of an error.
+fn is_document(raw: &[u8]) -> bool {
+    without_bom(raw).trim_ascii_start().starts_with(b"{")
 }
 
 /// Whether the last event of a body, that no empty line ends, is all there.

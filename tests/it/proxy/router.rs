@@ -1,7 +1,9 @@
-use super::*;
-use crate::route::NormalisePathLayer;
-use http::header::HOST;
+//! Behind a router that matches paths as they came.
+
+use http::{HeaderValue, Request, Response, StatusCode, header::HOST};
+use std::convert::Infallible;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_gateway::{Body, Rejection, proxy::Proxy, route::NormalisePathLayer};
 
 /// What an upstream that echoes its path answers behind a router that matches the path as it came.
 async fn behind_axum(path: &str, normalised: bool) -> (StatusCode, Option<HeaderValue>) {
