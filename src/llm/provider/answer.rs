@@ -112,7 +112,7 @@ impl Source {
                     let last = framer.finish();
                     self.rest = None;
                     match last {
-                        Some(last) if !is_whole(&last) && !(self.fresh && is_document(&last)) => {
+                        Some(last) if !(is_whole(&last) || self.fresh && is_document(&last)) => {
                             Err(broken("the last event is not whole".into()).into())
                         }
                         last => Ok(last),
