@@ -57,6 +57,7 @@
 //! down). They touch no upstream.
 
 mod builder;
+mod connection;
 mod directory;
 mod drain;
 mod env;
