@@ -66,6 +66,7 @@ mod planes;
 mod server;
 mod settled;
 mod slot;
+mod stack;
 
 pub use self::{
     builder::{BuildError, GatewayBuilder},
