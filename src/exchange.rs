@@ -51,6 +51,8 @@ pub struct Facts {
     pub first_content: Option<Duration>,
     /// What was used of a language model.
     pub usage: Option<Usage>,
+    /// What the vendor that was called last was not told, because its protocol cannot say it.
+    pub losses: Vec<Loss>,
     /// The code of the error that the exchange ended with, also after its head.
     pub error: Option<&'static str>,
 }
@@ -131,6 +133,28 @@ pub(crate) fn fresh_id() -> Box<str> {
         let _ = write!(id, "{:016x}", key.hash_one(count));
     }
     id.into()
+}
+
+/// Something that a request says and a vendor's protocol cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// The path of it in the client's words, such as `messages[2].content[0].cache_control`. Never a
+    /// value.
+    pub field: Box<str>,
+    /// What became of it.
+    pub why: &'static str,
+}
+
+impl Loss {
+    /// What is lost, and why.
+    #[must_use]
+    pub fn new(field: impl Into<Box<str>>, why: &'static str) -> Self {
+        Self {
+            field: field.into(),
+            why,
+        }
+    }
 }
 
 /// What was used of a language model, in tokens.

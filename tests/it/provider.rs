@@ -35,12 +35,8 @@ const PIECES: [&str; 4] = [
 
 fn wire(body: &'static str, stream: bool, include_usage: bool) -> ChatRequest {
     let start = body.find("\"asked\"").unwrap();
-    let wire = Wire {
-        protocol: Protocol::OpenAi,
-        bytes: Bytes::from_static(body.as_bytes()),
-        model: start..start + 7,
-        stream_options: None,
-    };
+    let mut wire = Wire::new(Protocol::OpenAi, Bytes::from_static(body.as_bytes()));
+    wire.model = Some(start..start + 7);
     ChatRequest::from_wire(Operation::Chat, "asked", stream, include_usage, wire)
 }
 

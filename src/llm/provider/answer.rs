@@ -4,7 +4,7 @@ use super::{Inner, call};
 use crate::{
     Body, BoxError, Rejection,
     llm::{
-        Batch, Batches, Error, Event, Framing, Spoken, Want,
+        Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
         codec::{
             self, Codec, Decode, Scan,
             sse::{self, Framer, without_bom},
@@ -35,6 +35,8 @@ pub(super) struct Source {
     /// Whether something was given that was not decoded: a decoder must see all of it.
     behind: bool,
     usage_unasked: bool,
+    /// The usage that was found so far.
+    usage: Option<Usage>,
     /// What was found in the next bytes, if they were looked at before.
     scanned: Option<Scan>,
     /// What was cut from the body and not given yet.
@@ -69,7 +71,7 @@ impl Source {
     /// The one that it reports.
     pub(super) fn whole(provider: Arc<Inner>, spoken: Spoken, raw: Bytes) -> Result<Self, Error> {
         let mut source = Self::new(provider, spoken, false);
-        let scan = source.codec.scan(&raw, Framing::Json);
+        let scan = source.codec.scan(&raw, Framing::Json, None);
         if let Some(error) = scan.error {
             let error = error.with_vendor(source.provider.name.clone());
             let error = call::screened(&source.provider, &raw, error);
@@ -92,6 +94,7 @@ impl Source {
             begun: false,
             behind: false,
             usage_unasked,
+            usage: None,
             scanned: None,
             ready: VecDeque::new(),
             rest: None,
@@ -139,7 +142,7 @@ impl Source {
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
-            None => self.codec.scan(text, framing),
+            None => self.codec.scan(text, framing, self.usage),
         };
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
@@ -152,6 +155,7 @@ impl Source {
             return Some(Err(call::malformed(&self.provider, reason)));
         }
         self.fresh = false;
+        self.usage = scan.usage.or(self.usage);
         let mut events = Vec::new();
         let wanted = match self.want {
             Want::Bytes => false,
@@ -217,7 +221,12 @@ impl Source {
             let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
                 continue;
             };
-            if self.codec.scan(&event, self.spoken.framing).error.is_some() {
+            if self
+                .codec
+                .scan(&event, self.spoken.framing, None)
+                .error
+                .is_some()
+            {
                 break;
             }
             before = end;

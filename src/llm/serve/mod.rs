@@ -7,7 +7,10 @@
 //! | path | |
 //! |---|---|
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | OpenAI |
-//! | `GET /v1/models`, `/v1/models/{id}` | what [`models`](Serve::models) lists |
+//! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic |
+//! | `GET /v1/models`, `/v1/models/{id}` | what [`models`](Serve::models) lists, in the form of the [client](dialect::of) |
+//!
+//! Any other path is 404 in its [dialect](dialect::of).
 //!
 //! ```
 //! use bytes::Bytes;
@@ -53,12 +56,16 @@ mod read;
 mod target;
 mod write;
 
+pub(super) use self::target::decoded;
 use self::{
     read::{Bounds, LIMIT, TIME, read},
-    target::Target,
     write::{JSON, followed, refusal, tell, written},
 };
-use super::{ChatRequest, ChatResponse, Error, Operation, Protocol, codec, dialect};
+use super::{
+    ChatRequest, ChatResponse, Error, Protocol,
+    codec::{self, Ask, Target},
+    dialect,
+};
 use crate::{Body, BoxError, Exchange, Reject, Rejection, rejection::Kind};
 use bytes::Bytes;
 use http::{Request, Response, header};
@@ -180,16 +187,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let target = Target::of(request.method(), request.uri().path());
-        if let (Ok(target), Some(exchange)) = (&target, Exchange::of(&request)) {
-            exchange.update(|facts| facts.route = Some(target.template()));
+        let protocol = dialect::of(request.uri().path(), request.headers());
+        let target = target::of(protocol, request.method(), request.uri());
+        if let (Ok((_, template)), Some(exchange)) = (&target, Exchange::of(&request)) {
+            exchange.update(|facts| facts.route = Some(template.clone()));
         }
-        let protocol = dialect::of_path(request.uri().path()).unwrap_or(Protocol::OpenAi);
+        let protocol = protocol.unwrap_or(Protocol::OpenAi);
         let serve = self.clone();
         ResponseFuture(Box::pin(async move {
             Ok(match target {
-                Ok(Target::Ask(operation)) => serve.answer(protocol, operation, request).await,
-                Ok(Target::List(id)) => serve.list(protocol, id).await,
+                Ok((Target::Model(ask), _)) => serve.answer(protocol, ask, request).await,
+                Ok((Target::List(id), _)) => serve.list(protocol, id).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
                     return Response::reject(rejection);
                 }
@@ -219,14 +227,11 @@ impl fmt::Debug for ResponseFuture {
 impl<S> Serve<S> {
     async fn list(self, protocol: Protocol, id: Option<String>) -> Response<Body> {
         let models = self.models.list().await;
-        let entry = |model: &Model| serde_json::json!({"id": &*model.id, "object": "model", "created": 0, "owned_by": &*model.owner});
+        let codec = codec::of(protocol);
         let body = match id {
-            None => {
-                let data: Vec<_> = models.iter().map(entry).collect();
-                serde_json::json!({"object": "list", "data": data})
-            }
+            None => codec.encode_models(&models),
             Some(id) => match models.iter().find(|model| *model.id == *id) {
-                Some(model) => entry(model),
+                Some(model) => codec.encode_model(model),
                 None => {
                     let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
                     return refusal(protocol, &unknown.into());
@@ -241,7 +246,7 @@ impl<S> Serve<S> {
     async fn answer<B>(
         mut self,
         protocol: Protocol,
-        operation: Operation,
+        ask: Ask,
         request: Request<B>,
     ) -> Response<Body>
     where
@@ -252,7 +257,7 @@ impl<S> Serve<S> {
     {
         let exchange = Exchange::of(&request).cloned();
         let answer = async {
-            let request = read(protocol, operation, request, self.bounds).await?;
+            let request = read(protocol, &ask, request, self.bounds).await?;
             let asked = codec::of(protocol).asked(&request);
             poll_fn(|cx| self.chat.poll_ready(cx))
                 .await

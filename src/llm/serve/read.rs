@@ -2,7 +2,10 @@
 
 use crate::{
     BoxError, CollectError, Rejection, collect,
-    llm::{ChatRequest, Error, Operation, Protocol, codec},
+    llm::{
+        ChatRequest, Error, Protocol,
+        codec::{self, Ask},
+    },
     principal::Carried,
     rejection::Kind,
 };
@@ -26,7 +29,7 @@ pub(super) struct Bounds {
 
 pub(super) async fn read<B>(
     protocol: Protocol,
-    operation: Operation,
+    ask: &Ask,
     request: Request<B>,
     bounds: Bounds,
 ) -> Result<ChatRequest, Error>
@@ -52,7 +55,7 @@ where
             },
         })?;
     let body = decompressed(&parts.headers, body, bounds.bytes)?;
-    let request = codec::of(protocol).peek(operation, body)?;
+    let request = codec::of(protocol).peek(ask, body)?;
     Ok(request.with_carried(Carried {
         headers: parts.headers,
         extensions: parts.extensions,

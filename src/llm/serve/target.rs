@@ -1,64 +1,39 @@
-//! What a path asks for.
+//! What a request asks for: its path in its dialect, and its method.
 
-use crate::{Rejection, llm::Operation, rejection::Kind};
-use http::{HeaderValue, Method, header};
-use std::sync::{Arc, LazyLock};
+use crate::{
+    Rejection,
+    llm::{
+        Protocol,
+        codec::{self, Target},
+    },
+    rejection::Kind,
+};
+use http::{HeaderValue, Method, Uri, header};
+use std::sync::Arc;
 
-/// What a path asks for.
-pub(super) enum Target {
-    Ask(Operation),
-    List(Option<String>),
-}
-
-impl Target {
-    /// Its path, for labels. Made once, and shared.
-    pub(super) fn template(&self) -> Arc<str> {
-        static TEMPLATES: LazyLock<[Arc<str>; 5]> = LazyLock::new(|| {
-            [
-                "/v1/chat/completions".into(),
-                "/v1/completions".into(),
-                "/v1/embeddings".into(),
-                "/v1/models".into(),
-                "/v1/models/{id}".into(),
-            ]
-        });
-        let index = match self {
-            Self::Ask(Operation::Chat) => 0,
-            Self::Ask(Operation::Completions) => 1,
-            Self::Ask(Operation::Embeddings) => 2,
-            Self::List(None) => 3,
-            Self::List(Some(_)) => 4,
-        };
-        TEMPLATES[index].clone()
+/// What is asked for, and the template of the path, for labels.
+pub(super) fn of(
+    protocol: Option<Protocol>,
+    method: &Method,
+    uri: &Uri,
+) -> Result<(Target, Arc<str>), Rejection> {
+    let protocol = protocol.ok_or(Kind::NotFound)?;
+    let found = codec::of(protocol).target(uri.path(), uri.query());
+    let (target, template) = found.ok_or(Kind::NotSupported)?;
+    let (allowed, allow) = match target {
+        Target::Model(_) => (*method == Method::POST, "POST"),
+        Target::List(_) => (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD"),
+    };
+    if allowed {
+        return Ok((target, template));
     }
-
-    pub(super) fn of(method: &Method, path: &str) -> Result<Self, Rejection> {
-        let (target, allowed) = match path {
-            "/v1/chat/completions" => (Self::Ask(Operation::Chat), Method::POST),
-            "/v1/completions" => (Self::Ask(Operation::Completions), Method::POST),
-            "/v1/embeddings" => (Self::Ask(Operation::Embeddings), Method::POST),
-            "/v1/models" => (Self::List(None), Method::GET),
-            _ => match path.strip_prefix("/v1/models/") {
-                Some(id) if !id.is_empty() => (Self::List(Some(decoded(id))), Method::GET),
-                _ if path.starts_with("/v1/") => return Err(Kind::NotSupported.into()),
-                _ => return Err(Kind::NotFound.into()),
-            },
-        };
-        if *method == allowed || (*method == Method::HEAD && allowed == Method::GET) {
-            return Ok(target);
-        }
-        let allow = HeaderValue::from_static(if allowed == Method::POST {
-            "POST"
-        } else {
-            "GET, HEAD"
-        });
-        Err(Rejection::new(Kind::MethodNotAllowed).with_header(header::ALLOW, allow))
-    }
+    let allow = HeaderValue::from_static(allow);
+    Err(Rejection::new(Kind::MethodNotAllowed).with_header(header::ALLOW, allow))
 }
 
 /// The name of a model in a path, where clients escape slashes and colons. What is not an escape
 /// stays.
-fn decoded(segment: &str) -> String {
+pub(in crate::llm) fn decoded(segment: &str) -> String {
     let mut out = Vec::with_capacity(segment.len());
     let mut bytes = segment.as_bytes();
     while let Some((first, rest)) = bytes.split_first() {

@@ -4,7 +4,7 @@ use crate::{
     Body, BoxError, End, Exchange,
     llm::{
         ChatResponse, Error, Event, Framing, Protocol, Start, Want,
-        codec::{self, Asked, Encode},
+        codec::{self, Asked, Encode, Maker, Sealer},
         dialect,
         response::MOST_WHOLE,
     },
@@ -72,9 +72,10 @@ pub(super) async fn written(
     exchange: Option<Exchange>,
 ) -> Result<Response<Body>, Error> {
     let headers = mem::take(answer.headers_mut());
+    let maker = answer.extensions_mut().remove::<Maker>();
     let extensions = mem::take(answer.extensions_mut());
     let framing = asked.framing;
-    let mut body = ChatBody::new(answer, protocol, asked, exchange);
+    let mut body = ChatBody::new(answer, protocol, asked, maker, exchange);
     let (body, content_type) = match framing {
         Framing::Sse => (
             Body::boxed(body),
@@ -102,6 +103,8 @@ struct ChatBody {
     asked: Asked,
     /// Whether the vendor's bytes are in the client's words.
     same: bool,
+    /// Binds thoughts to their maker where they go out in other words than its own.
+    sealer: Option<Sealer>,
     /// Made when the first events must be encoded.
     encoder: Option<Box<dyn Encode>>,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
@@ -120,6 +123,7 @@ impl ChatBody {
         mut answer: ChatResponse,
         protocol: Protocol,
         asked: Asked,
+        maker: Option<Maker>,
         exchange: Option<Exchange>,
     ) -> Self {
         let same = answer.spoken().is_some_and(|spoken| {
@@ -134,6 +138,9 @@ impl ChatBody {
             protocol,
             asked,
             same,
+            sealer: maker
+                .filter(|maker| maker.protocol != protocol)
+                .map(Sealer::new),
             encoder: None,
             start: None,
             size: 0,
@@ -165,7 +172,13 @@ impl ChatBody {
                     self.passed(&raw, batch.events());
                     raw
                 }
-                None => self.encoded(batch.into_events()),
+                None => {
+                    let mut events = batch.into_events();
+                    if let Some(sealer) = &mut self.sealer {
+                        events = sealer.sealed(events);
+                    }
+                    self.encoded(events)
+                }
             };
             if !bytes.is_empty() {
                 self.begun(&bytes);
@@ -180,8 +193,7 @@ impl ChatBody {
         if events.is_empty() && self.encoder.is_none() {
             return;
         }
-        self.ended |= memchr::memmem::rfind(raw, b"[DONE]").is_some()
-            && codec::sse::events(raw).any(|event| event.data.trim_ascii() == b"[DONE]");
+        self.ended |= codec::of(self.protocol).is_end(raw);
         if self.start.is_none() {
             self.start = events.iter().find_map(|event| match event {
                 Event::Start(start) => Some(start.clone()),
@@ -327,7 +339,7 @@ mod tests {
             },
             event => event,
         });
-        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked(), None);
+        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked(), None, None);
         let all = body.whole().await.unwrap();
         String::from_utf8(all.into()).unwrap()
     }
@@ -365,7 +377,7 @@ mod tests {
             framing: Framing::Json,
             ..asked()
         };
-        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked, None);
+        let mut body = ChatBody::new(answer, Protocol::OpenAi, asked, None, None);
         assert_eq!(
             body.whole().await.unwrap_err().kind(),
             Kind::UpstreamTooLarge

@@ -1,12 +1,12 @@
 //! Messages and their parts, read.
 
-use super::super::{
-    thought,
-    value::{Fields, Path},
-};
+use super::super::thought;
 use crate::{
     Rejection,
-    llm::{Content, Media, Message, Part, Role, ToolCall},
+    llm::{
+        Content, Media, Message, Part, Role, ToolCall,
+        codec::value::{Fields, Path},
+    },
 };
 use serde_json::Value;
 
