@@ -12,6 +12,8 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod base64;
+#[cfg(test)]
+mod crossing;
 pub(crate) mod envelope;
 pub(crate) mod fault;
 pub(crate) mod loss;

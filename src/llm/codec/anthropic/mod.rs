@@ -23,8 +23,6 @@ mod error;
 mod model;
 mod request;
 mod target;
-#[cfg(test)]
-mod tests;
 mod usage;
 
 use super::{

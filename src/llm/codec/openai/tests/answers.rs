@@ -593,7 +593,8 @@ fn usage_of_a_document_is_its_own_field_wherever_it_stands() {
             false,
         ),
     ] {
-        let scan = codec::of(crate::llm::Protocol::OpenAi).scan(document.as_bytes(), Framing::Json, None);
+        let scan =
+            codec::of(crate::llm::Protocol::OpenAi).scan(document.as_bytes(), Framing::Json, None);
         let expected = found.then(|| crate::llm::Usage::new(7, 2));
         assert_eq!(scan.usage, expected, "{document}");
     }
