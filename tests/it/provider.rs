@@ -135,6 +135,23 @@ async fn usage_is_always_asked_for_and_taken_out_again() {
     }
 }
 
+/// However it is cut: a mark is one at the very start, and nothing is named so elsewhere.
+#[tokio::test]
+async fn a_byte_order_mark_is_one_at_the_start_only() {
+    let [text, _, usage, done] = PIECES;
+    let sent = format!("\u{feff}{usage}\u{feff}data: not a field\n\n\u{feff}{usage}{text}{done}");
+    for size in [1, 3, 7, usage.len() + 3, sent.len()] {
+        let stream = Reply::bytes(200, "text/event-stream", sent.clone()).split_every(size);
+        let (_upstream, provider) = upstream(stream).await;
+        let (raw, _, told, error) = read(call(&provider, streamed(false)).await.unwrap()).await;
+        assert!(error.is_none(), "{size}: {error:?}");
+        assert_eq!(told, Some(Usage::new(3, 2)));
+        assert_eq!(raw, sent.replacen(usage, "", 1), "{size}");
+        let answer = call(&provider, streamed(false)).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "Gr\u{fc}", "{size}");
+    }
+}
+
 #[tokio::test]
 async fn events_are_decoded_for_those_who_ask() {
     let (_upstream, provider) = upstream(Reply::pieces("text/event-stream", PIECES)).await;

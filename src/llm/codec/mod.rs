@@ -103,7 +103,8 @@ pub(crate) trait Codec: Send + Sync {
     /// protocol, else the typed view. The usage of a stream is always asked for.
     fn encode_request(&self, request: &ChatRequest) -> Result<Bytes, Rejection>;
 
-    /// Whether a body, or an event stream, has what a ledger must know. Cheap: no full parse.
+    /// Whether a body, or an event stream, has what a ledger must know. Cheap: no full parse. A
+    /// byte order mark at the start of the stream is not passed here, nor to `without_usage`.
     fn scan(&self, raw: &[u8], framing: Framing) -> Scan;
 
     /// Takes out of whole events those that were only sent because usage was asked for.

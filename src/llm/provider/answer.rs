@@ -67,7 +67,8 @@ impl Source {
     /// The one that it reports.
     pub(super) fn whole(provider: Arc<Inner>, spoken: Spoken, raw: Bytes) -> Result<Self, Error> {
         let mut source = Self::new(provider, spoken, false);
-        if let Some(error) = source.codec.scan(&raw, Framing::Json).error {
+        let scan = source.codec.scan(without_bom(&raw), Framing::Json);
+        if let Some(error) = scan.error {
             let error = error.with_vendor(source.provider.name.clone());
             let error = call::screened(&source.provider, &raw, error);
             call::log(&error);
@@ -112,7 +113,7 @@ impl Source {
                     let last = framer.finish();
                     self.rest = None;
                     match last {
-                        Some(last) if !(is_whole(&last) || self.fresh && is_document(&last)) => {
+                        Some(last) if !self.is_end(&last) => {
                             Err(broken("the last event is not whole".into()).into())
                         }
                         last => Ok(last),
@@ -126,10 +127,22 @@ impl Source {
         }
     }
 
+    /// Without the byte order mark that may stand at the very start.
+    fn text<'a>(&self, raw: &'a [u8]) -> &'a [u8] {
+        if self.fresh { without_bom(raw) } else { raw }
+    }
+
+    /// Whether what no empty line ends may be the end of a stream.
+    fn is_end(&self, last: &[u8]) -> bool {
+        let text = self.text(last);
+        is_whole(text) || self.fresh && is_document(text)
+    }
+
     /// `None`: nothing is left of it.
     fn batch(&mut self, raw: Bytes) -> Option<Result<Batch, Error>> {
         let framing = self.spoken.framing;
-        let text = if self.fresh { without_bom(&raw) } else { &raw };
+        let text = self.text(&raw);
+        let mark = raw.len() - text.len();
         let mislabelled = self.fresh && framing == Framing::Sse && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = self.codec.scan(text, framing);
@@ -172,10 +185,13 @@ impl Source {
             self.ready.push_back(Err(error));
             return Some(Ok(Batch::new(None, events, scan.usage)));
         }
-        let raw = if self.usage_unasked && scan.usage.is_some() {
-            self.codec.without_usage(raw)
-        } else {
-            raw
+        let raw = match self.usage_unasked && scan.usage.is_some() {
+            true if mark > 0 => {
+                let left = self.codec.without_usage(raw.slice(mark..));
+                [&raw[..mark], &left].concat().into()
+            }
+            true => self.codec.without_usage(raw),
+            false => raw,
         };
         if raw.is_empty() && events.is_empty() && scan.usage.is_none() {
             return None;
@@ -188,7 +204,8 @@ impl Source {
         let decoder = self
             .decoder
             .get_or_insert_with(|| self.codec.decoder(operation, framing));
-        decoder.decode(without_bom(raw), events)?;
+        // It has seen all from the start, and knows where a byte order mark is one.
+        decoder.decode(raw, events)?;
         self.begun |= events.iter().any(Event::is_content);
         Ok(())
     }
@@ -209,7 +226,12 @@ impl Source {
             let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
                 continue;
             };
-            if self.codec.scan(&event, self.spoken.framing).error.is_some() {
+            let text = if before == 0 {
+                self.text(&event)
+            } else {
+                &event
+            };
+            if self.codec.scan(text, self.spoken.framing).error.is_some() {
                 break;
             }
             before = end;
@@ -252,7 +274,7 @@ impl Batches for Source {
 
 /// No line of an event begins so: it is a document, most often of an error.
 fn is_document(raw: &[u8]) -> bool {
-    without_bom(raw).trim_ascii_start().starts_with(b"{")
+    raw.trim_ascii_start().starts_with(b"{")
 }
 
 /// Whether the last event of a body, that no empty line ends, is all there.

@@ -307,9 +307,7 @@ pub(super) fn scan_error(raw: &[u8], framing: Framing) -> Option<Box<VendorError
     }
     match framing {
         Framing::Json => found(None, raw),
-        Framing::Sse => {
-            sse::events(sse::without_bom(raw)).find_map(|event| found(event.event, &event.data))
-        }
+        Framing::Sse => sse::events(raw).find_map(|event| found(event.event, &event.data)),
     }
 }
 
