@@ -152,6 +152,18 @@ async fn a_byte_order_mark_is_one_at_the_start_only() {
     }
 }
 
+/// Also if empty lines come before it, in a chunk of their own.
+#[tokio::test]
+async fn a_document_is_no_stream_however_it_is_cut() {
+    for size in [1, 2, 100] {
+        let document = Reply::bytes(200, "text/event-stream", "\n\n{\"id\":1}\ndata: {}\n\n");
+        let (_upstream, provider) = upstream(document.split_every(size)).await;
+        let (raw, _, _, error) = read(call(&provider, streamed(true)).await.unwrap()).await;
+        assert_eq!(raw.trim(), "", "{size}");
+        assert_eq!(error.unwrap().kind(), Kind::UpstreamMalformed, "{size}");
+    }
+}
+
 #[tokio::test]
 async fn events_are_decoded_for_those_who_ask() {
     let (_upstream, provider) = upstream(Reply::pieces("text/event-stream", PIECES)).await;

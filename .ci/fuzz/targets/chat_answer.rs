@@ -54,7 +54,12 @@ fuzz_target!(|input: &[u8]| {
         if whole.fault.is_none() {
             assert_eq!(whole.raw, answer, "bytes are missing");
         }
-        assert_eq!(see(*seed, Want::Bytes, true), whole, "another cut");
+        let mut pieces = see(*seed, Want::Bytes, true);
+        if whole.fault.is_some() && whole.raw.is_empty() && pieces.raw.trim_ascii().is_empty() {
+            // Empty lines have gone through before what cannot be read.
+            pieces.raw.clear();
+        }
+        assert_eq!(pieces, whole, "another cut");
 
         let read = see(7, Want::Events, true);
         let cut = see(*seed, Want::Events, true);
@@ -82,7 +87,12 @@ fuzz_target!(|input: &[u8]| {
             (&without.usage, &without.fault),
             (&whole.usage, &whole.fault)
         );
-        assert_eq!(see(7, Want::Bytes, false).raw, without.raw, "another cut");
+        let raw = see(7, Want::Bytes, false).raw;
+        assert_eq!(
+            raw.trim_ascii_start(),
+            without.raw.trim_ascii_start(),
+            "another cut"
+        );
 
         serve(vendor, operation, stream);
     });

@@ -30,6 +30,8 @@ pub(super) struct Source {
     decoder: Option<Box<dyn Decode>>,
     /// Whether nothing was given yet.
     fresh: bool,
+    /// Whether nothing but white space was given yet.
+    blank: bool,
     /// Whether there was content in what was decoded.
     begun: bool,
     /// Whether something was given that was not decoded: a decoder must see all of it.
@@ -86,6 +88,7 @@ impl Source {
             want: Want::Bytes,
             decoder: None,
             fresh: true,
+            blank: true,
             begun: false,
             behind: false,
             usage_unasked,
@@ -135,7 +138,7 @@ impl Source {
     /// Whether what no empty line ends may be the end of a stream.
     fn is_end(&self, last: &[u8]) -> bool {
         let text = self.text(last);
-        is_whole(text) || self.fresh && is_document(text)
+        is_whole(text) || self.blank && is_document(text)
     }
 
     /// `None`: nothing is left of it.
@@ -143,7 +146,7 @@ impl Source {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
-        let mislabelled = self.fresh && framing == Framing::Sse && is_document(text);
+        let mislabelled = self.blank && framing == Framing::Sse && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = self.codec.scan(text, framing);
         if let Some(error) = scan.error {
@@ -156,6 +159,7 @@ impl Source {
             let reason = "a document under the content type of a stream";
             return Some(Err(call::malformed(&self.provider, reason)));
         }
+        self.blank &= text.trim_ascii().is_empty();
         self.fresh = false;
         let mut events = Vec::new();
         let wanted = match self.want {
