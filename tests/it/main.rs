@@ -40,3 +40,5 @@ mod simulator;
 mod telling;
 mod timeout;
 mod trace;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod vectors;
