@@ -4,10 +4,10 @@ use super::{
     GatewayService, Shared,
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
-    health::HealthLayer,
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
+    stack::{Own, Stack},
 };
 use crate::{
     Body, BoxError,
@@ -17,21 +17,16 @@ use crate::{
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
-    llm::{
-        self, ChatRequest, ChatResponse, Provider, Simulator, dialect::DialectLayer, pool::Pool,
-        serve::Serve,
-    },
-    metrics::{Metrics, MetricsLayer},
-    path::Rules,
+    llm::{self, ChatRequest, ChatResponse, Provider, Simulator, pool::Pool, serve::Serve},
+    metrics::Metrics,
     rate_limit::{Quota, RateLimitLayer},
-    route::{Methods, NormalisePathLayer, Routes},
-    trace::TraceLayer,
+    route::{Methods, Routes},
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as HttpBody;
 use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc, time::Duration};
-use tower::util::{BoxCloneSyncService, MapErr};
+use tower::util::{BoxCloneSyncService, Either, MapErr};
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
     cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
@@ -278,11 +273,16 @@ impl GatewayBuilder {
             self.fault(format!("model({name:?})"), "give it at least one service");
             return self;
         };
-        let pool = services.fold(Pool::new(first), Pool::or);
+        let pool = match services.next() {
+            None => first,
+            Some(second) => {
+                let pool = Pool::new(first).or(second);
+                BoxCloneSyncService::new(services.fold(pool, Pool::or))
+            }
+        };
         if name.is_empty() {
             self.fault("model(\"\")", "give it a name");
         }
-        let pool = BoxCloneSyncService::new(pool);
         if self.named.insert(name.into(), pool).is_some() {
             self.fault(format!("model({name:?})"), "the name is taken");
         }
@@ -376,11 +376,16 @@ impl GatewayBuilder {
             "llm   each service: CircuitBreakerLayer".to_owned(),
             "llm   models".to_owned(),
         ];
-        let mut chat = BoxCloneSyncService::new(directory.clone());
-        for entry in std::mem::take(&mut self.chat).into_iter().rev() {
-            lines.push(format!("llm   {}", entry.name));
-            chat = (entry.wrap)(chat);
-        }
+        let added = std::mem::take(&mut self.chat);
+        let chat = if added.is_empty() {
+            Either::Right(directory.clone())
+        } else {
+            let inner = BoxCloneSyncService::new(directory.clone());
+            Either::Left(added.into_iter().rev().fold(inner, |inner, entry| {
+                lines.push(format!("llm   {}", entry.name));
+                (entry.wrap)(inner)
+            }))
+        };
         let drain = Drain::new();
         lines.push("llm   DrainLayer".to_owned());
         let chat = DrainLayer {
@@ -401,20 +406,18 @@ impl GatewayBuilder {
             return Err(BuildError(self.faults));
         }
         let planes = Planes {
-            chat: serves_chat.then(|| HttpService::new(serve)),
-            routes: routes.ok().map(HttpService::new),
+            chat: serves_chat.then_some(serve),
+            routes: routes.ok(),
         };
-        let mut http = HttpService::new(planes);
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();
-        for entry in self.stack(&drain).into_iter().rev() {
-            lines.push(format!(
-                "http  {:<12} {}",
-                format!("{:?}", entry.place),
-                entry.name
-            ));
-            http = (entry.wrap)(http);
-        }
+        let own = Own {
+            metrics: &metrics,
+            access_log: self.access_log,
+            drain: drain.clone(),
+            client_addr: self.client_addr,
+        };
+        let (http, mut lines) = Stack::new(self.http, lines).around(own, planes);
         lines.reverse();
         Ok(GatewayService {
             http,
@@ -425,26 +428,6 @@ impl GatewayBuilder {
                 drain,
             }),
         })
-    }
-
-    /// All layers of the HTTP plane, outermost first.
-    fn stack(self, drain: &Drain) -> Vec<Entry<Slot, HttpService>> {
-        let mut stack = vec![
-            Entry::http(Slot::Trace, TraceLayer::new()),
-            Entry::http(Slot::Tell, MetricsLayer::new(&self.metrics)),
-        ];
-        stack.extend(self.access_log.map(|layer| Entry::http(Slot::Tell, layer)));
-        let drain = drain.clone();
-        stack.push(Entry::http(Slot::Drain, HealthLayer { drain }));
-        stack.push(Entry::http(Slot::Dialect, DialectLayer::new()));
-        // What guards a path must see the one that is served. The name of a model may hold an escaped
-        // slash; routes refuse it.
-        let rules = Rules::new().keep_encoded_slashes();
-        stack.push(Entry::http(Slot::Dialect, NormalisePathLayer::rules(rules)));
-        stack.push(Entry::http(Slot::ClientAddr, self.client_addr));
-        stack.extend(self.http);
-        stack.sort_by_key(|entry| entry.place);
-        stack
     }
 
     fn fault(&mut self, at: impl Into<String>, mend: impl Into<String>) {

@@ -57,6 +57,7 @@
 //! down). They touch no upstream.
 
 mod builder;
+mod connection;
 mod directory;
 mod drain;
 mod env;
@@ -65,6 +66,7 @@ mod planes;
 mod server;
 mod settled;
 mod slot;
+mod stack;
 
 pub use self::{
     builder::{BuildError, GatewayBuilder},
