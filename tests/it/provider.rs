@@ -165,6 +165,16 @@ async fn a_document_is_no_stream_however_it_is_cut() {
 }
 
 #[tokio::test]
+async fn a_stream_without_an_event_is_no_answer() {
+    for sent in ["", "\n\n"] {
+        let (_upstream, provider) = upstream(Reply::bytes(200, "text/event-stream", sent)).await;
+        let (raw, _, _, error) = read(call(&provider, streamed(true)).await.unwrap()).await;
+        assert_eq!(raw, sent);
+        assert_eq!(error.unwrap().kind(), Kind::UpstreamMalformed);
+    }
+}
+
+#[tokio::test]
 async fn events_are_decoded_for_those_who_ask() {
     let (_upstream, provider) = upstream(Reply::pieces("text/event-stream", PIECES)).await;
     let answer = call(&provider, streamed(true)).await.unwrap();

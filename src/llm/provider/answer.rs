@@ -123,6 +123,10 @@ impl Source {
                         Some(last) if !self.is_end(&last) => {
                             Err(broken("the last event is not whole".into()).into())
                         }
+                        None if self.blank => {
+                            let reason = "a stream without an event";
+                            Err(call::malformed(&self.provider, reason))
+                        }
                         last => Ok(last),
                     }
                 }
