@@ -56,6 +56,7 @@
 //! `GET /health/live` (200 as long as the process answers) and `GET /health/ready` (503 while shutting
 //! down). They touch no upstream.
 
+mod bounds;
 mod builder;
 mod directory;
 mod drain;
@@ -65,6 +66,7 @@ mod planes;
 mod server;
 mod settled;
 mod slot;
+mod socket;
 
 pub use self::{
     builder::{BuildError, GatewayBuilder},
