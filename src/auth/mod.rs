@@ -45,9 +45,26 @@
 //! | a key that is unknown, wrong, expired, or not valid yet | 401 | `invalid_api_key` | `error="invalid_token"` |
 //! | two keys, or one twice; a key that is empty or above 8 KiB; no scheme | 400 | `invalid_request` | `error="invalid_request"` |
 //! | a key without a [required scope](AuthLayer::require_scope) | 403 | `insufficient_permissions` | `error="insufficient_scope", scope="…"` |
+//! | a wrong key, from an address that has [shown too many](#wrong-keys) | 429 | `rate_limit_exceeded` | no challenge, but `Retry-After` |
 //! | a key that the authenticator forbids, where no scope is required | 403 | `insufficient_permissions` | `error="insufficient_scope"` |
 //!
 //! Which of the reasons for `invalid_api_key` it was shows neither in the answer nor in its time.
+//!
+//! # Wrong keys
+//!
+//! An address may show [20 wrong keys in a minute](FailureLimit), counted from the first one. Then,
+//! until the minute is over, it hears 429 with `Retry-After`, and an authenticator that would have to
+//! wait for its answer, such as for a database, is not asked at all: neither for good keys nor for bad
+//! ones. A good key that is [found in memory](Verdict::Now) lets in all the same. So nobody who shares
+//! an address with someone else, behind one router or behind a balancer that is not
+//! [trusted](crate::client_addr), can lock the others out. [`strict`](FailureLimit::strict) refuses
+//! these too.
+//!
+//! The address is the [`ClientAddr`](crate::client_addr::ClientAddr) of the request, IPv6 by its /64;
+//! where there is none, nothing is counted. No key at all, two keys and malformed ones do not count, nor
+//! does a key without a scope. Of 10,000 addresses failures are counted at once; all others share one
+//! count until there is room. [`failure_limit`](AuthLayer::failure_limit) sets all of this, or turns it
+//! off. A call with a good key takes no part in it, and pays nothing for it.
 //!
 //! # What goes further
 //!
@@ -67,23 +84,34 @@
 //! [`ApiKeys`] keeps SHA-256 hashes, never keys. That is enough for keys that are long and random,
 //! and the only thing that is fast enough for every request. Nothing here shows a key in `Debug`.
 //!
+//! # What is shared
+//!
+//! The keys, and the count of wrong ones: they belong to the layer value, to every service that it
+//! wraps, and to the layers that are made from it by another setting than
+//! [`failure_limit`](AuthLayer::failure_limit), which starts afresh.
+//!
 //! # Cancellation
 //!
 //! The service is called only after the key was found good. A call that is dropped before leaves no
 //! trace.
 
 mod credential;
+mod failures;
 mod key;
 mod keys;
 
 pub use self::{
     credential::{Credential, Place},
+    failures::FailureLimit,
     key::{ApiKey, KeyFault, Secret},
     keys::{ApiKeys, InvalidKeys},
 };
 
-use self::credential::Places;
-use crate::{Exchange, Extensible, Principal, Reject, Rejection, rejection::Kind};
+use self::{credential::Places, failures::Failures};
+use crate::{
+    Exchange, Extensible, Principal, Reject, Rejection, client_addr::ByClientAddr, key::Key,
+    rejection::Kind,
+};
 use http::{HeaderName, HeaderValue, header};
 use pin_project_lite::pin_project;
 use std::{
@@ -158,7 +186,7 @@ pub struct AuthLayer<A = ApiKeys> {
 
 impl<A> AuthLayer<A> {
     /// Every call needs a key, in one of the four usual headers, which are then taken out. The realm
-    /// is `api`.
+    /// is `api`. An address may show 20 wrong keys in a minute.
     #[must_use]
     pub fn new(authenticate: A) -> Self {
         let header = |name| Place::header(HeaderName::from_static(name));
@@ -174,6 +202,7 @@ impl<A> AuthLayer<A> {
             scopes: Vec::new(),
             optional: false,
             keep: false,
+            failures: Some(Arc::new(Failures::new(FailureLimit::default()))),
             challenges: Challenges::default(),
         };
         Self {
@@ -213,6 +242,14 @@ impl<A> AuthLayer<A> {
     #[must_use]
     pub fn keep_credentials(self) -> Self {
         self.set(|rules| rules.keep = true)
+    }
+
+    /// Sets how many wrong keys an address may show; `None`: any number. See the
+    /// [module docs](self#wrong-keys).
+    #[must_use]
+    pub fn failure_limit(self, limit: impl Into<Option<FailureLimit>>) -> Self {
+        let failures = limit.into().map(Failures::new).map(Arc::new);
+        self.set(|rules| rules.failures = failures)
     }
 
     fn set(mut self, set: impl FnOnce(&mut Rules)) -> Self {
@@ -300,9 +337,10 @@ where
         let admitted = match rules.credential(&mut req) {
             Err(rejection) => Err(rejection),
             Ok(None) => Ok(()),
-            Ok(Some(credential)) => match authenticate.verify(credential) {
-                Verdict::Now(verdict) => rules.admit(verdict, &mut req),
-                Verdict::Later(verdict) => {
+            Ok(Some(credential)) => match rules.verify(&**authenticate, credential, &req) {
+                Err(rejection) => Err(rejection),
+                Ok(Verdict::Now(verdict)) => rules.admit(verdict, &mut req),
+                Ok(Verdict::Later(verdict)) => {
                     let rules = rules.clone();
                     // The clone may not be ready: leave it here, and take the one that is.
                     let clone = self.inner.clone();
@@ -410,6 +448,7 @@ struct Rules {
     scopes: Vec<Box<str>>,
     optional: bool,
     keep: bool,
+    failures: Option<Arc<Failures>>,
     challenges: Challenges,
 }
 
@@ -457,13 +496,49 @@ impl Rules {
         }
     }
 
+    /// Asks whose the credential is, unless the address has shown too many that were wrong.
+    fn verify<A: Authenticate>(
+        &self,
+        authenticate: &A,
+        credential: Credential,
+        req: &impl Extensible,
+    ) -> Result<Verdict<A::Future>, Rejection> {
+        let check = || match (&self.failures, ByClientAddr.key(req)) {
+            (Some(failures), Some(address)) => failures.check(address),
+            _ => Ok(()),
+        };
+        let strict = |failures: &Arc<Failures>| failures.limit.is_strict();
+        if self.failures.as_ref().is_some_and(strict) {
+            check()?;
+            return Ok(authenticate.verify(credential));
+        }
+        let verdict = authenticate.verify(credential);
+        if let Verdict::Later(_) = verdict {
+            // A future that was not polled has asked nobody.
+            check()?;
+        }
+        Ok(verdict)
+    }
+
+    /// What a wrong key is answered with.
+    fn failed(&self, rejection: Rejection, req: &impl Extensible) -> Rejection {
+        if rejection.kind() == Kind::InvalidCredentials
+            && let Some(failures) = &self.failures
+            && let Some(address) = ByClientAddr.key(req)
+            && let Err(limited) = failures.fail(address)
+        {
+            return limited;
+        }
+        self.challenge(rejection)
+    }
+
     /// Lets in whoever may, under their name.
     fn admit(
         &self,
         verdict: Result<Principal, Rejection>,
         req: &mut impl Extensible,
     ) -> Result<(), Rejection> {
-        let principal = verdict.map_err(|rejection| self.challenge(rejection))?;
+        let principal = verdict.map_err(|rejection| self.failed(rejection, req))?;
         if !self.scopes.iter().all(|scope| principal.has_scope(scope)) {
             return Err(self.challenge(Kind::Forbidden.into()));
         }

@@ -18,7 +18,7 @@ use tower_gateway::{
     gateway::{Gateway, GatewayBuilder, Server},
     llm::{Provider, Simulator},
     proxy::Proxy,
-    testing::{MockVendor, Turn},
+    testing::{MockVendor, Reply, Turn},
 };
 
 /// No test waits longer.
@@ -342,8 +342,9 @@ async fn it_goes_on_accepting_for_the_delay_and_is_not_ready() {
 
 #[tokio::test]
 async fn calls_that_wait_for_a_head_are_refused_when_the_time_to_drain_is_over() {
-    let vendor = MockVendor::start(Turn::text("late").on_wire(|reply| reply.stall_after(0)));
-    let vendor = vendor.await.unwrap();
+    let vendor = MockVendor::start(Turn::reply(Reply::silent()))
+        .await
+        .unwrap();
     let provider = Provider::custom("lab", vendor.base_url()).unwrap();
     let never = tower::service_fn(async |_| {
         std::future::pending::<Result<Response<Body>, Infallible>>().await
