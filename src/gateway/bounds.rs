@@ -2,7 +2,8 @@
 //! gateway.
 //!
 //! Nothing is buffered. The bytes of a body are counted as the service reads them, and waited for only
-//! while it asks for more. Models need none of this: their bodies are read whole, within bounds of
+//! while it asks for more, and until it has begun to answer: from then on the two may take turns, as in a
+//! gRPC stream, and who is silent may be waiting for the other. Models need none of this: their bodies are read whole, within bounds of
 //! [their own](crate::llm::serve).
 
 use super::drain::{self, Drain, UntilOver};
@@ -14,7 +15,10 @@ use pin_project_lite::pin_project;
 use std::{
     mem,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -71,7 +75,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let closes = request.version() < Version::HTTP_2;
-        let mut fault = None;
+        let mut told = None;
         let request = if request.body().is_end_stream() {
             request
         } else {
@@ -80,12 +84,12 @@ where
                 // It is not read at all.
                 return ResponseFuture::Refused { closes };
             }
-            let broken = fault.get_or_insert_with(Fault::default).clone();
-            request.map(|body| Body::boxed(Upload::new(body, self.limits, broken)))
+            let told = told.get_or_insert_with(Arc::<Told>::default).clone();
+            request.map(|body| Body::boxed(Upload::new(body, self.limits, told)))
         };
         ResponseFuture::Called {
             future: UntilOver::new(self.inner.call(request), self.drain.clone()),
-            fault,
+            told,
             closes,
         }
     }
@@ -97,7 +101,7 @@ pin_project! {
         Called {
             #[pin]
             future: UntilOver<F>,
-            fault: Option<Fault>,
+            told: Option<Arc<Told>>,
             closes: bool,
         },
         Refused {
@@ -118,16 +122,20 @@ where
             ResponseFutureProj::Refused { closes } => (Kind::TooLarge, *closes),
             ResponseFutureProj::Called {
                 future,
-                fault,
+                told,
                 closes,
             } => {
                 let Some(answer) = ready!(future.poll(cx)) else {
                     return Poll::Ready(Response::reject(drain::refusal()));
                 };
-                let failed = |answer: &Response<Body>| {
-                    answer.status().is_client_error() || answer.status().is_server_error()
+                let Some(told) = told else {
+                    return Poll::Ready(answer);
                 };
-                match (&answer, fault.as_ref().and_then(|fault| fault.get())) {
+                told.answered.store(true, Ordering::Relaxed);
+                let failed = |response: &Response<Body>| {
+                    response.status().is_client_error() || response.status().is_server_error()
+                };
+                match (&answer, told.fault.get()) {
                     // It knows no more than that the body broke off, and we know why.
                     (Ok(response), Some(kind)) if failed(response) => (*kind, *closes),
                     _ => return Poll::Ready(answer),
@@ -146,8 +154,13 @@ where
     }
 }
 
-/// Why a body was ended, for the answer.
-type Fault = Arc<OnceLock<Kind>>;
+/// What the body of a request and the answer to it know of each other.
+#[derive(Debug, Default)]
+struct Told {
+    /// Why the body was ended.
+    fault: OnceLock<Kind>,
+    answered: AtomicBool,
+}
 
 /// The body of a request, within its limits.
 struct Upload {
@@ -157,18 +170,18 @@ struct Upload {
     /// Made when the body first keeps its reader waiting, and kept.
     late: Option<Pin<Box<Sleep>>>,
     waits: bool,
-    fault: Fault,
+    told: Arc<Told>,
 }
 
 impl Upload {
-    fn new(inner: Body, limits: Limits, fault: Fault) -> Self {
+    fn new(inner: Body, limits: Limits, told: Arc<Told>) -> Self {
         Self {
             inner,
             left: limits.bytes.unwrap_or(u64::MAX),
             idle: limits.idle,
             late: None,
             waits: false,
-            fault,
+            told,
         }
     }
 
@@ -176,6 +189,9 @@ impl Upload {
         let Some(idle) = self.idle else {
             return Poll::Pending;
         };
+        if self.told.answered.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
         let late = self.late.get_or_insert_with(|| Box::pin(sleep(idle)));
         if !mem::replace(&mut self.waits, true) {
             late.as_mut().reset(Instant::now() + idle);
@@ -186,7 +202,7 @@ impl Upload {
     /// Reads no more of it.
     fn end(&mut self, kind: Kind) -> Option<Result<Frame<Bytes>, BoxError>> {
         self.inner = Body::empty();
-        let _ = self.fault.set(kind);
+        let _ = self.told.fault.set(kind);
         Some(Err(Rejection::new(kind).into()))
     }
 }
@@ -282,7 +298,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nobody_asks_for_the_body_does_not_count() {
-        let upload = Upload::new(pieces(&[(50, "a"), (50, "b")]), LIMITS, Fault::default());
+        let upload = Upload::new(pieces(&[(50, "a"), (50, "b")]), LIMITS, Arc::default());
         let mut upload = Body::boxed(upload);
         for _ in 0..2 {
             sleep(Duration::from_secs(1000)).await;
@@ -321,6 +337,21 @@ mod tests {
         assert!(echo.body_mut().frame().await.is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn once_it_has_begun_to_answer_a_service_may_wait_for_its_caller() {
+        let service = service_fn(async |request: Request<Body>| {
+            Ok::<_, Infallible>(Response::new(request.into_body()))
+        });
+        let service = Bounded::new(service, LIMITS, Drain::new());
+        let request = Request::new(pieces(&[(0, "a"), (1000, "b")]));
+        let echo = service.oneshot(request).await.unwrap();
+        let mut body = echo.into_body();
+        for piece in ["a", "b"] {
+            let frame = body.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), piece);
+        }
+    }
+
     #[tokio::test]
     async fn a_request_without_a_body_is_left_alone_and_so_is_the_length_of_one() {
         let service = service_fn(async |request: Request<Body>| {
@@ -344,7 +375,7 @@ mod tests {
             bytes: None,
             idle: None,
         };
-        let upload = Upload::new(pieces(&[(9999, "eleven byte")]), none, Fault::default());
+        let upload = Upload::new(pieces(&[(9999, "eleven byte")]), none, Arc::default());
         let frame = Body::boxed(upload).frame().await.unwrap().unwrap();
         assert_eq!(frame.into_data().unwrap(), "eleven byte");
     }

@@ -126,7 +126,12 @@ impl GatewayBuilder {
 
     /// Sets how long the body of a request may keep a route waiting for its next piece: 60 seconds by
     /// default, as nginx's `client_body_timeout`. Then the service reads an error, and the caller gets
-    /// 408 `request_timeout` where an answer has not begun. `None`: no limit.
+    /// 408 `request_timeout`. `None`: no limit.
+    ///
+    /// It holds until the route has begun to answer. Then the two may take turns, as in a gRPC stream, and
+    /// who is silent may be waiting for the other. It bounds silence and not slowness: a body that comes
+    /// byte by byte is bounded by its size. Layers of yours that read bodies further out stand outside of
+    /// this.
     ///
     /// Without it a slow upload is time that the route takes, as far as a
     /// [timeout](crate::timeout#whose-time-is-counted) can tell. The bodies of requests for models have

@@ -58,7 +58,7 @@ use tower::util::{Oneshot, ServiceExt};
 /// |---|---|---|
 /// | the first byte, the head, the next request of HTTP/1.1 | [`header_time`](Self::header_time), 30 s | closed |
 /// | the body of a request for models | [2 minutes](crate::llm::serve) in all | 408 |
-/// | the body of another request | [60 s](super::GatewayBuilder::body_idle_timeout) for the next piece | 408 |
+/// | the body of another request | [60 s](super::GatewayBuilder::body_idle_timeout) for the next piece, until it is answered | 408 |
 /// | reading: not a byte more fits into the socket | [`write_time`](Self::write_time), 60 s | closed |
 /// | answering the pings of HTTP/2, from the preface on | 60 s between two, 20 s for the answer | closed |
 ///
