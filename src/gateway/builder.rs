@@ -5,10 +5,10 @@ use super::{
     bounds::{Bounded, Limits},
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
-    health::HealthLayer,
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
+    stack::{Own, Stack},
 };
 use crate::{
     Body, BoxError,
@@ -18,15 +18,10 @@ use crate::{
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
-    llm::{
-        self, ChatRequest, ChatResponse, Provider, Simulator, dialect::DialectLayer, pool::Pool,
-        serve::Serve,
-    },
-    metrics::{Metrics, MetricsLayer},
-    path::Rules,
+    llm::{self, ChatRequest, ChatResponse, Provider, Simulator, pool::Pool, serve::Serve},
+    metrics::Metrics,
     rate_limit::{Quota, RateLimitLayer},
-    route::{Methods, NormalisePathLayer, Routes},
-    trace::TraceLayer,
+    route::{Methods, Routes},
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
@@ -436,22 +431,20 @@ impl GatewayBuilder {
             return Err(BuildError(self.faults));
         }
         let (limits, spare) = (self.route_limits, drain.clone());
-        let bounded = |routes| HttpService::new(Bounded::new(routes, limits, spare));
+        let bounded = |routes| Bounded::new(routes, limits, spare);
         let planes = Planes {
-            chat: serves_chat.then(|| HttpService::new(serve)),
+            chat: serves_chat.then_some(serve),
             routes: routes.ok().map(bounded),
         };
-        let mut http = HttpService::new(planes);
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();
-        for entry in self.stack(&drain).into_iter().rev() {
-            lines.push(format!(
-                "http  {:<12} {}",
-                format!("{:?}", entry.place),
-                entry.name
-            ));
-            http = (entry.wrap)(http);
-        }
+        let own = Own {
+            metrics: &metrics,
+            access_log: self.access_log,
+            drain: drain.clone(),
+            client_addr: self.client_addr,
+        };
+        let (http, mut lines) = Stack::new(self.http, lines).around(own, planes);
         lines.reverse();
         Ok(GatewayService {
             http,
@@ -462,26 +455,6 @@ impl GatewayBuilder {
                 drain,
             }),
         })
-    }
-
-    /// All layers of the HTTP plane, outermost first.
-    fn stack(self, drain: &Drain) -> Vec<Entry<Slot, HttpService>> {
-        let mut stack = vec![
-            Entry::http(Slot::Trace, TraceLayer::new()),
-            Entry::http(Slot::Tell, MetricsLayer::new(&self.metrics)),
-        ];
-        stack.extend(self.access_log.map(|layer| Entry::http(Slot::Tell, layer)));
-        let drain = drain.clone();
-        stack.push(Entry::http(Slot::Drain, HealthLayer { drain }));
-        stack.push(Entry::http(Slot::Dialect, DialectLayer::new()));
-        // What guards a path must see the one that is served. The name of a model may hold an escaped
-        // slash; routes refuse it.
-        let rules = Rules::new().keep_encoded_slashes();
-        stack.push(Entry::http(Slot::Dialect, NormalisePathLayer::rules(rules)));
-        stack.push(Entry::http(Slot::ClientAddr, self.client_addr));
-        stack.extend(self.http);
-        stack.sort_by_key(|entry| entry.place);
-        stack
     }
 
     fn fault(&mut self, at: impl Into<String>, mend: impl Into<String>) {

@@ -114,8 +114,8 @@ pin_project! {
     pub(super) struct UntilOver<F> {
         #[pin]
         future: Option<F>,
-        #[pin]
-        over: Option<Over>,
+        // Boxed, for only those who wait need it.
+        over: Option<Pin<Box<Over>>>,
         drain: Drain,
     }
 }
@@ -139,12 +139,8 @@ impl<F: Future> Future for UntilOver<F> {
         if let Poll::Ready(answer) = future.expect("polled after completion").poll(cx) {
             return Poll::Ready(Some(answer));
         }
-        if this.over.is_none() {
-            this.over.set(Some(this.drain.over()));
-        }
-        if let Some(over) = this.over.as_mut().as_pin_mut() {
-            ready!(over.poll(cx));
-        }
+        let over = this.over.get_or_insert_with(|| Box::pin(this.drain.over()));
+        ready!(over.as_mut().poll(cx));
         // What the call holds must be free before it is answered.
         this.future.set(None);
         Poll::Ready(None)
@@ -215,9 +211,10 @@ impl<F: Future<Output = Result<ChatResponse, Error>>> Future for ResponseFuture<
         if !*this.streams {
             return Poll::Ready(Ok(answer));
         }
-        let drain = this.future.drain.clone();
+        let this = this.future.project();
+        let drain = this.drain.clone();
         // Nothing is registered for a stream that never has to wait.
-        let mut over = None;
+        let mut over = this.over.take();
         Poll::Ready(Ok(answer.cut(move |cx, _| {
             let over = over.get_or_insert_with(|| Box::pin(drain.over()));
             over.as_mut()

@@ -58,6 +58,7 @@
 
 mod bounds;
 mod builder;
+mod connection;
 mod directory;
 mod drain;
 mod env;
@@ -67,6 +68,7 @@ mod server;
 mod settled;
 mod slot;
 mod socket;
+mod stack;
 
 pub use self::{
     builder::{BuildError, GatewayBuilder},

@@ -1,8 +1,8 @@
 //! The fork between models and routes.
 
-use super::settled::HttpService;
 use crate::{Body, Reject, Rejection, rejection::Kind};
 use http::{Request, Response};
+use pin_project_lite::pin_project;
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -15,15 +15,19 @@ use tower_service::Service;
 /// The paths of models are matched to the letter, so they need no normalising, and the name of a model
 /// in one may hold an escaped slash.
 #[derive(Clone, Debug)]
-pub(super) struct Planes {
-    pub(super) chat: Option<HttpService>,
-    pub(super) routes: Option<HttpService>,
+pub(super) struct Planes<C, R> {
+    pub(super) chat: Option<C>,
+    pub(super) routes: Option<R>,
 }
 
-impl Service<Request<Body>> for Planes {
+impl<C, R> Service<Request<Body>> for Planes<C, R>
+where
+    C: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    R: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = ResponseFuture<C::Future, R::Future>;
 
     // Both are always ready: they wait for what they call in the call.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -33,9 +37,46 @@ impl Service<Request<Body>> for Planes {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let of_models = request.uri().path().starts_with("/v1/");
         match (&mut self.chat, &mut self.routes) {
-            (Some(chat), _) if of_models => chat.call(request),
-            (_, Some(routes)) => routes.call(request),
-            _ => Box::pin(async { Response::reject(Rejection::new(Kind::NotFound)) }),
+            (Some(chat), _) if of_models => ResponseFuture::Chat {
+                future: chat.call(request),
+            },
+            (_, Some(routes)) => ResponseFuture::Routes {
+                future: routes.call(request),
+            },
+            _ => ResponseFuture::Neither,
+        }
+    }
+}
+
+pin_project! {
+    #[project = ResponseFutureProj]
+    pub(super) enum ResponseFuture<C, R> {
+        Chat {
+            #[pin]
+            future: C,
+        },
+        Routes {
+            #[pin]
+            future: R,
+        },
+        Neither,
+    }
+}
+
+impl<C, R> Future for ResponseFuture<C, R>
+where
+    C: Future<Output = Result<Response<Body>, Infallible>>,
+    R: Future<Output = Result<Response<Body>, Infallible>>,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ResponseFutureProj::Chat { future } => future.poll(cx),
+            ResponseFutureProj::Routes { future } => future.poll(cx),
+            ResponseFutureProj::Neither => {
+                Poll::Ready(Response::reject(Rejection::new(Kind::NotFound)))
+            }
         }
     }
 }

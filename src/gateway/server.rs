@@ -1,9 +1,8 @@
 //! A listener for a gateway.
 
-use super::{GatewayService, socket};
-use crate::client_addr::PeerAddr;
+use super::{GatewayService, connection::Connection, socket};
 use http::Request;
-use hyper::{body::Incoming, service::Service as HyperService};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -21,7 +20,6 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use tower::util::{Oneshot, ServiceExt};
 
 /// Serves a gateway on a socket: HTTP/1.1 and HTTP/2 without TLS (h2c).
 ///
@@ -412,7 +410,7 @@ where
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    let service = Connection { service, peer };
+    let service = Connection::new(service, peer);
     http.serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned()
 }
@@ -421,27 +419,6 @@ where
 fn tuned(stream: TcpStream) -> TcpStream {
     let _ = stream.set_nodelay(true);
     stream
-}
-
-/// The service of one connection.
-#[derive(Clone)]
-struct Connection<S> {
-    service: S,
-    peer: SocketAddr,
-}
-
-impl<S> HyperService<Request<Incoming>> for Connection<S>
-where
-    S: tower_service::Service<Request<Incoming>> + Clone,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Oneshot<S, Request<Incoming>>;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(PeerAddr(self.peer));
-        self.service.clone().oneshot(request)
-    }
 }
 
 #[cfg(test)]

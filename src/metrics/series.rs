@@ -45,11 +45,12 @@ struct Fold(u64);
 
 impl Hasher for Fold {
     fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.write_u64(u64::from_le_bytes(word));
+        let (words, rest) = bytes.as_chunks();
+        for word in words {
+            self.write_u64(u64::from_le_bytes(*word));
         }
+        let rest = rest.iter().rev();
+        self.write_u64(rest.fold(0, |word, byte| word << 8 | u64::from(*byte)));
     }
 
     fn write_u8(&mut self, byte: u8) {

@@ -211,11 +211,10 @@ where
         if let Some(id) = &id {
             req.headers_mut().insert(X_REQUEST_ID, id.clone());
         }
-        let end = SpanEnd {
-            span: span.clone(),
-            method,
-        };
-        let watch = Some(Watch::new(exchange, method, end));
+        let watch = (!span.is_disabled()).then(|| {
+            let span = span.clone();
+            Watch::new(exchange, method, SpanEnd { span, method })
+        });
         let future = {
             let _entered = span.enter();
             self.inner.call(req)
@@ -290,8 +289,11 @@ where
         }
         // From here on the answer alone keeps it open.
         *this.span = Span::none();
-        let watch = this.watch.take().expect("polled after completion");
-        Poll::Ready(watch.answered(answer))
+        Poll::Ready(match this.watch.take() {
+            Some(watch) => watch.answered(answer),
+            // Nobody listens: all that is left is the type.
+            None => answer.map(|answer| answer.follow(|_| {})),
+        })
     }
 }
 
@@ -309,9 +311,6 @@ struct SpanEnd {
 impl Watcher for SpanEnd {
     fn over(self, told: &Told<'_>) {
         let span = &self.span;
-        if span.is_disabled() {
-            return;
-        }
         let facts = told.exchange.facts();
         let text = |name, value: Option<&str>| {
             if let Some(value) = value {

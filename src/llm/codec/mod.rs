@@ -11,6 +11,7 @@
 #![cfg_attr(not(feature = "client"), allow(dead_code))]
 
 pub(crate) mod openai;
+pub(crate) mod skim;
 pub(crate) mod sse;
 
 use super::{

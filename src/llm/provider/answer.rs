@@ -6,7 +6,7 @@ use crate::{
     llm::{
         Batch, Batches, Error, Event, Framing, Spoken, Want,
         codec::{
-            self, Codec, Decode,
+            self, Codec, Decode, Scan,
             sse::{self, Framer, without_bom},
         },
     },
@@ -35,6 +35,8 @@ pub(super) struct Source {
     /// Whether something was given that was not decoded: a decoder must see all of it.
     behind: bool,
     usage_unasked: bool,
+    /// What was found in the next bytes, if they were looked at before.
+    scanned: Option<Scan>,
     /// What was cut from the body and not given yet.
     ready: VecDeque<Result<Bytes, Error>>,
     /// `None`: it is over.
@@ -67,12 +69,14 @@ impl Source {
     /// The one that it reports.
     pub(super) fn whole(provider: Arc<Inner>, spoken: Spoken, raw: Bytes) -> Result<Self, Error> {
         let mut source = Self::new(provider, spoken, false);
-        if let Some(error) = source.codec.scan(&raw, Framing::Json).error {
+        let scan = source.codec.scan(&raw, Framing::Json);
+        if let Some(error) = scan.error {
             let error = error.with_vendor(source.provider.name.clone());
             let error = call::screened(&source.provider, &raw, error);
             call::log(&error);
             return Err(error.into());
         }
+        source.scanned = Some(scan);
         source.ready.push_back(Ok(raw));
         Ok(source)
     }
@@ -88,6 +92,7 @@ impl Source {
             begun: false,
             behind: false,
             usage_unasked,
+            scanned: None,
             ready: VecDeque::new(),
             rest: None,
         }
@@ -132,7 +137,10 @@ impl Source {
         let text = if self.fresh { without_bom(&raw) } else { &raw };
         let mislabelled = self.fresh && framing == Framing::Sse && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
-        let scan = self.codec.scan(text, framing);
+        let scan = match self.scanned.take() {
+            Some(scan) => scan,
+            None => self.codec.scan(text, framing),
+        };
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
             return self.failed(&raw, call::screened(&self.provider, &raw, error).into());

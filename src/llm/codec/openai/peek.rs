@@ -1,6 +1,9 @@
 //! What a gateway must know of a request before it sends it on, and the edits it makes to its bytes.
 
-use super::value::{Path, TWICE, not_json};
+use super::{
+    super::skim,
+    value::{Path, TWICE, not_json},
+};
 use crate::{
     Rejection,
     llm::{ChatRequest, Operation, Protocol, Wire},
@@ -14,18 +17,23 @@ use std::{borrow::Cow, fmt, ops::Range};
 /// Reads the model's name, `stream` and `stream_options`. The rest is only checked to be JSON, no
 /// field of which stands there twice.
 pub(super) fn peek(operation: Operation, bytes: &Bytes) -> Result<ChatRequest, Rejection> {
-    let text = std::str::from_utf8(bytes).map_err(|error| not_utf8(bytes, error.valid_up_to()))?;
-    let found = find(text)?;
-    let span = |raw: &RawValue| {
-        let start = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-        start..start + raw.get().len()
+    let found = match plain(bytes) {
+        Some(found) => found,
+        None => {
+            let text = std::str::from_utf8(bytes);
+            find(text.map_err(|error| not_utf8(bytes, error.valid_up_to()))?)?
+        }
+    };
+    let span = |raw: &str| {
+        let start = raw.as_ptr() as usize - bytes.as_ptr() as usize;
+        start..start + raw.len()
     };
     let Some(raw_model) = found.model else {
         return Err(Path::Root.key("model").fault("A model is required."));
     };
-    let model = serde_json::from_str::<Cow<'_, str>>(raw_model.get())
+    let model = serde_json::from_str::<Cow<'_, str>>(raw_model)
         .map_err(|_| Path::Root.key("model").fault("Expected a string."))?;
-    let stream = match found.stream.map(RawValue::get) {
+    let stream = match found.stream {
         Some("true") => true,
         Some("false" | "null") | None => false,
         Some(_) => return Err(Path::Root.key("stream").fault("Expected true or false.")),
@@ -115,10 +123,10 @@ fn json(value: &(impl serde::Serialize + ?Sized)) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-fn options(raw: &RawValue) -> Result<Map<String, Value>, Rejection> {
+fn options(raw: &str) -> Result<Map<String, Value>, Rejection> {
     let path = Path::Root;
     let path = path.key("stream_options");
-    let value = super::value::document(raw.get().as_bytes())
+    let value = super::value::document(raw.as_bytes())
         .map_err(|_| path.fault("Expected an object that gives each field once."))?;
     match value {
         Value::Null => Ok(Map::new()),
@@ -138,9 +146,42 @@ fn not_utf8(bytes: &[u8], at: usize) -> Rejection {
 /// What stands at the top of the document.
 #[derive(Default)]
 struct Found<'a> {
-    model: Option<&'a RawValue>,
-    stream: Option<&'a RawValue>,
-    options: Option<&'a RawValue>,
+    model: Option<&'a str>,
+    stream: Option<&'a str>,
+    options: Option<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    /// Where a field is kept; `None` if nobody asks for it.
+    fn place(&mut self, name: &[u8]) -> Option<&mut Option<&'a str>> {
+        match name {
+            b"model" => Some(&mut self.model),
+            b"stream" => Some(&mut self.stream),
+            b"stream_options" => Some(&mut self.options),
+            _ => None,
+        }
+    }
+}
+
+/// The same as [`find`], of a document in which nothing is unusual. Whatever is, and whatever is
+/// wrong, is left to that.
+fn plain(text: &[u8]) -> Option<Found<'_>> {
+    let mut found = Found::default();
+    let (mut seen, mut count) = ([&b""[..]; 32], 0);
+    let rest = skim::object(text, |name, value| {
+        if seen[..count].contains(&name) {
+            return None;
+        }
+        *seen.get_mut(count)? = name;
+        count += 1;
+        match found.place(name) {
+            Some(place) => *place = Some(std::str::from_utf8(value).ok()?),
+            None if is_misspelt(name) => return None,
+            None => {}
+        }
+        Some(())
+    })?;
+    skim::is_blank(rest).then_some(found)
 }
 
 fn find(text: &str) -> Result<Found<'_>, Rejection> {
@@ -161,6 +202,16 @@ fn find(text: &str) -> Result<Found<'_>, Rejection> {
 }
 
 const CASE: &str = "A field differs from a known one in upper and lower case only.";
+
+/// Whether this is the name of a field in other letters: a reader that is not as strict takes it for
+/// that field.
+fn is_misspelt(name: &[u8]) -> bool {
+    let alike = |known: &&str| {
+        let known = known.as_bytes();
+        name.eq_ignore_ascii_case(known) && name != known
+    };
+    KNOWN.iter().any(alike)
+}
 
 const KNOWN: [&str; 9] = [
     "model",
@@ -189,20 +240,12 @@ impl<'de> Visitor<'de> for Finder {
         let mut found = Found::default();
         let mut seen = Seen::default();
         while let Some(Name(key)) = map.next_key::<Name<'de>>()? {
-            let place = match &*key {
-                "model" => Some(&mut found.model),
-                "stream" => Some(&mut found.stream),
-                "stream_options" => Some(&mut found.options),
-                other => {
-                    let alike = |known: &&str| other.eq_ignore_ascii_case(known) && other != *known;
-                    if KNOWN.iter().any(alike) {
-                        return Err(de::Error::custom(CASE));
-                    }
-                    None
-                }
-            };
+            let place = found.place(key.as_bytes());
+            if place.is_none() && is_misspelt(key.as_bytes()) {
+                return Err(de::Error::custom(CASE));
+            }
             match place {
-                Some(place) => *place = Some(map.next_value()?),
+                Some(place) => *place = Some(map.next_value::<&RawValue>()?.get()),
                 None if self.deep => {
                     map.next_value::<Skip>()?;
                 }
@@ -288,5 +331,41 @@ impl<'de> Visitor<'de> for Skip {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         while map.next_entry::<IgnoredAny, Self>()?.is_some() {}
         Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn found(found: Found<'_>) -> [Option<String>; 3] {
+        [found.model, found.stream, found.options].map(|raw| raw.map(str::to_owned))
+    }
+
+    proptest! {
+        /// Two readers of one text must not differ in what they make of it.
+        #[test]
+        fn the_quick_reader_finds_what_the_whole_one_finds_or_leaves_it_to_that(
+            fields in prop::collection::vec((
+                prop::sample::select(vec!["model", "stream", "stream_options", "Model", "messages", "x", "\\u006dodel"]),
+                prop::sample::select(vec!["\"m\"", "true", "false", "null", "1", "[{}]", "{\"include_usage\":true}", "nul", "[", "\"\\ud800\""]),
+            ), 0..6),
+            tail in prop::sample::select(vec!["", " \n", "}", "x"]),
+        ) {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
+            let text = format!("{{{}}}{tail}", fields.join(", "));
+            if let Some(quick) = plain(text.as_bytes()) {
+                let whole = find(&text).map(found);
+                prop_assert!(whole.is_ok(), "{text}");
+                prop_assert_eq!(found(quick), whole.unwrap(), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn a_usual_request_is_read_quickly() {
+        let text = br#"{"model":"m","stream":true,"messages":[{"role":"user","content":"h\u00e9\n"}],"n":1}"#;
+        assert!(plain(text).is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! What was used: read with every vendor's arithmetic, found in passing, taken out again.
 
-use super::super::{Framing, sse};
+use super::super::{Framing, skim, sse};
 use crate::llm::Usage;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem::Finder;
@@ -15,6 +15,17 @@ use std::{fmt, sync::LazyLock};
 /// not there, and what is too large is as large as can be.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count(Option<u64>);
+
+impl Count {
+    /// Digits, given once; `None` for what must be looked at more closely.
+    fn read(&mut self, value: &[u8]) -> Option<()> {
+        if self.0.is_some() || value == b"null" {
+            return self.0.is_none().then_some(());
+        }
+        self.0 = Some(skim::whole_number(value)?);
+        Some(())
+    }
+}
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -191,24 +202,70 @@ fn near_the_end(data: &[u8]) -> Option<Usage> {
     let at = last_key(data)?;
     let value = data[at + KEY.needle().len()..].trim_ascii_start();
     let value = value.strip_prefix(b":")?;
-    let mut values = serde_json::Deserializer::from_slice(value).into_iter::<Wire>();
-    let wire = values.next()?.ok()?;
-    let tail = value.get(values.byte_offset()..)?;
+    let (wire, tail) = plain(value).or_else(|| {
+        let mut values = serde_json::Deserializer::from_slice(value).into_iter::<Wire>();
+        let wire = values.next()?.ok()?;
+        Some((wire, value.get(values.byte_offset()..)?))
+    })?;
     if tail.len() > TAIL {
         return None;
     }
-    let whole = [b"{\"\":0", tail].concat();
-    serde_json::from_slice::<IgnoredAny>(&whole).ok()?;
-    Some(wire.into())
+    let after = skim::rest_of_object(tail, |_, _| Some(())).or_else(|| {
+        let whole = [b"{\"\":0", tail].concat();
+        let whole: Result<IgnoredAny, _> = serde_json::from_slice(&whole);
+        whole.ok().map(|_| &b""[..])
+    })?;
+    skim::is_blank(after).then(|| wire.into())
 }
 
 /// Where the key stands last, if that is not within a text: there its first quote is escaped.
 fn last_key(data: &[u8]) -> Option<usize> {
-    let at = memchr::memmem::rfind(data, KEY.needle())?;
+    // Forwards it is found many bytes at a time.
+    let near = data.len().saturating_sub(1024);
+    let at = KEY.find_iter(&data[near..]).last().map(|at| near + at);
+    let at = at.or_else(|| memchr::memmem::rfind(data, KEY.needle()))?;
     let escaped = at
         .checked_sub(1)
         .is_some_and(|before| data[before] == b'\\');
     (!escaped).then_some(at)
+}
+
+/// Usage as it mostly is, and what follows it: an object that gives each count once, as digits alone.
+fn plain(value: &[u8]) -> Option<(Wire, &[u8])> {
+    let mut wire = Wire::default();
+    let rest = skim::object(value, |name, value| {
+        let count = match name {
+            b"prompt_tokens" => &mut wire.prompt_tokens,
+            b"completion_tokens" => &mut wire.completion_tokens,
+            b"total_tokens" => &mut wire.total_tokens,
+            b"prompt_cache_hit_tokens" => &mut wire.prompt_cache_hit_tokens,
+            b"reasoning_tokens" => &mut wire.reasoning_tokens,
+            b"prompt_tokens_details" => {
+                return details(&mut wire.prompt_tokens_details, value);
+            }
+            b"completion_tokens_details" => {
+                return details(&mut wire.completion_tokens_details, value);
+            }
+            _ => return Some(()),
+        };
+        count.read(value)
+    })?;
+    Some((wire, rest))
+}
+
+fn details(details: &mut Option<Details>, value: &[u8]) -> Option<()> {
+    if details.is_some() || value == b"null" {
+        return details.is_none().then_some(());
+    }
+    let found = details.insert(Details::default());
+    let rest = skim::object(value, |name, value| match name {
+        b"cached_tokens" => found.cached_tokens.read(value),
+        b"cache_write_tokens" => found.cache_write_tokens.read(value),
+        b"reasoning_tokens" => found.reasoning_tokens.read(value),
+        b"audio_tokens" => found.audio_tokens.read(value),
+        _ => Some(()),
+    })?;
+    rest.is_empty().then_some(())
 }
 
 /// The last usage in whole events, or in a document.
@@ -269,5 +326,56 @@ pub(super) fn without(raw: Bytes) -> Bytes {
                 .for_each(|span| out.extend_from_slice(&raw[span.clone()]));
             out.freeze()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a reader finds that reads all of it.
+    fn read_whole(text: &str) -> Option<Usage> {
+        let holder = serde_json::from_str::<Holder>(text).ok()?;
+        holder.usage.map(Usage::from)
+    }
+
+    fn count() -> impl Strategy<Value = String> {
+        prop_oneof![
+            8 => any::<u32>().prop_map(|count| count.to_string()),
+            1 => prop::sample::select(vec!["null", "-1", "1.5", "1e3", "\"7\"", "[1]", "{}", "true", "99999999999999999999"])
+                .prop_map(str::to_owned),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_reader_of_usage_and_the_whole_one_agree(
+            counts in prop::collection::vec((0..8_usize, count()), 0..6),
+            details in prop::option::of(prop::collection::vec((0..4_usize, count()), 0..4)),
+            tail in prop::sample::select(vec!["}", " }\n", ",\"x\":[\"}\"]}", ",\"x\":1", "}}", ",\"usage\":1}"]),
+        ) {
+            let names = ["prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens",
+                "reasoning_tokens", "other", "prompt_tokens_details", "completion_tokens_details"];
+            let inner = ["cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_tokens"];
+            let mut fields: Vec<_> = counts.iter().map(|(name, count)| format!("\"{}\": {count}", names[*name])).collect();
+            if let Some(details) = details {
+                let details: Vec<_> = details.iter().map(|(name, count)| format!("\"{}\":{count}", inner[*name])).collect();
+                fields.push(format!("\"prompt_tokens_details\":{{{}}}", details.join(",")));
+            }
+            let text = format!("{{\"id\":\"a\",\"usage\" : {{{}}}{tail}", fields.join(","));
+            if let Some(quick) = near_the_end(text.as_bytes()) {
+                prop_assert_eq!(Some(quick), read_whole(&text), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn usual_usage_is_read_quickly() {
+        let text = br#"{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,
+            "prompt_tokens_details":{"cached_tokens":0,"audio_tokens":null},"completion_tokens_details":null},"service_tier":"default"}"#;
+        let (wire, rest) = plain(text).unwrap();
+        assert_eq!(Usage::from(wire).total(), 21);
+        assert_eq!(rest, br#","service_tier":"default"}"#);
     }
 }

@@ -1,0 +1,173 @@
+//! What one connection asks of a service.
+
+use crate::client_addr::PeerAddr;
+use http::Request;
+use hyper::service::Service as HyperService;
+use pin_project_lite::pin_project;
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+use tower_service::Service;
+
+/// A service for one connection, told who is at its other end.
+///
+/// To clone a stack costs as much as several of its layers, so one clone serves a connection: it is
+/// lent to a request until that is on its way. Another is made only while it is lent, for an HTTP/2
+/// request that comes at the same time.
+#[derive(Clone, Debug)]
+pub(super) struct Connection<S> {
+    service: S,
+    spare: Spare<S>,
+    peer: SocketAddr,
+}
+
+type Spare<S> = Arc<Mutex<Option<S>>>;
+
+impl<S> Connection<S> {
+    pub(super) fn new(service: S, peer: SocketAddr) -> Self {
+        Self {
+            service,
+            spare: Spare::default(),
+            peer,
+        }
+    }
+}
+
+impl<S, B> HyperService<Request<B>> for Connection<S>
+where
+    S: Service<Request<B>> + Clone,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, Request<B>, S::Future>;
+
+    fn call(&self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(PeerAddr(self.peer));
+        let spare = self
+            .spare
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let lent = Some(Lent {
+            service: spare.unwrap_or_else(|| self.service.clone()),
+            request,
+            home: self.spare.clone(),
+        });
+        ResponseFuture { lent, future: None }
+    }
+}
+
+struct Lent<S, R> {
+    service: S,
+    request: R,
+    home: Spare<S>,
+}
+
+pin_project! {
+    /// Response future of [`Connection`].
+    pub(super) struct ResponseFuture<S, R, F> {
+        lent: Option<Lent<S, R>>,
+        #[pin]
+        future: Option<F>,
+    }
+}
+
+impl<S, R> Future for ResponseFuture<S, R, S::Future>
+where
+    S: Service<R>,
+{
+    type Output = Result<S::Response, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        if let Some(lent) = this.lent {
+            ready!(lent.service.poll_ready(cx))?;
+        }
+        if let Some(mut lent) = this.lent.take() {
+            this.future.set(Some(lent.service.call(lent.request)));
+            *lent.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(lent.service);
+        }
+        let future = this.future.as_mut().as_pin_mut();
+        future.expect("polled after completion").poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        convert::Infallible,
+        future::poll_fn,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+    use tokio::sync::Semaphore;
+
+    /// Counts its clones, and is ready as long as there are permits.
+    #[derive(Debug)]
+    struct Counted {
+        clones: Arc<AtomicUsize>,
+        ready: Arc<Semaphore>,
+    }
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            self.clones.fetch_add(1, Ordering::Relaxed);
+            Self {
+                clones: self.clones.clone(),
+                ready: self.ready.clone(),
+            }
+        }
+    }
+
+    impl Service<Request<()>> for Counted {
+        type Response = Option<PeerAddr>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Option<PeerAddr>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            match self.ready.available_permits() {
+                0 => Poll::Pending,
+                _ => Poll::Ready(Ok(())),
+            }
+        }
+
+        fn call(&mut self, request: Request<()>) -> Self::Future {
+            std::future::ready(Ok(request.extensions().get().copied()))
+        }
+    }
+
+    #[tokio::test]
+    async fn one_clone_serves_all_requests_of_a_connection() {
+        let peer = SocketAddr::from(([192, 0, 2, 1], 80));
+        let (clones, ready) = (Arc::default(), Arc::new(Semaphore::new(1)));
+        let service = Counted { clones, ready };
+        let clones = service.clones.clone();
+        let connection = Connection::new(service, peer);
+        for _ in 0..3 {
+            let who = connection.call(Request::new(())).await.unwrap();
+            assert_eq!(who, Some(PeerAddr(peer)));
+        }
+        assert_eq!(clones.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn requests_at_the_same_time_do_not_wait_for_one_another() {
+        let (clones, ready) = (Arc::default(), Arc::new(Semaphore::new(0)));
+        let service = Counted { clones, ready };
+        let (clones, ready) = (service.clones.clone(), service.ready.clone());
+        let connection = Connection::new(service, SocketAddr::from(([192, 0, 2, 1], 80)));
+        let mut waiting = connection.call(Request::new(()));
+        poll_fn(|cx| {
+            assert!(Pin::new(&mut waiting).poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        ready.add_permits(1);
+        assert!(connection.call(Request::new(())).await.is_ok());
+        assert!(waiting.await.is_ok());
+        assert_eq!(clones.load(Ordering::Relaxed), 2);
+    }
+}

@@ -1,0 +1,383 @@
+//! The fields of a JSON object as spans of its text, without reading what they hold.
+//!
+//! What is in the texts is most of a request, and nothing that a gateway must know. It is passed over
+//! a register at a time, while a reader that knows no better goes byte by byte: at 100 KB that is the
+//! cost of all else together.
+//!
+//! It says yes, or it says nothing: whatever it accepts is a JSON object (RFC 8259) in UTF-8, no
+//! deeper than the limit of serde_json. What it declines may be one too (a name with escapes, say),
+//! and is for a reader that knows all cases, and words for faults.
+
+/// Deeper than this, and than 128, is for others to judge.
+const DEEPEST: u32 = 100;
+
+/// Calls `field` with the name and the value of each field, in order. A name is given as it stands,
+/// for it has no escapes; a value is one JSON text without space around it.
+///
+/// Answers what stands after the object; `None` where it is not plainly one, or `field` said so.
+pub(crate) fn object<'a>(
+    text: &'a [u8],
+    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> Option<&'a [u8]> {
+    let open = space(text, 0);
+    if *text.get(open)? != b'{' {
+        return None;
+    }
+    let first = space(text, open + 1);
+    if *text.get(first)? == b'}' {
+        return text.get(first + 1..);
+    }
+    let end = one(text, first, &mut field)?;
+    others(text, end, field)
+}
+
+/// As [`object`], of what stands after one of its values.
+pub(crate) fn rest_of_object<'a>(
+    text: &'a [u8],
+    field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> Option<&'a [u8]> {
+    others(text, 0, field)
+}
+
+fn others<'a>(
+    text: &'a [u8],
+    mut at: usize,
+    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> Option<&'a [u8]> {
+    loop {
+        at = space(text, at);
+        match *text.get(at)? {
+            b',' => at = one(text, space(text, at + 1), &mut field)?,
+            b'}' => return text.get(at + 1..),
+            _ => return None,
+        }
+    }
+}
+
+/// The end of the field that begins here.
+fn one<'a>(
+    text: &'a [u8],
+    at: usize,
+    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> Option<usize> {
+    let (name, after) = name(text, at)?;
+    let start = space(text, after);
+    let end = value(text, start)?;
+    field(name, text.get(start..end)?)?;
+    Some(end)
+}
+
+/// Whether nothing but space is left.
+pub(crate) fn is_blank(rest: &[u8]) -> bool {
+    space(rest, 0) == rest.len()
+}
+
+/// A number of digits alone.
+pub(crate) fn whole_number(value: &[u8]) -> Option<u64> {
+    // 19 digits always fit, and 10^19 tokens are nobody's.
+    if value.is_empty() || value.len() > 19 {
+        return None;
+    }
+    value.iter().try_fold(0_u64, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
+        Some(number * 10 + u64::from(digit))
+    })
+}
+
+fn space(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\n' | b'\t' | b'\r') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// A name without escapes, and what is behind its colon.
+fn name(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
+    let end = string(text, at)?;
+    let name = text.get(at + 1..end - 1)?;
+    if memchr::memchr(b'\\', name).is_some() {
+        return None;
+    }
+    let colon = space(text, end);
+    (*text.get(colon)? == b':').then_some((name, colon + 1))
+}
+
+/// The end of the value that begins here.
+fn value(text: &[u8], mut at: usize) -> Option<usize> {
+    // One bit a level, the innermost last: whether it is an object.
+    let (mut levels, mut depth) = (0_u128, 0);
+    loop {
+        let byte = *text.get(at)?;
+        at = match byte {
+            b'"' => string(text, at)?,
+            b'{' | b'[' => {
+                depth += 1;
+                if depth > DEEPEST {
+                    return None;
+                }
+                let is_object = byte == b'{';
+                levels = levels << 1 | u128::from(is_object);
+                let inside = space(text, at + 1);
+                match (is_object, *text.get(inside)?) {
+                    (true, b'}') | (false, b']') => inside,
+                    (true, _) => {
+                        at = member(text, inside)?;
+                        continue;
+                    }
+                    (false, _) => {
+                        at = inside;
+                        continue;
+                    }
+                }
+            }
+            b'-' | b'0'..=b'9' => number(text, at)?,
+            b't' => word(text, at, b"true")?,
+            b'f' => word(text, at, b"false")?,
+            b'n' => word(text, at, b"null")?,
+            _ => return None,
+        };
+        // A value has ended, or the level within which none stands.
+        loop {
+            if depth == 0 {
+                return Some(at);
+            }
+            at = space(text, at);
+            match (levels & 1 == 1, *text.get(at)?) {
+                (true, b'}') | (false, b']') => {
+                    (levels, depth) = (levels >> 1, depth - 1);
+                    at += 1;
+                }
+                (true, b',') => {
+                    at = member(text, space(text, at + 1))?;
+                    break;
+                }
+                (false, b',') => {
+                    at = space(text, at + 1);
+                    break;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Where the value of the member that begins here stands.
+fn member(text: &[u8], at: usize) -> Option<usize> {
+    let colon = space(text, string(text, at)?);
+    (*text.get(colon)? == b':').then(|| space(text, colon + 1))
+}
+
+/// The end of the string that begins here.
+fn string(text: &[u8], at: usize) -> Option<usize> {
+    if *text.get(at)? != b'"' {
+        return None;
+    }
+    let mut from = at + 1;
+    loop {
+        let rest = text.get(from..)?;
+        let length = memchr::memchr2(b'"', b'\\', rest)?;
+        if !is_text(rest.get(..length)?) {
+            return None;
+        }
+        let end = from + length;
+        if text[end] == b'"' {
+            return Some(end + 1);
+        }
+        from = match *text.get(end + 1)? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => end + 2,
+            b'u' => {
+                let digits = text.get(end + 2..end + 6)?;
+                digits
+                    .iter()
+                    .all(u8::is_ascii_hexdigit)
+                    .then_some(end + 6)?
+            }
+            _ => return None,
+        };
+    }
+}
+
+/// Whether this may stand in a string as it is: UTF-8 without control characters.
+fn is_text(run: &[u8]) -> bool {
+    // Without a way out in the middle, so that it is done many bytes at a time.
+    let (least, all) = run.iter().fold((u8::MAX, 0), |(least, all), &byte| {
+        (byte.min(least), all | byte)
+    });
+    least >= b' ' && (all.is_ascii() || std::str::from_utf8(run).is_ok())
+}
+
+fn number(text: &[u8], at: usize) -> Option<usize> {
+    let digits = |at: usize| {
+        let more = text.get(at..).unwrap_or_default();
+        at + more.iter().take_while(|byte| byte.is_ascii_digit()).count()
+    };
+    let some = |at| Some(digits(at)).filter(|end| *end > at);
+    let start = at + usize::from(text.get(at) == Some(&b'-'));
+    let mut end = some(start)?;
+    if text[start] == b'0' && end > start + 1 {
+        return None;
+    }
+    if text.get(end) == Some(&b'.') {
+        end = some(end + 1)?;
+    }
+    if let Some(b'e' | b'E') = text.get(end) {
+        let sign = matches!(text.get(end + 1), Some(b'+' | b'-'));
+        end = some(end + 1 + usize::from(sign))?;
+    }
+    Some(end)
+}
+
+fn word(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+    let end = at + word.len();
+    (text.get(at..end)? == word).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Map, value::RawValue};
+    use std::collections::BTreeMap;
+
+    fn fields(text: &[u8]) -> Option<(Vec<(&[u8], &[u8])>, &[u8])> {
+        let mut fields = Vec::new();
+        let rest = object(text, |name, value| {
+            fields.push((name, value));
+            Some(())
+        })?;
+        Some((fields, rest))
+    }
+
+    #[test]
+    fn fields_are_given_in_order_and_to_the_byte() {
+        let text = br#" {"a" : -1.5e+3 ,"b":[ {"c":"}\"\u00e9"} , [] ],"b":null} tail"#;
+        let (fields, rest) = fields(text).unwrap();
+        let expected: [(&[u8], &[u8]); 3] = [
+            (b"a", b"-1.5e+3"),
+            (b"b", br#"[ {"c":"}\"\u00e9"} , [] ]"#),
+            (b"b", b"null"),
+        ];
+        assert_eq!(fields, expected);
+        assert_eq!(rest, b" tail");
+    }
+
+    #[test]
+    fn what_is_no_object_is_declined() {
+        let broken: [&[u8]; 23] = [
+            b"",
+            b"[]",
+            b"1",
+            b"{",
+            b"{}}}"[..1].as_ref(),
+            b"{\"a\"}",
+            b"{\"a\":}",
+            b"{\"a\":1,}",
+            b"{,}",
+            b"{\"a\":01}",
+            b"{\"a\":1.}",
+            b"{\"a\":-}",
+            b"{\"a\":1e}",
+            b"{\"a\":tru}",
+            b"{\"a\":[1,]}",
+            b"{\"a\":[1}",
+            b"{\"a\":{\"b\":1]}",
+            b"{\"a\":\"\\x\"}",
+            b"{\"a\":\"\\u12g4\"}",
+            b"{\"a\":\"\n\"}",
+            b"{\"a\":\"\xff\"}",
+            b"{a:1}",
+            b"{\"a\":+1}",
+        ];
+        for text in broken {
+            assert_eq!(fields(text), None, "{}", text.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = |levels| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(fields(deep(100).as_bytes()).is_some());
+        assert!(fields(deep(101).as_bytes()).is_none());
+        assert!(fields(deep(1_000_000).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn numbers_are_read_as_far_as_they_fit() {
+        assert_eq!(
+            whole_number(b"1234567890123456789"),
+            Some(1234567890123456789)
+        );
+        for other in [&b""[..], b"-1", b"1.0", b"12345678901234567890"] {
+            assert_eq!(whole_number(other), None);
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(5, 40, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|map| {
+                    serde_json::Value::Object(map.into_iter().collect::<Map<_, _>>())
+                }),
+            ]
+        })
+    }
+
+    /// What serde_json makes of the same text.
+    fn judged(text: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
+        serde_json::from_slice(text).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn what_it_accepts_is_what_a_whole_reader_finds(
+            value in prop::collection::btree_map("[a-z\\\\é]{0,8}", json(), 0..6),
+            pretty in any::<bool>(),
+            edit in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut text = match pretty {
+                true => serde_json::to_vec_pretty(&value).unwrap(),
+                false => serde_json::to_vec(&value).unwrap(),
+            };
+            if let Some((at, byte)) = edit {
+                let at = at.index(text.len());
+                text[at] = byte;
+            }
+            if let Some((fields, rest)) = fields(&text)
+                && is_blank(rest)
+            {
+                let whole = judged(&text);
+                prop_assert!(whole.is_some(), "accepted what is no JSON: {}", text.escape_ascii());
+                for (name, value) in fields {
+                    let name = std::str::from_utf8(name).unwrap();
+                    let of_whole = whole.as_ref().unwrap().get(name);
+                    prop_assert!(of_whole.is_some());
+                    // Of a field that stands there twice the last counts with a map.
+                    prop_assert!(serde_json::from_slice::<&RawValue>(value).is_ok());
+                }
+            }
+        }
+
+        #[test]
+        fn documents_without_escaped_names_are_accepted(
+            value in prop::collection::btree_map("[a-zé]{0,8}", json(), 0..6),
+        ) {
+            let text = serde_json::to_vec(&value).unwrap();
+            let (fields, rest) = fields(&text).unwrap();
+            prop_assert!(is_blank(rest));
+            let whole = judged(&text).unwrap();
+            prop_assert_eq!(fields.len(), whole.len());
+            for (name, value) in fields {
+                let name = std::str::from_utf8(name).unwrap();
+                prop_assert_eq!(whole[name].get().as_bytes(), value);
+            }
+        }
+    }
+}
