@@ -77,7 +77,7 @@
 //!   is not one of them. To send such headers, add them further in.
 //! - A `Principal` that was there before is taken out, also where nobody needs to show a key. So
 //!   what is found there further in was put there by this layer.
-//! - The name of the principal is noted in the [`Exchange`], if there is one.
+//! - The name of the principal is noted in the [`Exchange`](crate::Exchange), if there is one.
 //!
 //! # What is kept
 //!
@@ -143,7 +143,8 @@ use tower_service::Service;
 /// });
 /// ```
 ///
-/// Refuse with [`Kind::InvalidCredentials`] whatever is the reason, and take the same time for each.
+/// Refuse with [`Kind::InvalidCredentials`](crate::rejection::Kind::InvalidCredentials) whatever is
+/// the reason, and take the same time for each.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say whose a credential is",
     note = "a closure must name its argument's type: \
