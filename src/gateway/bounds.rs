@@ -162,15 +162,18 @@ struct Told {
     answered: AtomicBool,
 }
 
-/// The body of a request, within its limits.
-struct Upload {
-    inner: Body,
-    left: u64,
-    idle: Option<Duration>,
-    /// Made when the body first keeps its reader waiting, and kept.
-    late: Option<Pin<Box<Sleep>>>,
-    waits: bool,
-    told: Arc<Told>,
+pin_project! {
+    /// The body of a request, within its limits.
+    struct Upload {
+        inner: Body,
+        left: u64,
+        idle: Option<Duration>,
+        // Made when the body first keeps its reader waiting, and kept.
+        #[pin]
+        late: Option<Sleep>,
+        waits: bool,
+        told: Arc<Told>,
+    }
 }
 
 impl Upload {
@@ -185,24 +188,31 @@ impl Upload {
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(idle) = self.idle else {
+    fn poll_late(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(idle) = *this.idle else {
             return Poll::Pending;
         };
-        if self.told.answered.load(Ordering::Relaxed) {
+        if this.told.answered.load(Ordering::Relaxed) {
             return Poll::Pending;
         }
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep(idle)));
-        if !mem::replace(&mut self.waits, true) {
-            late.as_mut().reset(Instant::now() + idle);
+        let begins = !mem::replace(this.waits, true);
+        match this.late.as_mut().as_pin_mut() {
+            None => this.late.set(Some(sleep(idle))),
+            Some(late) if begins => late.reset(Instant::now() + idle),
+            Some(_) => {}
         }
-        late.as_mut().poll(cx)
+        match this.late.as_pin_mut() {
+            Some(late) => late.poll(cx),
+            None => Poll::Pending,
+        }
     }
 
     /// Reads no more of it.
-    fn end(&mut self, kind: Kind) -> Option<Result<Frame<Bytes>, BoxError>> {
-        self.inner = Body::empty();
-        let _ = self.told.fault.set(kind);
+    fn end(self: Pin<&mut Self>, kind: Kind) -> Option<Result<Frame<Bytes>, BoxError>> {
+        let this = self.project();
+        *this.inner = Body::empty();
+        let _ = this.told.fault.set(kind);
         Some(Err(Rejection::new(kind).into()))
     }
 }
@@ -212,22 +222,22 @@ impl HttpBody for Upload {
     type Error = BoxError;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.get_mut();
-        let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) else {
-            ready!(this.poll_late(cx));
-            return Poll::Ready(this.end(Kind::RequestTimeout));
+        let this = self.as_mut().project();
+        let Poll::Ready(frame) = Pin::new(this.inner).poll_frame(cx) else {
+            ready!(self.as_mut().poll_late(cx));
+            return Poll::Ready(self.end(Kind::RequestTimeout));
         };
-        this.waits = false;
+        *this.waits = false;
         let data = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
             _ => 0,
         };
         match this.left.checked_sub(data as u64) {
-            Some(left) => this.left = left,
-            None => return Poll::Ready(this.end(Kind::TooLarge)),
+            Some(left) => *this.left = left,
+            None => return Poll::Ready(self.end(Kind::TooLarge)),
         }
         Poll::Ready(frame)
     }

@@ -106,3 +106,15 @@ async fn whoever_is_silent_after_the_preface_of_http2_is_let_go() {
         assert!(start.elapsed() <= Duration::from_secs(81), "{settings:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_asks_once_and_then_nothing_is_let_go() {
+    let (mut client, serving) = served(|| "hello".into());
+    client.write_all(GET).await.unwrap();
+    let start = Instant::now();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("hello"), "{answer}");
+    assert_eq!(start.elapsed().as_secs(), 30);
+    let _ = serving.await.unwrap();
+}
