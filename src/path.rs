@@ -224,15 +224,27 @@ impl Default for Rules {
 
 /// The most common case: nothing that could have another form.
 fn is_plain(path: &[u8]) -> bool {
-    let mut before = 0;
+    /// What may stand anywhere; what may not stand behind a slash; what is never plain.
+    const ANYWHERE: u8 = 0;
+    const NOT_FIRST: u8 = 1;
+    const NEVER: u8 = 2;
+    const CLASSES: [u8; 256] = {
+        let mut classes = [NEVER; 256];
+        let mut byte = 0x20;
+        while byte < 0x7f {
+            classes[byte] = match byte as u8 {
+                b'%' | b'\\' => NEVER,
+                b'/' | b'.' | b';' => NOT_FIRST,
+                _ => ANYWHERE,
+            };
+            byte += 1;
+        }
+        classes
+    };
+    let mut most = NOT_FIRST;
     path.iter().all(|&byte| {
-        let plain = match byte {
-            b'%' | b'\\' | 0x7f => false,
-            b'/' | b'.' | b';' => before != b'/',
-            0x20..=0x7e => true,
-            _ => false,
-        };
-        before = byte;
+        let plain = CLASSES[usize::from(byte)] <= most;
+        most = if byte == b'/' { ANYWHERE } else { NOT_FIRST };
         plain
     })
 }

@@ -96,17 +96,16 @@ impl Places {
         headers: &mut HeaderMap,
         keep: bool,
     ) -> Result<Option<Credential>, Rejection> {
-        let mut found = None;
-        for name in &self.headers {
-            let mut values = headers.get_all(name).iter();
-            match (values.next(), values.next(), found) {
-                (None, _, _) => {}
-                (Some(_), None, None) => found = Some(name),
-                // Whoever reads another one of them than we do would see another caller.
-                _ => return Err(malformed("More than one credential was given.")),
-            }
+        // To look at the few headers that there are costs less than to ask for each place.
+        let mut values = headers.keys().filter(|name| self.headers.contains(name));
+        let (name, other) = (values.next(), values.next());
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        if other.is_some() || headers.get_all(name).iter().nth(1).is_some() {
+            return Err(malformed("More than one credential was given."));
         }
-        let Some(name) = found else {
+        let Some(name) = self.headers.iter().find(|place| *place == name) else {
             return Ok(None);
         };
         if let Some(value) = headers.get_mut(name) {

@@ -173,7 +173,9 @@ impl ClientAddrLayer {
             return;
         };
         // What stands behind may name the peer, and does not know how it was found.
-        req.extensions_mut().insert(PeerAddr(peer));
+        if req.extensions().get() != Some(&PeerAddr(peer)) {
+            req.extensions_mut().insert(PeerAddr(peer));
+        }
         let peer = peer.ip().to_canonical();
         let client = resolve(peer, req.headers(), &self.config);
         let kept = self.config.trusts(peer, 0).then_some(self.config.family());

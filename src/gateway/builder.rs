@@ -27,7 +27,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as HttpBody;
 use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc, time::Duration};
-use tower::util::{BoxCloneSyncService, MapErr};
+use tower::util::{BoxCloneSyncService, Either, MapErr};
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
     cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
@@ -308,11 +308,16 @@ impl GatewayBuilder {
             self.fault(format!("model({name:?})"), "give it at least one service");
             return self;
         };
-        let pool = services.fold(Pool::new(first), Pool::or);
+        let pool = match services.next() {
+            None => first,
+            Some(second) => {
+                let pool = Pool::new(first).or(second);
+                BoxCloneSyncService::new(services.fold(pool, Pool::or))
+            }
+        };
         if name.is_empty() {
             self.fault("model(\"\")", "give it a name");
         }
-        let pool = BoxCloneSyncService::new(pool);
         if self.named.insert(name.into(), pool).is_some() {
             self.fault(format!("model({name:?})"), "the name is taken");
         }
@@ -406,11 +411,16 @@ impl GatewayBuilder {
             "llm   each service: CircuitBreakerLayer".to_owned(),
             "llm   models".to_owned(),
         ];
-        let mut chat = BoxCloneSyncService::new(directory.clone());
-        for entry in std::mem::take(&mut self.chat).into_iter().rev() {
-            lines.push(format!("llm   {}", entry.name));
-            chat = (entry.wrap)(chat);
-        }
+        let added = std::mem::take(&mut self.chat);
+        let chat = if added.is_empty() {
+            Either::Right(directory.clone())
+        } else {
+            let inner = BoxCloneSyncService::new(directory.clone());
+            Either::Left(added.into_iter().rev().fold(inner, |inner, entry| {
+                lines.push(format!("llm   {}", entry.name));
+                (entry.wrap)(inner)
+            }))
+        };
         let drain = Drain::new();
         lines.push("llm   DrainLayer".to_owned());
         let chat = DrainLayer {

@@ -4,17 +4,21 @@ use super::framing::bad;
 use crate::Rejection;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("http2-settings"),
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-authentication-info"),
-];
+/// Whether a header concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` names.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-authentication-info"
+    )
+}
 
 /// Takes out of a request what is for us, and what it nominates.
 ///
@@ -25,6 +29,14 @@ pub(super) fn strip_request(
     protected: &[HeaderName],
     removed: &[HeaderName],
 ) -> Result<(), Rejection> {
+    // To look at the few that there are costs less than to ask for each that there could be.
+    let of_interest = |name: &HeaderName| match name.as_str() {
+        "te" | "expect" | "cookie" => true,
+        name => is_hop_by_hop(name) || name.contains('_') || is_identity(name),
+    };
+    if !headers.keys().any(of_interest) {
+        return Ok(());
+    }
     for name in nominated(headers) {
         let name = name.map_err(|()| bad("Connection names what is no header."))?;
         if is_protected(name.as_str()) || protected.contains(&name) {
@@ -49,6 +61,9 @@ pub(super) fn strip_request(
 
 /// Takes out of an answer what is for us, and what it nominates.
 pub(super) fn strip_response(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| is_hop_by_hop(name.as_str())) {
+        return;
+    }
     for name in nominated(headers).into_iter().flatten() {
         headers.remove(name);
     }
@@ -56,7 +71,9 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
 }
 
 fn strip(headers: &mut HeaderMap) {
-    for name in &HOP_BY_HOP {
+    let names = headers.keys().filter(|name| is_hop_by_hop(name.as_str()));
+    let names: Vec<_> = names.cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }

@@ -200,10 +200,12 @@ fn string(text: &[u8], at: usize) -> Option<usize> {
 /// Whether this may stand in a string as it is: UTF-8 without control characters.
 fn is_text(run: &[u8]) -> bool {
     // Without a way out in the middle, so that it is done many bytes at a time.
-    let (least, all) = run.iter().fold((u8::MAX, 0), |(least, all), &byte| {
-        (byte.min(least), all | byte)
-    });
-    least >= b' ' && (all.is_ascii() || std::str::from_utf8(run).is_ok())
+    let (mut control, mut all) = (0, 0);
+    for &byte in run {
+        control |= u8::from(byte < b' ');
+        all |= byte;
+    }
+    control == 0 && (all.is_ascii() || std::str::from_utf8(run).is_ok())
 }
 
 fn number(text: &[u8], at: usize) -> Option<usize> {

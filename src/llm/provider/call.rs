@@ -125,6 +125,8 @@ pub(super) async fn complete(
         }
     };
     let mut answer = ChatResponse::new(source);
+    // Room for what the layers further out add.
+    answer.headers_mut().reserve(12);
     pass_back(&parts.headers, answer.headers_mut());
     Ok(answer)
 }
@@ -155,6 +157,7 @@ fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rej
     *call.method_mut() = method;
     *call.uri_mut() = provider.base.join(path)?;
     let headers = call.headers_mut();
+    headers.reserve(12);
     headers.insert(ACCEPT_ENCODING, IDENTITY);
     headers.insert(USER_AGENT, AGENT);
     Ok(call)

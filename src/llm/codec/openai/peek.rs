@@ -12,7 +12,7 @@ use crate::{
 use bytes::{Bytes, BytesMut};
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, value::RawValue};
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, fmt};
 
 /// Reads the model's name, `stream` and `stream_options`. The rest is only checked to be JSON, no
 /// field of which stands there twice.
@@ -57,38 +57,33 @@ pub(super) fn peek(operation: Operation, bytes: &Bytes) -> Result<ChatRequest, R
 
 /// The client's own bytes, with the model's name and the wish for usage put in their places.
 pub(super) fn splice(request: &ChatRequest, wire: &Wire) -> Result<Bytes, Rejection> {
-    let mut edits: Vec<(Range<usize>, Vec<u8>)> = Vec::with_capacity(2);
     let name = json(&**request.model());
-    if wire.bytes.get(wire.model.clone()) != Some(&name[..]) {
-        edits.push((wire.model.clone(), name));
-    }
-    if request.streams() && !request.includes_usage() {
-        match &wire.stream_options {
-            Some(span) => {
-                let raw = wire.bytes.get(span.clone()).unwrap_or(b"null");
-                let mut options: Map<String, Value> = serde_json::from_slice::<Option<_>>(raw)
-                    .map_err(|error| not_json(&error))?
-                    .unwrap_or_default();
-                options.insert(INCLUDE_USAGE.into(), true.into());
-                edits.push((span.clone(), json(&options)));
-            }
-            None => {
-                let at = wire.model.end;
-                edits.push((
-                    at..at,
-                    br#","stream_options":{"include_usage":true}"#.to_vec(),
-                ));
-            }
+    let rename = (wire.bytes.get(wire.model.clone()) != Some(&name[..]))
+        .then(|| (wire.model.clone(), Cow::Owned(name)));
+    let ask = match &wire.stream_options {
+        _ if !request.streams() || request.includes_usage() => None,
+        Some(span) => {
+            let raw = wire.bytes.get(span.clone()).unwrap_or(b"null");
+            let mut options: Map<String, Value> = serde_json::from_slice::<Option<_>>(raw)
+                .map_err(|error| not_json(&error))?
+                .unwrap_or_default();
+            options.insert(INCLUDE_USAGE.into(), true.into());
+            Some((span.clone(), Cow::Owned(json(&options))))
         }
-    }
-    if edits.is_empty() {
+        None => {
+            let text = br#","stream_options":{"include_usage":true}"#;
+            Some((wire.model.end..wire.model.end, Cow::Borrowed(&text[..])))
+        }
+    };
+    if rename.is_none() && ask.is_none() {
         return Ok(wire.bytes.clone());
     }
-    edits.sort_by_key(|(span, _)| span.start);
-    let more: usize = edits.iter().map(|(_, text)| text.len()).sum();
+    let mut edits = [rename, ask];
+    edits.sort_by_key(|edit| edit.as_ref().map(|(span, _)| span.start));
+    let more: usize = edits.iter().flatten().map(|(_, text)| text.len()).sum();
     let mut out = BytesMut::with_capacity(wire.bytes.len() + more);
     let mut from = 0;
-    for (span, text) in edits {
+    for (span, text) in edits.into_iter().flatten() {
         let (Some(kept), true) = (wire.bytes.get(from..span.start), span.start <= span.end) else {
             return Err(Kind::Internal.into());
         };
