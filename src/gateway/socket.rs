@@ -4,12 +4,13 @@ use std::{
     convert::Infallible,
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::oneshot,
+    sync::oneshot::{self, error::TryRecvError},
+    task::unconstrained,
     time::{Instant, Sleep, sleep},
 };
 
@@ -22,6 +23,7 @@ pub(super) fn bounded<I>(inner: I, write_time: Duration) -> (Socket<I>, Hold) {
         stall: None,
         stalled: false,
         cut: Some(cut),
+        woken: None,
     };
     (socket, Hold(hold))
 }
@@ -46,6 +48,8 @@ pub(super) struct Socket<I> {
     stalled: bool,
     /// Ready when nobody holds the socket. `None` after that.
     cut: Option<oneshot::Receiver<Infallible>>,
+    /// Whom `cut` wakes.
+    woken: Option<Waker>,
 }
 
 impl<I> Socket<I> {
@@ -53,7 +57,18 @@ impl<I> Socket<I> {
     /// woken, and whoever does not wait will.
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if let Some(cut) = &mut self.cut {
-            let _ = ready!(Pin::new(cut).poll(cx));
+            // A connection waits many times in a request, and always as the same task.
+            let known = self.woken.as_ref();
+            if known.is_some_and(|known| known.will_wake(cx.waker()))
+                && let Err(TryRecvError::Empty) = cut.try_recv()
+            {
+                return Poll::Pending;
+            }
+            if !cut.is_terminated() {
+                self.woken = Some(cx.waker().clone());
+                // Without a budget, for a poll that has none left would wait without being woken.
+                let _ = ready!(Pin::new(&mut unconstrained(cut)).poll(cx));
+            }
             self.cut = None;
         }
         Poll::Ready(io::ErrorKind::ConnectionAborted.into())
@@ -209,6 +224,30 @@ mod tests {
             let error = waiting.await.unwrap().unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_without_a_budget_is_cut_too() {
+        let (_client, server) = duplex(1);
+        let (mut socket, hold) = bounded(server, MINUTE);
+        let mut spent = false;
+        let waiting = tokio::spawn(poll_fn(move |cx| {
+            if !std::mem::replace(&mut spent, true) {
+                while Box::pin(tokio::task::consume_budget())
+                    .as_mut()
+                    .poll(cx)
+                    .is_ready()
+                {}
+            }
+            let mut byte = [0];
+            Pin::new(&mut socket).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        }));
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+        drop(hold);
+        let cut = tokio::time::timeout(Duration::from_secs(10), waiting).await;
+        assert!(cut.expect("it is woken").unwrap().is_err());
     }
 
     #[tokio::test]
