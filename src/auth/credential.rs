@@ -166,6 +166,9 @@ impl Places {
 /// Whether services take the header of this name for the word of a gateway about who calls. Many
 /// read `_` as `-`.
 fn is_claim(name: &str) -> bool {
+    if !name.starts_with('x') {
+        return false;
+    }
     let mut words = name.splitn(3, ['-', '_']);
     words.next() == Some("x")
         && matches!(words.next(), Some("user" | "auth" | "consumer" | "gateway"))

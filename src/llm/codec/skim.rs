@@ -95,7 +95,7 @@ fn space(text: &[u8], mut at: usize) -> usize {
 fn name(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let end = string(text, at)?;
     let name = text.get(at + 1..end - 1)?;
-    if memchr::memchr(b'\\', name).is_some() {
+    if name.contains(&b'\\') {
         return None;
     }
     let colon = space(text, end);
@@ -173,6 +173,14 @@ fn string(text: &[u8], at: usize) -> Option<usize> {
         return None;
     }
     let mut from = at + 1;
+    // Most are short, and over before it would pay to look at many bytes at a time.
+    for (end, byte) in (from..).zip(text.get(from..)?.iter().take(16)) {
+        match byte {
+            b'"' => return Some(end + 1),
+            b' '..=b'~' if *byte != b'\\' => from = end + 1,
+            _ => break,
+        }
+    }
     loop {
         let rest = text.get(from..)?;
         let length = memchr::memchr2(b'"', b'\\', rest)?;
@@ -241,7 +249,9 @@ mod tests {
     use serde_json::{Map, value::RawValue};
     use std::collections::BTreeMap;
 
-    fn fields(text: &[u8]) -> Option<(Vec<(&[u8], &[u8])>, &[u8])> {
+    type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+    fn fields(text: &[u8]) -> Option<(Fields<'_>, &[u8])> {
         let mut fields = Vec::new();
         let rest = object(text, |name, value| {
             fields.push((name, value));
