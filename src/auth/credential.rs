@@ -181,7 +181,7 @@ fn malformed(detail: &'static str) -> Rejection {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ApiKeys, AuthLayer, Rules};
+    use super::super::{ApiKeys, AuthLayer, rules::Rules};
     use super::*;
     use crate::Principal;
     use http::Request;

@@ -2,6 +2,7 @@
 
 use super::{
     GatewayService, Shared,
+    bounds::{Bounded, Limits},
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
     planes::Planes,
@@ -49,6 +50,7 @@ pub struct GatewayBuilder {
     access_log: Option<AccessLogLayer>,
     client_addr: ClientAddrLayer,
     body_limit: Option<usize>,
+    route_limits: Limits,
     faults: Vec<Fault>,
 }
 
@@ -65,6 +67,7 @@ impl GatewayBuilder {
             access_log: Some(AccessLogLayer::new()),
             client_addr: ClientAddrLayer::new(),
             body_limit: None,
+            route_limits: Limits::default(),
             faults: Vec::new(),
         }
     }
@@ -97,9 +100,41 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets how many bytes the body of a chat request has at the most: 32 MiB by default.
+    /// Sets how many bytes the body of a request has at the most, for models and for routes: 32 MiB by
+    /// default. One byte more is 413 `request_too_large`.
+    ///
+    /// For models it holds before and after decompression. Routes get their bodies as a stream: what
+    /// says beforehand that it is too large does not reach the service, and of what does not say so the
+    /// service reads up to the limit, and then an error. Where its answer has not begun, or tells of an
+    /// error, the caller gets the 413.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
+        self.route_body_limit(bytes)
+    }
+
+    /// The same for routes alone, after [`body_limit`](Self::body_limit). `None`: no limit, for uploads
+    /// that a route streams.
+    pub fn route_body_limit(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.route_limits.bytes = bytes.into().map(|bytes| bytes as u64);
+        self
+    }
+
+    /// Sets how long the body of a request may keep a route waiting for its next piece: 60 seconds by
+    /// default, as nginx's `client_body_timeout`. Then the service reads an error, and the caller gets
+    /// 408 `request_timeout`. `None`: no limit.
+    ///
+    /// It holds until the route has begun to answer. Then the two may take turns, as in a gRPC stream, and
+    /// who is silent may be waiting for the other. It bounds silence and not slowness: a body that comes
+    /// byte by byte is bounded by its size. Layers of yours that read bodies further out stand outside of
+    /// this.
+    ///
+    /// Without it a slow upload is time that the route takes, as far as a
+    /// [timeout](crate::timeout#whose-time-is-counted) can tell. The bodies of requests for models have
+    /// two minutes in all.
+    pub fn body_idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        // A year or more is none: the clock must be able to tell its end.
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        self.route_limits.idle = time.into().filter(|time| *time < year);
         self
     }
 
@@ -405,9 +440,11 @@ impl GatewayBuilder {
         if !self.faults.is_empty() {
             return Err(BuildError(self.faults));
         }
+        let (limits, spare) = (self.route_limits, drain.clone());
+        let bounded = |routes| Bounded::new(routes, limits, spare);
         let planes = Planes {
             chat: serves_chat.then_some(serve),
-            routes: routes.ok(),
+            routes: routes.ok().map(bounded),
         };
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();

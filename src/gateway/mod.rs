@@ -56,6 +56,7 @@
 //! `GET /health/live` (200 as long as the process answers) and `GET /health/ready` (503 while shutting
 //! down). They touch no upstream.
 
+mod bounds;
 mod builder;
 mod connection;
 mod directory;
@@ -66,6 +67,7 @@ mod planes;
 mod server;
 mod settled;
 mod slot;
+mod socket;
 mod stack;
 
 pub use self::{

@@ -602,6 +602,33 @@ async fn it_serves_on_a_socket_and_drains() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_begins_when_the_drain_is_over_ends_too() {
+    let gateway = slow().build().unwrap();
+    gateway.drain().end_streams();
+    let ask = |stream: bool| {
+        let body = serde_json::json!({
+            "model": simulator::CHAT_MODEL,
+            "stream": stream,
+            "messages": [{"role": "user", "content": "Hello"}],
+        });
+        Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap()
+    };
+    for stream in [true, false] {
+        let start = tokio::time::Instant::now();
+        let text = bytes(call(&gateway, ask(stream)).await).await;
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(text.contains("\"draining\""), "{text}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{text}");
+    }
+    // What needs no waiting is still answered.
+    let hello = Request::get("/hello").body(Body::empty());
+    assert_eq!(bytes(call(&gateway, hello.unwrap()).await).await, "hello");
+}
+
 #[tokio::test]
 async fn a_guard_sees_the_path_that_is_served() {
     let guard = tower::util::MapRequestLayer::new(|request: Request<tower_gateway::Body>| {
