@@ -5,19 +5,20 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{conn::auto, graceful::GracefulConnection},
 };
 use std::{
-    future::pending,
+    future::{pending, poll_fn},
     io,
     net::{SocketAddr, ToSocketAddrs},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
@@ -286,10 +287,9 @@ async fn accept<S, F>(
 {
     let http = Arc::new(protocols(bounds.header_time));
     let room = Arc::new(Semaphore::new(bounds.max_connections));
-    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let (closing, closed) = tokio::sync::watch::channel(());
-    let mut stop = std::pin::pin!(stop);
+    let (closing, closed) = watch::channel(());
+    let mut stop = pin!(stop);
     loop {
         let accepted = async {
             // The semaphore is never closed.
@@ -311,7 +311,7 @@ async fn accept<S, F>(
             }
         };
         let (http, service) = (http.clone(), service.clone());
-        let (watcher, mut closed) = (graceful.watcher(), closed.clone());
+        let mut closed = closed.clone();
         connections.spawn(async move {
             let begun = tokio::select! {
                 begun = tokio::time::timeout(bounds.header_time, begins(&stream)) => begun,
@@ -323,7 +323,7 @@ async fn accept<S, F>(
             }
             let (socket, hold) = socket::bounded(tuned(stream), bounds.write_time);
             let connection = connection(&http, socket, peer, service);
-            if let Err(error) = watcher.watch(connection).await {
+            if let Err(error) = until_closed(connection, closed).await {
                 tracing::debug!(%error, "a connection ended early");
             }
             // The socket of a tunnel is still open: it counts, and goes when this task does.
@@ -333,11 +333,7 @@ async fn accept<S, F>(
     }
     drop(closing);
     drop(listener);
-    let ended = async {
-        graceful.shutdown().await;
-        // Tunnels are none of its.
-        while connections.join_next().await.is_some() {}
-    };
+    let ended = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(bounds.drain_time, ended)
         .await
         .is_err()
@@ -369,6 +365,31 @@ fn protocols(header_time: Duration) -> auto::Builder<TokioExecutor> {
     http
 }
 
+/// Serves a connection, and asks it to end when `closed` is.
+///
+/// It is woken many times, and asked to end once: whether it is, is looked up, and only the first time
+/// waited for. What wakes it is one task for all of its life.
+async fn until_closed<C: GracefulConnection>(
+    connection: C,
+    closed: watch::Receiver<()>,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    let mut waiting = closed.clone();
+    let mut closing = pin!(waiting.changed());
+    let (mut registered, mut asked) = (false, false);
+    poll_fn(|cx| {
+        if !asked && (!registered || closed.has_changed().is_err()) {
+            registered = true;
+            if closing.as_mut().poll(cx).is_ready() {
+                asked = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}
+
 /// Waits until a client has said which protocol it speaks.
 ///
 /// The connection behind this waits for that without a limit: it looks for the preface of HTTP/2 (RFC
@@ -394,10 +415,7 @@ fn connection<I, S, F>(
     stream: I,
     peer: SocketAddr,
     service: S,
-) -> impl hyper_util::server::graceful::GracefulConnection<
-    Error = Box<dyn std::error::Error + Send + Sync>,
-> + Send
-+ 'static
+) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: tower_service::Service<

@@ -35,9 +35,11 @@ fn served(answer: fn() -> Body) -> (DuplexStream, JoinHandle<Result<(), String>>
     let serving = tokio::spawn(async move {
         let (socket, _hold) = socket::bounded(server, MINUTE);
         let http = protocols(Duration::from_secs(30));
-        let watcher = GracefulShutdown::new();
-        let connection = watcher.watch(connection(&http, socket, peer, service));
-        connection.await.map_err(|error| format!("{error:?}"))
+        let (_closing, closed) = watch::channel(());
+        let connection = connection(&http, socket, peer, service);
+        until_closed(connection, closed)
+            .await
+            .map_err(|error| format!("{error:?}"))
     });
     (client, serving)
 }
