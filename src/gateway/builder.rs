@@ -5,6 +5,7 @@ use super::{
     bounds::{Bounded, Limits},
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
+    fault::{BuildError, Fault},
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
@@ -26,7 +27,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as HttpBody;
-use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc, time::Duration};
+use std::{any::type_name, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tower::util::{BoxCloneSyncService, Either, MapErr};
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
@@ -494,38 +495,3 @@ impl fmt::Debug for GatewayBuilder {
             .finish_non_exhaustive()
     }
 }
-
-#[derive(Debug)]
-struct Fault {
-    at: String,
-    mend: String,
-}
-
-/// Why a gateway could not be built: every fault that was found.
-pub struct BuildError(Vec<Fault>);
-
-impl BuildError {
-    /// Each fault: the call that made it, and what would mend it.
-    pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|fault| (&*fault.at, &*fault.mend))
-    }
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::from("the gateway cannot be built:");
-        for (at, mend) in self.faults() {
-            let _ = write!(text, "\n  {at}: {mend}");
-        }
-        f.write_str(&text)
-    }
-}
-
-/// As a person reads it: this is what a `main` that returns it prints.
-impl fmt::Debug for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for BuildError {}

@@ -62,6 +62,7 @@ mod connection;
 mod directory;
 mod drain;
 mod env;
+mod fault;
 mod health;
 mod planes;
 mod server;
@@ -71,10 +72,11 @@ mod socket;
 mod stack;
 
 pub use self::{
-    builder::{BuildError, GatewayBuilder},
+    builder::GatewayBuilder,
     directory::ChatService,
     drain::Drain,
     env::{Env, EnvError},
+    fault::BuildError,
     server::Server,
     settled::HttpService,
     slot::Slot,
