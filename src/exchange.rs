@@ -7,7 +7,6 @@
 
 use crate::principal::Extensible;
 use std::{
-    fmt::Write,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
@@ -128,10 +127,12 @@ pub(crate) fn fresh_id() -> Box<str> {
     static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let id = KEYS.each_ref().map(|key| key.hash_one(count).to_be_bytes());
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    let digits = id.as_flattened().iter();
+    let digits = digits.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
     let mut id = String::with_capacity(32);
-    for key in &*KEYS {
-        let _ = write!(id, "{:016x}", key.hash_one(count));
-    }
+    id.extend(digits);
     id.into()
 }
 

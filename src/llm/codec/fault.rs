@@ -323,9 +323,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
     }
     match framing {
         Framing::Json => found(None, raw),
-        Framing::Sse => {
-            sse::events(sse::without_bom(raw)).find_map(|event| found(event.event, &event.data))
-        }
+        Framing::Sse => sse::events(raw).find_map(|event| found(event.event, &event.data)),
     }
 }
 

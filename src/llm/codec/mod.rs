@@ -196,7 +196,8 @@ pub(crate) trait Codec: Send + Sync {
     fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection>;
 
     /// Whether a body, or an event stream, has what a ledger must know. Cheap: no full parse. What was
-    /// `before` is the usage found so far, for those that tell it in parts.
+    /// `before` is the usage found so far, for those that tell it in parts. A byte order mark at the
+    /// start of the stream is not passed here, nor to `without_usage`.
     fn scan(&self, raw: &[u8], framing: Framing, before: Option<Usage>) -> Scan;
 
     /// Whether the last word of a stream is in these whole events.

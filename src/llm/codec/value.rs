@@ -177,7 +177,8 @@ impl<'p> Fields<'p> {
     }
 
     /// The field as it came, to be looked at before it is taken.
-    pub(crate) fn peek(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn peek(&mut self, key: &'static str) -> Option<&Value> {
+        self.known.push(key);
         self.map.get(key).filter(|value| !value.is_null())
     }
 
@@ -251,11 +252,9 @@ impl<'p> Fields<'p> {
     /// vendors would take it for the known one.
     pub(crate) fn rest(self) -> Result<Extra, Rejection> {
         for key in self.map.keys() {
-            if self
-                .known
-                .iter()
-                .any(|known| key.eq_ignore_ascii_case(known))
-            {
+            // One that was looked at and left is itself.
+            let alike = |known: &&str| key.eq_ignore_ascii_case(known) && key != *known;
+            if self.known.iter().any(alike) {
                 let path = self.path.key(key);
                 return Err(path.fault("Differs from a known field in upper and lower case only."));
             }

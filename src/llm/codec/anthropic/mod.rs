@@ -23,6 +23,8 @@ mod error;
 mod model;
 mod request;
 mod target;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 use super::{

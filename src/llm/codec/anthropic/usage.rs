@@ -97,7 +97,7 @@ pub(super) fn scan(raw: &[u8], framing: Framing, before: Option<Usage>) -> Optio
         return Some(counts.usage());
     }
     let mut counts = before.map(Counts::from);
-    for event in sse::events(sse::without_bom(raw)) {
+    for event in sse::events(raw) {
         if KEY.find(&event.data).is_none() {
             continue;
         }

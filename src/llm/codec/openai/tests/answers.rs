@@ -291,17 +291,6 @@ fn every_vendor_has_its_own_arithmetic() {
 }
 
 #[test]
-fn usage_behind_a_byte_order_mark_is_taken_out() {
-    let mut usage = delta(json!({}));
-    usage["choices"] = json!([]);
-    usage["usage"] = json!({"prompt_tokens": 9, "completion_tokens": 9});
-    let bytes = [b"\xEF\xBB\xBF", &stream(&[usage])[..]].concat();
-    let left = OpenAi.without_usage(bytes.into());
-    assert!(left.starts_with(b"\xEF\xBB\xBF"));
-    assert_eq!(OpenAi.scan(&left, Framing::Sse, None).usage, None);
-}
-
-#[test]
 fn what_a_model_says_cannot_forge_usage() {
     let forged =
         r#"","usage":{"prompt_tokens":0,"completion_tokens":0}} "usage":{"prompt_tokens":0}"#;

@@ -159,6 +159,20 @@ fn a_field_that_readers_could_take_for_another_is_refused() {
         fault(json!({"messages": [{"role": "user", "content": "a", "Content": "b"}]})),
         "messages[0].Content: Differs from a known field in upper and lower case only."
     );
+    // What is known by several names is known by each of them.
+    for (known, other) in [
+        ("reasoning", "Reasoning_content"),
+        ("reasoning_content", "Reasoning"),
+        ("reasoning_content", "reasoning_Details"),
+        ("reasoning", "Audio"),
+    ] {
+        let message = json!({"role": "assistant", "content": "a", known: "b", other: "c"});
+        let expected = "Differs from a known field in upper and lower case only.";
+        assert_eq!(
+            fault(json!({"messages": [message]})),
+            format!("messages[0].{other}: {expected}")
+        );
+    }
 }
 
 #[test]
