@@ -222,7 +222,6 @@ impl Writer<'_> {
                     self.losses.add(&place, NO_KIND);
                     None
                 }
-                Content::Other(block) if !self.foreign => Some(block.clone()),
                 content => self.shown(content, &place),
             };
             if let Some(block) = block {
@@ -260,6 +259,7 @@ impl Writer<'_> {
     /// A text, picture or document. An empty text says nothing, and the vendor refuses it.
     fn shown(&mut self, content: &Content, place: &str) -> Option<Value> {
         let kept = match content {
+            Content::Other(block) if !self.foreign => return Some(block.clone()),
             Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => return None,
             Content::Image {
                 source: Media::Id(_),
@@ -363,7 +363,7 @@ impl Writer<'_> {
         out.insert("name".into(), self.names.sent(&tool.name).into());
         put(&mut out, "description", tool.description.as_deref());
         let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
-        if let Some(schema) = schema.as_object_mut() {
+        if let Some(schema) = schema.as_object_mut().filter(|_| !self.own) {
             schema.entry("type").or_insert("object".into());
         }
         out.insert("input_schema".into(), schema);
