@@ -379,10 +379,14 @@ impl GatewayBuilder {
             + 'static,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        if path == "/v1" || path.starts_with("/v1/") {
+        let of_models = |root: &str| {
+            path.strip_prefix(root)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if of_models("/v1") || of_models("/v1beta") {
             self.fault(
                 format!("route({path:?})"),
-                "paths below /v1 are those of models: choose another",
+                "paths below /v1 and /v1beta are those of models: choose another",
             );
         }
         let service = HttpService::new(Settled::new(service));

@@ -10,7 +10,7 @@ use crate::{
     Body,
     access_log::AccessLogLayer,
     client_addr::ClientAddrLayer,
-    llm::dialect::DialectLayer,
+    llm::{dialect::DialectLayer, query_key::QueryKeyLayer},
     metrics::{Metrics, MetricsLayer},
     path::Rules,
     route::NormalisePathLayer,
@@ -79,6 +79,8 @@ impl Stack {
         let inner = self.own(Slot::Tell, &MetricsLayer::new(own.metrics), inner);
         let inner = self.added_from(Slot::Trace, inner);
         let inner = self.own(Slot::Trace, &TraceLayer::new(), inner);
+        // Nobody sees a key in a URI, whoever comes first.
+        let inner = self.own(Slot::Trace, &QueryKeyLayer::new(), inner);
         (HttpService::new(inner), self.lines)
     }
 

@@ -9,6 +9,7 @@
 //! | path | form |
 //! |---|---|
 //! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"}}` |
+//! | `/v1beta…` | Google: `{"error":{"code","message","status","details"}}` |
 //! | any other below `/v1` | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
 //!
@@ -57,6 +58,9 @@ pub(crate) struct Rendered;
 /// and nothing in `authorization`.
 #[must_use]
 pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
+    if path == "/v1beta" || path.starts_with("/v1beta/") {
+        return Some(Protocol::Gemini);
+    }
     let below = path.strip_prefix("/v1")?;
     let first = match below.strip_prefix('/') {
         Some(rest) => rest.split('/').next().unwrap_or_default(),

@@ -15,6 +15,7 @@ mod message;
 pub mod pool;
 #[cfg(feature = "client")]
 pub mod provider;
+pub mod query_key;
 mod request;
 mod response;
 pub mod serve;

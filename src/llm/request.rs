@@ -25,6 +25,8 @@ pub enum Protocol {
     OpenAi,
     /// Anthropic Messages.
     Anthropic,
+    /// Google's Gemini: `generateContent` and what belongs to it.
+    Gemini,
 }
 
 /// What is asked of a model.

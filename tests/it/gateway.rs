@@ -271,6 +271,7 @@ fn the_order_is_described() {
         .build()
         .unwrap();
     let expected = "\
+http  Trace        QueryKeyLayer
 http  Trace        TraceLayer
 http  Tell         MetricsLayer
 http  Tell         AccessLogLayer

@@ -83,6 +83,7 @@ fn asked(framing: Framing) -> Asked {
         framing,
         include_usage: true,
         base64: false,
+        single: false,
     }
 }
 

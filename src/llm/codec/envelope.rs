@@ -26,6 +26,7 @@ impl Maker {
         let protocol = match self.protocol {
             Protocol::OpenAi => "openai",
             Protocol::Anthropic => "anthropic",
+            Protocol::Gemini => "gemini",
         };
         let vendor = self.vendor.replace(':', "_");
         format!("{MARK}{protocol}:{vendor}:{}:", family(&self.model))

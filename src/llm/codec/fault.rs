@@ -324,6 +324,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
     match framing {
         Framing::Json => found(None, raw),
         Framing::Sse => sse::events(raw).find_map(|event| found(event.event, &event.data)),
+        Framing::Array => super::gemini::elements(raw).find_map(|one| found(None, one)),
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod base64;
 mod crossing;
 pub(crate) mod envelope;
 pub(crate) mod fault;
+pub(crate) mod gemini;
 pub(crate) mod loss;
 mod names;
 pub(crate) mod openai;
@@ -46,16 +47,19 @@ pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
     match protocol {
         Protocol::OpenAi => &openai::OpenAi,
         Protocol::Anthropic => &anthropic::Anthropic,
+        Protocol::Gemini => &gemini::Gemini,
     }
 }
 
-/// Whether an answer is an event stream or one JSON document.
+/// Whether an answer is a stream or one JSON document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// `text/event-stream`.
     Sse,
     /// `application/json`.
     Json,
+    /// `application/json`: one array, whose elements come one by one.
+    Array,
 }
 
 /// What a path asks of a model, and what it tells of the request besides.
@@ -122,6 +126,8 @@ pub(crate) struct Asked {
     pub(crate) include_usage: bool,
     /// Whether vectors are asked for in base64 rather than as numbers.
     pub(crate) base64: bool,
+    /// Whether one vector is asked for, and not a list of them.
+    pub(crate) single: bool,
 }
 
 /// What was found in passing in bytes that nobody decodes.

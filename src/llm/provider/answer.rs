@@ -6,7 +6,7 @@ use crate::{
     llm::{
         Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
         codec::{
-            self, Codec, Decode, Scan,
+            self, Codec, Decode, Scan, gemini,
             sse::{self, Framer, without_bom},
         },
     },
@@ -44,7 +44,7 @@ pub(super) struct Source {
     /// What was cut from the body and not given yet.
     ready: VecDeque<Result<Bytes, Error>>,
     /// `None`: it is over.
-    rest: Option<(Body, Framer)>,
+    rest: Option<(Body, Cutter)>,
 }
 
 impl Source {
@@ -57,7 +57,7 @@ impl Source {
         usage_unasked: bool,
     ) -> Self {
         let mut source = Self::new(provider, spoken, usage_unasked);
-        let mut framer = Framer::new();
+        let mut framer = Cutter::new(spoken.framing);
         let whole = first.map_or(Ok(None), |first| framer.push(first));
         source
             .ready
@@ -120,12 +120,17 @@ impl Source {
                 },
                 Some(Err(error)) => Err(broken(error).into()),
                 None => {
-                    let last = framer.finish();
+                    let (last, closed) = framer.finish();
                     self.rest = None;
+                    let is_end = |last: &Bytes| match self.spoken.framing {
+                        Framing::Array => closed,
+                        _ => self.is_end(last),
+                    };
                     match last {
-                        Some(last) if !self.is_end(&last) => {
+                        Some(last) if !is_end(&last) => {
                             Err(broken("the last event is not whole".into()).into())
                         }
+                        None if !closed => Err(broken("the array is not closed".into()).into()),
                         None if self.blank => {
                             let reason = "a stream without an event";
                             Err(call::malformed(&self.provider, reason))
@@ -157,7 +162,7 @@ impl Source {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
-        let mislabelled = self.blank && framing == Framing::Sse && is_document(text);
+        let mislabelled = self.blank && framing != Framing::Json && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
@@ -236,11 +241,19 @@ impl Source {
         }
         self.rest = None;
         self.ready.clear();
-        let mut framer = Framer::new();
+        let mut framer = Cutter::new(self.spoken.framing);
         let mut before = 0;
         let mut end = 0;
-        // Cut at every line, for the framer gives all the whole events of a chunk in one.
-        for line in raw.split_inclusive(|byte| *byte == b'\n') {
+        if self.spoken.framing == Framing::Array && !raw.starts_with(b"[") {
+            // It stands in the middle of one.
+            let _ = framer.push(Bytes::from_static(b"["));
+        }
+        // Cut at every line, or element, for the cutter gives all that is whole of a chunk in one.
+        let last = match self.spoken.framing {
+            Framing::Array => b'}',
+            _ => b'\n',
+        };
+        for line in raw.split_inclusive(|byte| *byte == last) {
             end += line.len();
             let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
                 continue;
@@ -292,6 +305,36 @@ impl Batches for Source {
             if batch.is_some() {
                 return Poll::Ready(batch);
             }
+        }
+    }
+}
+
+/// Cuts a stream where its pieces end.
+enum Cutter {
+    Events(Framer),
+    Elements(gemini::Cutter),
+}
+
+impl Cutter {
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Array => Self::Elements(gemini::Cutter::default()),
+            _ => Self::Events(Framer::new()),
+        }
+    }
+
+    fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, sse::TooLong> {
+        match self {
+            Self::Events(framer) => framer.push(chunk),
+            Self::Elements(cutter) => cutter.push(chunk),
+        }
+    }
+
+    /// What is left, and whether the stream may end there as far as brackets go.
+    fn finish(&mut self) -> (Option<Bytes>, bool) {
+        match self {
+            Self::Events(framer) => (framer.finish(), true),
+            Self::Elements(cutter) => cutter.finish(),
         }
     }
 }

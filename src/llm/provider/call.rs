@@ -6,7 +6,7 @@ use crate::{
     answer::Remedy,
     collect,
     llm::{
-        ChatRequest, ChatResponse, Error, Framing, Operation, VendorError, VendorFault,
+        ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
         codec::{self, Codec, Encoded, Maker, loss},
         response::Spoken,
     },
@@ -130,7 +130,11 @@ pub(super) async fn complete(
         _ => {
             let (told, bytes) = sniffed(&mut body).await?;
             first = bytes;
-            told.ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
+            // Only one protocol has an array for a stream.
+            told.filter(|told| {
+                *told != Framing::Array || streams && provider.protocol == Protocol::Gemini
+            })
+            .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
     };
     let spoken = Spoken {
@@ -139,7 +143,9 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse => answer::Source::stream(provider, spoken, body, first, usage_unasked),
+        Framing::Sse | Framing::Array => {
+            answer::Source::stream(provider, spoken, body, first, usage_unasked)
+        }
         Framing::Json => {
             let raw = collected(body, first, MOST_ANSWER).await?;
             let bytes = raw.trim_ascii();
@@ -254,6 +260,7 @@ async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Er
             // A kilobyte of white space is a beginning of nothing.
             None if read.len() < 1024 => None,
             Some(b'{') => Some(Some(Framing::Json)),
+            Some(b'[') => Some(Some(Framing::Array)),
             // The fields of an event, and comments.
             Some(b'd' | b'e' | b'i' | b'r' | b':') => Some(Some(Framing::Sse)),
             _ => Some(None),

@@ -119,6 +119,12 @@ impl Provider {
         Self::of(table::ANTHROPIC).key(key)
     }
 
+    /// Gemini, as Google AI Studio has it.
+    #[must_use]
+    pub fn gemini(key: impl AsRef<str>) -> Self {
+        Self::of(table::GEMINI).key(key)
+    }
+
     /// Groq.
     #[must_use]
     pub fn groq(key: impl AsRef<str>) -> Self {
@@ -189,7 +195,8 @@ impl Provider {
         let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
         let mut providers = Vec::new();
         for vendor in Vendor::ALL {
-            let key = variable(vendor.key_variable());
+            let key =
+                variable(vendor.key_variable()).or_else(|| variable(vendor.other_key_variable()?));
             let url = variable(vendor.url_variable());
             if key.is_none() && !(vendor.is_open() && url.is_some()) {
                 continue;
@@ -265,8 +272,8 @@ impl Provider {
         Ok(self.set(|inner| inner.base = base))
     }
 
-    /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, or before
-    /// `/messages`; most often with `/v1`.
+    /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
+    /// `/messages`, or before `/models/…`; most often with `/v1` or `/v1beta`.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
         self.set(|inner| inner.protocol = protocol)

@@ -15,6 +15,8 @@ pub struct Vendor {
     pub(super) protocol: Protocol,
     key_variable: &'static str,
     url_variable: &'static str,
+    /// Another variable of the key, if the first is not there.
+    other_key_variable: Option<&'static str>,
     /// Whether it can be called without a key.
     open: bool,
     /// Models that it is known to answer for, the first a good one to begin with. It lists more itself.
@@ -34,6 +36,7 @@ const fn row(
         protocol: Protocol::OpenAi,
         key_variable,
         url_variable,
+        other_key_variable: None,
         open: false,
         models: &[],
     }
@@ -64,6 +67,23 @@ pub(super) const ANTHROPIC: Vendor = Vendor {
         "https://api.anthropic.com",
         "/v1",
         ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
+    )
+};
+/// <https://github.com/googleapis/python-genai>: its paths begin with `/v1beta`.
+pub(super) const GEMINI: Vendor = Vendor {
+    protocol: Protocol::Gemini,
+    other_key_variable: Some("GOOGLE_API_KEY"),
+    models: &[
+        "gemini-2.5-flash",
+        "gemini-2.5-pro",
+        "gemini-2.5-flash-lite",
+        "gemini-embedding-001",
+    ],
+    ..row(
+        "gemini",
+        "https://generativelanguage.googleapis.com",
+        "/v1beta",
+        ["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
     )
 };
 /// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.
@@ -107,7 +127,7 @@ pub(super) const OLLAMA: Vendor = Vendor {
 
 impl Vendor {
     /// All that are known here.
-    pub const ALL: &[Self] = &[OPENAI, ANTHROPIC, GROQ, OPENROUTER, OLLAMA];
+    pub const ALL: &[Self] = &[OPENAI, ANTHROPIC, GEMINI, GROQ, OPENROUTER, OLLAMA];
 
     /// Its name, which no other has.
     #[must_use]
@@ -119,6 +139,12 @@ impl Vendor {
     #[must_use]
     pub fn key_variable(&self) -> &'static str {
         self.key_variable
+    }
+
+    /// Another environment variable that its programs look into for a key.
+    #[must_use]
+    pub fn other_key_variable(&self) -> Option<&'static str> {
+        self.other_key_variable
     }
 
     /// The environment variable of its address.
@@ -200,6 +226,11 @@ mod tests {
                 ANTHROPIC,
                 "https://api.anthropic.com/",
                 "https://api.anthropic.com/v1",
+            ),
+            (
+                GEMINI,
+                "https://generativelanguage.googleapis.com/",
+                "https://generativelanguage.googleapis.com/v1beta",
             ),
             (OLLAMA, "", "http://127.0.0.1:11434/v1"),
             (OLLAMA, "box", "http://box:11434/v1"),

@@ -4,7 +4,7 @@ use crate::{
     Body, BoxError, End, Exchange,
     llm::{
         ChatResponse, Error, Event, Framing, Protocol, Start, Want,
-        codec::{self, Asked, Encode, Maker, Sealer},
+        codec::{self, Asked, Encode, Maker, Sealer, gemini},
         dialect,
         response::MOST_WHOLE,
     },
@@ -81,6 +81,7 @@ pub(super) async fn written(
             Body::boxed(body),
             HeaderValue::from_static("text/event-stream"),
         ),
+        Framing::Array => (Body::boxed(body), JSON),
         Framing::Json => (Body::from(body.whole().await?), JSON),
     };
     let mut response = Response::new(body);
@@ -88,7 +89,7 @@ pub(super) async fn written(
     *response.extensions_mut() = extensions;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, content_type);
-    if framing == Framing::Sse {
+    if framing != Framing::Json {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         // nginx and others in front of us hold event streams back unless they are told not to.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
@@ -111,6 +112,8 @@ struct ChatBody {
     start: Option<Start>,
     /// How much came of an answer in one piece: none of it is let go before its end.
     size: usize,
+    /// Whether anything went out.
+    wrote: bool,
     /// Whether the last bytes that went out as they came held the end.
     ended: bool,
     over: bool,
@@ -145,6 +148,7 @@ impl ChatBody {
             start: None,
             size: 0,
             ended: false,
+            wrote: false,
             over: false,
             exchange,
         }
@@ -181,6 +185,7 @@ impl ChatBody {
                 }
             };
             if !bytes.is_empty() {
+                self.wrote = true;
                 self.begun(&bytes);
                 return Poll::Ready(Some(Ok(bytes)));
             }
@@ -214,7 +219,7 @@ impl ChatBody {
         });
         encoder.events(events, &mut out);
         self.ended = false;
-        out.freeze()
+        self.joined(out)
     }
 
     /// What an encoder adds at the end. A vendor's own bytes have their end in them.
@@ -228,7 +233,23 @@ impl ChatBody {
         };
         let mut out = BytesMut::new();
         encoder.finish(&mut out);
-        (!out.is_empty()).then(|| out.freeze())
+        (!out.is_empty()).then(|| self.joined(out))
+    }
+
+    /// An array is begun once, whoever wrote its first elements.
+    fn joined(&self, out: BytesMut) -> Bytes {
+        match self.asked.framing {
+            Framing::Array => gemini::joined(out, self.wrote).freeze(),
+            _ => out.freeze(),
+        }
+    }
+
+    /// An error is the last of a stream.
+    fn broken_off(&self, error: &Error) -> Bytes {
+        match self.asked.framing {
+            Framing::Array => self.joined(gemini::error_element(error)),
+            _ => codec::of(self.protocol).encode_error_event(error),
+        }
     }
 
     /// Tells the exchange when the first bytes went out, other than comments that keep a connection
@@ -275,7 +296,7 @@ impl HttpBody for ChatBody {
             Some(Ok(bytes)) => bytes,
             Some(Err(error)) => {
                 this.over = true;
-                codec::of(this.protocol).encode_error_event(&error)
+                this.broken_off(&error)
             }
             None => return Poll::Ready(None),
         };
@@ -318,6 +339,7 @@ mod tests {
             framing: Framing::Sse,
             include_usage: false,
             base64: false,
+            single: false,
         }
     }
 

@@ -74,6 +74,7 @@ impl Codec for Anthropic {
             framing,
             include_usage: true,
             base64: false,
+            single: false,
         }
     }
 
@@ -88,7 +89,7 @@ impl Codec for Anthropic {
     fn encoder(&self, asked: Asked) -> Box<dyn Encode> {
         match asked.framing {
             Framing::Sse => Box::new(encode::Stream::new(asked)),
-            Framing::Json => Box::new(encode::Document::new(asked)),
+            _ => Box::new(encode::Document::new(asked)),
         }
     }
 

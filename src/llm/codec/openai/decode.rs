@@ -119,7 +119,7 @@ impl Decoder {
         // A message beside a delta is the sum of what came, and nothing new.
         let said = match self.framing {
             Framing::Sse => wire.delta,
-            Framing::Json => wire.message,
+            _ => wire.message,
         };
         if let Some(said) = said {
             self.said(at, said, &mut deltas);

@@ -1,12 +1,13 @@
 //! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
 //! this one: what has a place here is put there, and what has none is told.
 
-use super::request::write_chat;
+use super::request::{write_chat, write_embed};
 use crate::{
     Rejection,
     llm::Protocol,
     llm::{
-        Chat, ChatRequest, Content, Extra, Media, Message, Part, Reasoning, Role, ToolChoice,
+        Chat, ChatRequest, Content, Embed, Extra, Media, Message, Part, Reasoning, Role,
+        ToolChoice,
         codec::{Encoded, Losses, Maker, Names, base64},
     },
 };
@@ -360,4 +361,29 @@ fn part_of(mut part: Part, role: Role, place: &impl Display, losses: &mut Losses
         losses.add(place, NO_KIND);
     }
     kept.then_some(part)
+}
+
+/// A request for vectors: fields of another protocol are not sent.
+pub(super) fn embed(request: &ChatRequest, embed: &Embed) -> Result<Encoded, Rejection> {
+    let mut losses = Losses::default();
+    let mut embed = embed.clone();
+    if request
+        .origin()
+        .is_some_and(|origin| origin != Protocol::OpenAi)
+    {
+        drop_fields(&mut embed.extra, &mut losses);
+    }
+    Ok(Encoded {
+        body: bytes(&write_embed(request, &embed)),
+        losses: losses.into_vec(),
+        names: Names::default(),
+    })
+}
+
+fn drop_fields(extra: &mut Extra, losses: &mut Losses) {
+    for (key, value) in std::mem::take(extra) {
+        if says(&value) {
+            losses.add(key, UNKNOWN);
+        }
+    }
 }

@@ -83,6 +83,7 @@ impl Codec for OpenAi {
             framing,
             include_usage: request.streams() && request.includes_usage(),
             base64,
+            single: false,
         }
     }
 
@@ -98,7 +99,7 @@ impl Codec for OpenAi {
     fn encoder(&self, asked: Asked) -> Box<dyn Encode> {
         match asked.framing {
             Framing::Sse => Box::new(encode::Chunks::new(asked)),
-            Framing::Json => Box::new(encode::Document::new(asked)),
+            _ => Box::new(encode::Document::new(asked)),
         }
     }
 
@@ -135,14 +136,11 @@ impl Codec for OpenAi {
         {
             return peek::splice(request, wire).map(Encoded::from);
         }
-        let body = match request.operation() {
-            Operation::Chat | Operation::Completions => {
-                return foreign::encode(request, to);
-            }
-            Operation::CountTokens => return Err(Kind::NotSupported.into()),
-            Operation::Embeddings => request::write_embed(request, request.embedding()?),
-        };
-        Ok(Bytes::from(body.to_string()).into())
+        match request.operation() {
+            Operation::Chat | Operation::Completions => foreign::encode(request, to),
+            Operation::CountTokens => Err(Kind::NotSupported.into()),
+            Operation::Embeddings => foreign::embed(request, request.embedding()?),
+        }
     }
 
     fn scan(&self, raw: &[u8], framing: Framing, _: Option<Usage>) -> Scan {

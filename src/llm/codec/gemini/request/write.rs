@@ -1,0 +1,626 @@
+//! The typed view of a request, written.
+
+use super::{
+    super::{
+        model::{self, Ability},
+        object_of, put, target,
+    },
+    config::{PLACE, THINKING},
+    part::{MADE, guessed},
+    schema, thinking,
+    turns::{Answered, Turn, ordered, plain},
+};
+use crate::{
+    Rejection,
+    llm::{
+        Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, Protocol,
+        ResponseFormat, Role, Tool, ToolChoice,
+        codec::{Encoded, Losses, Maker, Names},
+    },
+};
+use serde_json::{Map, Value, json};
+use std::collections::{HashMap, VecDeque};
+
+type Object = Map<String, Value>;
+
+const UNKNOWN: &str = "The provider's protocol has no such field.";
+const NO_KIND: &str = "The provider's protocol has no such content.";
+const MOST_NAME: usize = 64;
+const MOST_STOPS: usize = 5;
+
+/// What a call is sent with that this vendor did not make, where it wants to see the proof of a
+/// thought. It is documented for histories of other vendors.
+const SKIP: &str = "skip_thought_signature_validator";
+
+/// The request for a vendor of this protocol.
+pub(in super::super) fn encode(
+    request: &ChatRequest,
+    chat: &Chat,
+    to: &Maker,
+) -> Result<Encoded, Rejection> {
+    let origin = request.origin();
+    let parts = chat.messages.iter().flat_map(|message| &message.parts);
+    let called = parts.filter_map(|part| match &part.content {
+        Content::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
+        _ => None,
+    });
+    let mut writer = Writer {
+        to,
+        origin,
+        foreign: origin.is_some_and(|origin| origin != Protocol::Gemini),
+        own: origin == Some(Protocol::Gemini),
+        names: Names::of(chat, MOST_NAME),
+        ability: model::ability(request.model()),
+        called: called.collect(),
+        losses: Losses::default(),
+    };
+    let mut out = Object::new();
+    writer.conversation(chat, &mut out);
+    writer.tools(chat, &mut out);
+    let config = writer.config(chat)?;
+    if !config.is_empty() {
+        out.insert("generationConfig".into(), config.into());
+    }
+    writer.extra(&chat.extra, &mut out);
+    if request.operation() == Operation::CountTokens {
+        out.remove("generationConfig");
+        let name = target::bare(request.model());
+        out.insert("model".into(), format!("models/{name}").into());
+        out = Object::from_iter([("generateContentRequest".to_owned(), out.into())]);
+    }
+    Ok(Encoded {
+        body: Value::from(out).to_string().into(),
+        losses: writer.losses.into_vec(),
+        names: writer.names,
+    })
+}
+
+struct Writer<'a> {
+    to: &'a Maker,
+    origin: Option<Protocol>,
+    /// It came in another protocol: what this one does not know of it is not sent.
+    foreign: bool,
+    /// It came in this protocol: it is sent as it is.
+    own: bool,
+    names: Names,
+    ability: Ability,
+    /// The names of the tools that were called, by the id of the call.
+    called: HashMap<String, String>,
+    losses: Losses,
+}
+
+impl Writer<'_> {
+    fn conversation(&mut self, chat: &Chat, out: &mut Object) {
+        let mut system = Vec::new();
+        let mut turns = Vec::with_capacity(chat.messages.len());
+        for (index, message) in chat.messages.iter().enumerate() {
+            let place = format!("messages[{index}]");
+            self.message_fields(message, &place);
+            if !matches!(message.role, Role::System | Role::Developer) {
+                turns.push(self.turn(message, &place));
+                continue;
+            }
+            if !turns.is_empty() {
+                let why = "What the operator says stands before all turns.";
+                self.losses.add(&place, why);
+            }
+            for (at, part) in message.parts.iter().enumerate() {
+                let place = format!("{place}.content[{at}]");
+                match &part.content {
+                    Content::Text(text) if text.is_empty() => {}
+                    Content::Text(text) => {
+                        let extra = self.fields(&part.extra, &place);
+                        system.push(with(json!({"text": text}), extra));
+                    }
+                    Content::Other(part) if !self.foreign => system.push(part.clone()),
+                    _ => self.losses.add(place, NO_KIND),
+                }
+            }
+        }
+        let mut contents = match self.own {
+            true => plain(turns),
+            false => ordered(turns, &mut self.losses),
+        };
+        if contents.is_empty() && !system.is_empty() {
+            let why = "The provider wants a user's turn: it is what the operator says.";
+            self.losses.add("messages", why);
+            contents.push(json!({"role": "user", "parts": std::mem::take(&mut system)}));
+        }
+        if !system.is_empty() {
+            out.insert("systemInstruction".into(), json!({"parts": system}));
+        }
+        out.insert("contents".into(), contents.into());
+    }
+
+    fn message_fields(&mut self, message: &Message, place: &str) {
+        if message.name.is_some() && message.role != Role::Tool {
+            self.losses.add(format_args!("{place}.name"), UNKNOWN);
+        }
+        for (key, value) in &message.extra {
+            if says(value) {
+                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
+            }
+        }
+    }
+
+    /// Fields of a part or a tool that go along.
+    fn fields(&mut self, extra: &Extra, place: &str) -> Extra {
+        if !self.foreign {
+            return extra.clone();
+        }
+        for (key, value) in extra {
+            if says(value) {
+                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
+            }
+        }
+        Extra::new()
+    }
+
+    fn turn(&mut self, message: &Message, place: &str) -> Turn {
+        let mut turn = Turn::new(message.role == Role::Assistant);
+        let mut proofs = Proofs::default();
+        let calls = |part: &Part| matches!(part.content, Content::ToolCall(_));
+        let mut calls_left = message.parts.iter().filter(|part| calls(part)).count();
+        for (at, part) in message.parts.iter().enumerate() {
+            let place = format!("{place}.content[{at}]");
+            let mut extra = self.fields(&part.extra, &place);
+            let written = match &part.content {
+                Content::Reasoning(_) => {
+                    self.thought(part, &place, &mut proofs, &mut turn.parts);
+                    continue;
+                }
+                Content::ToolResult { .. } => {
+                    let Some(answer) = self.result(part, extra, &place) else {
+                        continue;
+                    };
+                    match self.own {
+                        true => turn
+                            .parts
+                            .extend([answer.part].into_iter().chain(answer.shown)),
+                        false => turn.results.push(answer),
+                    }
+                    continue;
+                }
+                Content::ToolCall(call) => {
+                    calls_left -= 1;
+                    let (args, fits) = object_of(&call.arguments);
+                    if !fits {
+                        let why = "Arguments that are no JSON object are wrapped in one.";
+                        self.losses.add(format_args!("{place}.arguments"), why);
+                    }
+                    let mut function = Object::new();
+                    put(&mut function, "id", sent_id(&call.id));
+                    function.insert("name".into(), self.names.sent(&call.name).into());
+                    function.insert("args".into(), args);
+                    inside(&mut function, &mut extra, "functionCall");
+                    let mut part = json!({"functionCall": function});
+                    let first = turn.calls.is_empty();
+                    let proof = proofs.for_call(first);
+                    let skip = first && !self.own && self.ability.third;
+                    if let Some(proof) = proof.or_else(|| skip.then(|| SKIP.to_owned())) {
+                        part["thoughtSignature"] = proof.into();
+                    }
+                    turn.calls.push((call.id.clone(), call.name.clone()));
+                    Some(part)
+                }
+                Content::Other(part) if !self.foreign => Some(proofs.on(part.clone())),
+                content => self.shown(content, &place, &mut extra).map(|part| {
+                    match calls_left > 0 && !self.own {
+                        // What is proven last is the call's.
+                        true => proofs.before_calls(part),
+                        false => proofs.on(part),
+                    }
+                }),
+            };
+            turn.parts.extend(written.map(|part| with(part, extra)));
+        }
+        let rest = proofs.0.drain(..);
+        let rest = rest.map(|proof| json!({"text": "", "thoughtSignature": proof}));
+        turn.parts.extend(rest);
+        turn
+    }
+
+    /// A thought goes to its maker alone. Its proof stands with what follows it.
+    fn thought(&mut self, part: &Part, place: &str, proofs: &mut Proofs, out: &mut Vec<Value>) {
+        let Content::Reasoning(thought) = &part.content else {
+            return;
+        };
+        let unproven = thought.signature.is_none() && thought.redacted.is_none();
+        let proof = thought.signature.as_deref();
+        let opened = proof.and_then(|proof| self.to.open(proof, self.origin));
+        if opened.is_none() && (self.foreign || !unproven) {
+            let why = "A thought goes to the model that made it and no other.";
+            self.losses.add(place, why);
+            return;
+        }
+        let proof = opened.filter(|proof| !proof.is_empty()).map(str::to_owned);
+        if thought.text.is_empty() {
+            proofs.0.extend(proof);
+            return;
+        }
+        let mut written = json!({"text": thought.text, "thought": true});
+        match (self.own, proof) {
+            (true, Some(proof)) => written["thoughtSignature"] = proof.into(),
+            (_, proof) => proofs.0.extend(proof),
+        }
+        out.push(written);
+    }
+
+    /// A text, picture, sound or document. An empty text says nothing.
+    fn shown(&mut self, content: &Content, place: &str, extra: &mut Extra) -> Option<Value> {
+        let mut name = None;
+        let source = match content {
+            Content::Text(text) | Content::Refusal(text) if text.is_empty() && !self.own => {
+                return None;
+            }
+            Content::Text(text) | Content::Refusal(text) => return Some(json!({"text": text})),
+            Content::Image { source, detail } => {
+                if detail.as_deref().is_some_and(|detail| detail != "auto") {
+                    self.losses.add(format_args!("{place}.detail"), UNKNOWN);
+                }
+                source
+            }
+            Content::Audio(source) => source,
+            Content::File { source, name: said } => {
+                name = said.as_deref();
+                source
+            }
+            _ => {
+                self.losses.add(place, NO_KIND);
+                return None;
+            }
+        };
+        let mut out = Object::new();
+        let key = match source {
+            Media::Data { mime, base64 } => {
+                let mime = match (&**mime, content) {
+                    ("", _) => "application/pdf".to_owned(),
+                    // Names of formats.
+                    (mime, Content::Audio(_)) if !mime.contains('/') => format!("audio/{mime}"),
+                    (mime, _) => mime.to_owned(),
+                };
+                out.insert("mimeType".into(), mime.into());
+                out.insert("data".into(), (&**base64).into());
+                "inlineData"
+            }
+            Media::Id(_) if self.foreign => {
+                self.losses
+                    .add(place, "The provider cannot see where it is.");
+                return None;
+            }
+            Media::Url(uri) | Media::Id(uri) => {
+                let mime = match extra.remove("mimeType") {
+                    Some(Value::String(mime)) => Some(mime),
+                    _ => guessed(uri).map(str::to_owned),
+                };
+                put(&mut out, "mimeType", mime);
+                out.insert("fileUri".into(), (&**uri).into());
+                "fileData"
+            }
+        };
+        match self.foreign {
+            false => put(&mut out, "displayName", name),
+            true if name.is_some() => self.losses.add(format_args!("{place}.name"), UNKNOWN),
+            true => {}
+        }
+        inside(&mut out, extra, key);
+        Some(json!({key: out}))
+    }
+
+    fn result(&mut self, part: &Part, mut extra: Extra, place: &str) -> Option<Answered> {
+        let Content::ToolResult {
+            call_id,
+            parts,
+            is_error,
+        } = &part.content
+        else {
+            return None;
+        };
+        let name = match (self.called.get(call_id), extra.remove("name")) {
+            (_, Some(Value::String(name))) => name,
+            (Some(name), _) => self.names.sent(name).to_owned(),
+            (None, _) => {
+                self.losses
+                    .add(place, "It answers no call of the turn before.");
+                return None;
+            }
+        };
+        let texts: Vec<_> = parts.iter().filter_map(Part::as_text).collect();
+        let text = texts.join("\n");
+        let response = match serde_json::from_str(&text) {
+            Ok(Value::Object(response)) if *is_error != Some(true) => Value::from(response),
+            _ if *is_error == Some(true) => json!({"error": text}),
+            _ => json!({"output": text}),
+        };
+        let mut function = Object::new();
+        put(&mut function, "id", sent_id(call_id));
+        function.insert("name".into(), name.into());
+        function.insert("response".into(), response);
+        let mut shown = Vec::new();
+        for (at, part) in parts.iter().enumerate() {
+            let place = format!("{place}.content[{at}]");
+            let mut extra = self.fields(&part.extra, &place);
+            if part.as_text().is_some() {
+                continue;
+            }
+            shown.extend(
+                self.shown(&part.content, &place, &mut extra)
+                    .map(|part| with(part, extra)),
+            );
+        }
+        if (self.own || self.ability.third) && !shown.is_empty() {
+            function.insert("parts".into(), std::mem::take(&mut shown).into());
+        } else if !shown.is_empty() {
+            self.losses.add(
+                place,
+                "What it shows is shown by the user, behind the results.",
+            );
+        }
+        inside(&mut function, &mut extra, "functionResponse");
+        Some(Answered {
+            call: call_id.clone(),
+            part: with(json!({"functionResponse": function}), extra),
+            shown,
+            place: place.to_owned(),
+        })
+    }
+
+    fn tools(&mut self, chat: &Chat, out: &mut Object) {
+        let (mut declared, mut others) = (Vec::new(), Vec::new());
+        for (index, tool) in chat.tools.iter().enumerate() {
+            let place = format!("tools[{index}]");
+            if !tool.name.is_empty() {
+                declared.extend(self.tool(tool, &place));
+            } else if self.foreign {
+                self.losses.add(place, "The provider has no such tool.");
+            } else {
+                others.push(Value::from(tool.extra.clone()));
+            }
+        }
+        if chat.parallel_tool_calls == Some(false) && !declared.is_empty() {
+            let why = "The provider calls as many tools at once as it sees fit.";
+            self.losses.add("parallel_tool_calls", why);
+        }
+        let mode = |mode: &str| json!({"mode": mode});
+        let choice = match &chat.tool_choice {
+            None => None,
+            Some(ToolChoice::Other(choice)) if !self.foreign => Some(choice.clone()),
+            Some(ToolChoice::Other(_)) => {
+                self.losses.add("tool_choice", UNKNOWN);
+                None
+            }
+            Some(ToolChoice::Required | ToolChoice::Tool(_)) if declared.is_empty() => {
+                self.losses
+                    .add("tool_choice", "There is no tool to choose.");
+                None
+            }
+            Some(ToolChoice::Auto | ToolChoice::None) if declared.is_empty() && !self.own => None,
+            Some(ToolChoice::Auto) => Some(mode("AUTO")),
+            Some(ToolChoice::None) => Some(mode("NONE")),
+            Some(ToolChoice::Required) => Some(mode("ANY")),
+            Some(ToolChoice::Tool(name)) => Some(json!({
+                "mode": "ANY",
+                "allowedFunctionNames": [self.names.sent(name)],
+            })),
+        };
+        if let Some(choice) = choice {
+            out.insert(
+                "toolConfig".into(),
+                json!({"functionCallingConfig": choice}),
+            );
+        }
+        if !declared.is_empty() {
+            others.insert(0, json!({"functionDeclarations": declared}));
+        }
+        if !others.is_empty() {
+            out.insert("tools".into(), others.into());
+        }
+    }
+
+    fn tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
+        let mut out = Object::new();
+        out.insert("name".into(), self.names.sent(&tool.name).into());
+        put(&mut out, "description", tool.description.as_deref());
+        if let Some(schema) = &tool.parameters {
+            let place = format!("{place}.parameters");
+            if self.ability.json_schema {
+                let mut schema = schema.clone();
+                if let Some(schema) = schema.as_object_mut() {
+                    schema.entry("type").or_insert("object".into());
+                }
+                out.insert("parametersJsonSchema".into(), schema);
+            } else {
+                match schema::subset(schema, &place, &mut self.losses) {
+                    // An object without properties is none to these models.
+                    Ok(schema) if schema.get("properties").is_none_or(|all| all == &json!({})) => {}
+                    Ok(schema) => {
+                        out.insert("parameters".into(), schema);
+                    }
+                    Err(_) => self
+                        .losses
+                        .add(place, "The provider does not take such a schema."),
+                }
+            }
+        }
+        if tool.strict == Some(true) {
+            let why = "The provider does not hold arguments to the letter.";
+            self.losses.add(format_args!("{place}.strict"), why);
+        }
+        let extra = self.fields(&tool.extra, place);
+        Some(with(out.into(), extra))
+    }
+
+    fn config(&mut self, chat: &Chat) -> Result<Object, Rejection> {
+        let sampling = &chat.sampling;
+        let mut out = Object::new();
+        put(&mut out, "temperature", sampling.temperature);
+        put(&mut out, "topP", sampling.top_p);
+        put(&mut out, "topK", sampling.top_k);
+        put(&mut out, "maxOutputTokens", sampling.max_tokens);
+        put(
+            &mut out,
+            "candidateCount",
+            sampling.n.filter(|n| *n > 1 || self.own),
+        );
+        put(&mut out, "seed", sampling.seed);
+        put(&mut out, "presencePenalty", sampling.presence_penalty);
+        put(&mut out, "frequencyPenalty", sampling.frequency_penalty);
+        let mut stop = sampling.stop.clone();
+        if !self.own {
+            stop.retain(|text| !text.is_empty());
+            if stop.len() > MOST_STOPS {
+                stop.truncate(MOST_STOPS);
+                self.losses
+                    .add("stop", "The provider takes five at the most.");
+            }
+        }
+        if !stop.is_empty() {
+            out.insert("stopSequences".into(), stop.into());
+        }
+        self.format(chat, &mut out)?;
+        let thinking = match self.own {
+            true => thinking::own(chat),
+            false => thinking::foreign(chat, self.ability, &mut self.losses),
+        };
+        put(&mut out, "thinkingConfig", thinking);
+        Ok(out)
+    }
+
+    fn format(&mut self, chat: &Chat, out: &mut Object) -> Result<(), Rejection> {
+        const JSON: &str = "application/json";
+        let Some(format) = &chat.response_format else {
+            return Ok(());
+        };
+        let calls = chat.tools.iter().any(|tool| !tool.name.is_empty());
+        if calls && !self.own && !self.ability.third && *format != ResponseFormat::Text {
+            let why = "The model is held to a form or has tools, not both.";
+            self.losses.add("response_format", why);
+            return Ok(());
+        }
+        match format {
+            ResponseFormat::Text => {
+                if self.own {
+                    out.insert("responseMimeType".into(), "text/plain".into());
+                }
+            }
+            ResponseFormat::JsonObject | ResponseFormat::JsonSchema { schema: None, .. } => {
+                out.insert("responseMimeType".into(), JSON.into());
+            }
+            ResponseFormat::JsonSchema {
+                schema: Some(schema),
+                description,
+                ..
+            } => {
+                out.insert("responseMimeType".into(), JSON.into());
+                let mut schema = schema.clone();
+                if let (Some(text), Some(fields)) = (description, schema.as_object_mut()) {
+                    fields.entry("description").or_insert(text.clone().into());
+                }
+                if self.ability.json_schema {
+                    out.insert("responseJsonSchema".into(), schema);
+                } else {
+                    let place = "response_format.json_schema.schema";
+                    let schema = schema::subset(&schema, place, &mut self.losses)?;
+                    out.insert("responseSchema".into(), schema);
+                }
+            }
+            ResponseFormat::Other(Value::Object(whole)) if !self.foreign => {
+                out.extend(whole.clone());
+            }
+            ResponseFormat::Other(_) => self.losses.add("response_format", UNKNOWN),
+        }
+        Ok(())
+    }
+
+    /// Fields at the top that the view does not know.
+    fn extra(&mut self, extra: &Extra, out: &mut Object) {
+        for (key, value) in extra {
+            if self.foreign {
+                match &**key {
+                    // It was looked at before.
+                    "thinking" => {}
+                    "service_tier" if value == "auto" => {}
+                    "modalities" if *value == json!(["text"]) => {}
+                    _ if says(value) => self.losses.add(key, UNKNOWN),
+                    _ => {}
+                }
+                continue;
+            }
+            if key.starts_with(THINKING) {
+                continue;
+            }
+            match key.split_once('.') {
+                Some((place @ (PLACE | "toolConfig"), key)) => {
+                    out.entry(place).or_insert_with(|| json!({}))[key] = value.clone();
+                }
+                _ => {
+                    out.entry(key.clone()).or_insert_with(|| value.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Proofs that wait for the part that they stand with.
+#[derive(Default)]
+struct Proofs(VecDeque<String>);
+
+impl Proofs {
+    fn on(&mut self, mut part: Value) -> Value {
+        if let Some(proof) = self.0.pop_front() {
+            part["thoughtSignature"] = proof.into();
+        }
+        part
+    }
+
+    /// On a part before calls: the last is theirs.
+    fn before_calls(&mut self, part: Value) -> Value {
+        if self.0.len() > 1 {
+            self.on(part)
+        } else {
+            part
+        }
+    }
+
+    /// Of calls that are made at once only the first has one, unless more are there.
+    fn for_call(&mut self, first: bool) -> Option<String> {
+        match first {
+            true => self.0.pop_back(),
+            false => self.0.pop_front(),
+        }
+    }
+}
+
+/// Fields of this inner object that nobody here knows.
+fn inside(out: &mut Object, extra: &mut Extra, key: &str) {
+    if let Some(Value::Object(more)) = extra.remove(key) {
+        for (key, value) in more {
+            out.entry(key).or_insert(value);
+        }
+    }
+}
+
+/// An object with the fields that nobody here knows.
+fn with(mut part: Value, extra: Extra) -> Value {
+    if let Some(fields) = part.as_object_mut() {
+        for (key, value) in extra {
+            fields.entry(key).or_insert(value);
+        }
+    }
+    part
+}
+
+/// The name of a call, unless it was made up here.
+fn sent_id(id: &str) -> Option<&str> {
+    Some(id).filter(|id| !id.is_empty() && !id.starts_with(MADE))
+}
+
+/// Whether a field says anything.
+fn says(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => !all.is_empty(),
+        _ => true,
+    }
+}
