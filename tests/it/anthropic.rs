@@ -1,5 +1,10 @@
 //! Anthropic Messages, as it is served and as it is called, through the plane of models.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` values are handed over as they are written"
+)]
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
