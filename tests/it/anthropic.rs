@@ -415,3 +415,45 @@ async fn thoughts_of_another_vendor_come_back_to_it_and_go_nowhere_else() {
     assert_eq!(history[1], json!({"role": "assistant", "content": "Hello"}));
     assert_eq!(answer.headers()["x-gateway-loss"], "messages[1].content[0]");
 }
+
+#[tokio::test]
+async fn a_stream_that_is_rewritten_keeps_its_order() {
+    use tower_gateway::llm::{Delta, Event};
+    let upstream = MockUpstream::start(stream()).await.unwrap();
+    let provider = anthropic(&upstream);
+    let rewriting = tower::service_fn(move |request: ChatRequest| {
+        let provider = provider.clone();
+        async move {
+            let answer = provider.oneshot(request).await?;
+            Ok::<_, tower_gateway::llm::Error>(answer.map(|event| match event {
+                Event::Delta {
+                    choice,
+                    delta: Delta::Text(text),
+                } => Event::Delta {
+                    choice,
+                    delta: Delta::Text(text.replace("Hello", "Bye")),
+                },
+                event => event,
+            }))
+        }
+    });
+    let request = post("/v1/messages", messages(json!({"stream": true})));
+    let answer = call(rewriting, request).await;
+    let all = data(&answer);
+    let kinds: Vec<_> = all
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    let expected = [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(all[0]["message"]["usage"]["cache_read_input_tokens"], 5);
+    assert_eq!(all[2]["delta"]["text"], "Bye");
+    assert_eq!(all[4]["usage"]["output_tokens"], 7);
+}
