@@ -1,0 +1,269 @@
+//! What a whole conversation comes to.
+
+use super::{
+    Count, Source, TooLong,
+    encoding::Work,
+    image::{self, Size},
+    model::{Family, ModelTokenizer},
+    tools,
+};
+use crate::{
+    Rejection,
+    llm::{
+        ChatRequest, Operation,
+        message::{
+            Chat, Content, Embed, EmbedInput, Media, Message, Part, ResponseFormat, Role,
+        },
+    },
+};
+
+/// How many tokens a request has, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChatCount {
+    /// The texts, calls of tools and what these answered, with what stands between messages.
+    pub messages: u64,
+    /// The tools that may be called.
+    pub tools: u64,
+    /// The schema of the answer.
+    pub schema: u64,
+    /// The pictures.
+    pub images: u64,
+    /// Sounds and documents.
+    pub files: u64,
+    /// Whether the sum is known.
+    pub source: Source,
+}
+
+impl ChatCount {
+    /// The sum.
+    #[must_use]
+    pub fn total(&self) -> Count {
+        let parts = [self.tools, self.schema, self.images, self.files];
+        Count {
+            tokens: parts.into_iter().fold(self.messages, u64::saturating_add),
+            source: self.source,
+        }
+    }
+}
+
+/// What a vendor puts around what is said.
+struct Framing {
+    /// Around the conversation.
+    start: u64,
+    /// Around each message, the role's name among it.
+    message: u64,
+}
+
+impl ModelTokenizer<'_> {
+    /// Counts what a request asks, whatever it asks.
+    ///
+    /// ```
+    /// use tower_gateway::llm::{ChatRequest, tokens::ModelTokenizer};
+    ///
+    /// let request = ChatRequest::new().for_model("gpt-4o").user("Say this is a test");
+    /// let count = ModelTokenizer::of(request.model()).request(&request)?.total();
+    /// assert_eq!((count.tokens, count.is_exact()), (12, true));
+    /// # Ok::<_, tower_gateway::Rejection>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::TooLarge`](crate::rejection::Kind::TooLarge) for [`TooLong`], and what
+    /// [`ChatRequest::chat`] says of a request that cannot be read.
+    pub fn request(&self, request: &ChatRequest) -> Result<ChatCount, Rejection> {
+        Ok(match request.operation() {
+            Operation::Chat => self.chat(request.chat()?)?,
+            Operation::Completions => self.completion(request.chat()?)?,
+            Operation::Embeddings => self.embed(request.embedding()?)?,
+        })
+    }
+
+    /// Counts a conversation as the model is given it.
+    ///
+    /// Exact are conversations of text alone with those models of OpenAI's whose framing is
+    /// published; all others are estimated.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] by all of its texts together.
+    pub fn chat(&self, chat: &Chat) -> Result<ChatCount, TooLong> {
+        let framing = self.framing();
+        let mut tally = Tally::new(self);
+        tally.sum.messages = framing.start;
+        for message in &chat.messages {
+            tally.sum.messages += framing.message;
+            tally.message(message)?;
+        }
+        tally.exact &= chat.tools.is_empty() && framing_is_published(self.model());
+        tally.sum.tools = tools::all(self, chat, &mut tally.work)?;
+        if let Some(ResponseFormat::JsonSchema { schema, name, .. }) = &chat.response_format {
+            tally.exact = false;
+            tally.sum.schema = tools::schema(self, name, schema.as_ref(), &mut tally.work)?;
+        }
+        tally.exact &= chat.extra.is_empty();
+        Ok(tally.end())
+    }
+
+    /// Counts a text to be continued, which has nothing around it.
+    fn completion(&self, chat: &Chat) -> Result<ChatCount, TooLong> {
+        let mut tally = Tally::new(self);
+        for message in &chat.messages {
+            tally.message(message)?;
+        }
+        Ok(tally.end())
+    }
+
+    /// Counts what is to be embedded.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] by all of its texts together.
+    pub fn embed(&self, embed: &Embed) -> Result<ChatCount, TooLong> {
+        let mut tally = Tally::new(self);
+        for input in &embed.inputs {
+            match input {
+                EmbedInput::Text(text) => tally.text(text)?,
+                EmbedInput::Tokens(tokens) => tally.sum.messages += tokens.len() as u64,
+            }
+        }
+        Ok(tally.end())
+    }
+
+    fn framing(&self) -> Framing {
+        let (start, message) = match self.family() {
+            // Three and the role for each message, and three before the answer.
+            Family::OpenAi if framing_is_published(self.model()) => (3, 4),
+            Family::OpenAi => (2, 4),
+            Family::Anthropic => (3, 4),
+            Family::Gemini => (0, 1),
+            Family::Mistral => (1, 2),
+            Family::Llama => (5, 5),
+            Family::Cohere => (3, 4),
+            Family::DeepSeek => (2, 2),
+            Family::Qwen => (3, 4),
+            Family::Other => (3, 4),
+        };
+        Framing { start, message }
+    }
+}
+
+/// The chat models that answer without thinking.
+fn framing_is_published(model: &str) -> bool {
+    let model = model.strip_prefix("ft:").unwrap_or(model);
+    let known = ["gpt-3.5", "gpt-35", "gpt-4", "chatgpt-4o"];
+    known.iter().any(|prefix| model.starts_with(prefix))
+}
+
+struct Tally<'a> {
+    model: &'a ModelTokenizer<'a>,
+    work: Work,
+    sum: ChatCount,
+    exact: bool,
+}
+
+impl<'a> Tally<'a> {
+    fn new(model: &'a ModelTokenizer<'a>) -> Self {
+        let sum = ChatCount {
+            messages: 0,
+            tools: 0,
+            schema: 0,
+            images: 0,
+            files: 0,
+            source: Source::Exact,
+        };
+        Self {
+            model,
+            work: Work::new(),
+            sum,
+            exact: model.is_own(),
+        }
+    }
+
+    fn end(self) -> ChatCount {
+        let source = match self.exact && self.work.is_exact() {
+            true => Source::Exact,
+            false => self.model.estimated(),
+        };
+        ChatCount { source, ..self.sum }
+    }
+
+    fn text(&mut self, text: &str) -> Result<(), TooLong> {
+        self.sum.messages += self.model.measure(text, &mut self.work)?;
+        Ok(())
+    }
+
+    fn message(&mut self, message: &Message) -> Result<(), TooLong> {
+        if let Some(name) = &message.name {
+            self.sum.messages += 1;
+            self.text(name)?;
+        }
+        self.exact &= message.extra.is_empty() && message.role != Role::Tool;
+        // Several texts are joined in a way that is not published.
+        self.exact &= message.parts.len() <= 1;
+        self.parts(&message.parts)
+    }
+
+    fn parts(&mut self, parts: &[Part]) -> Result<(), TooLong> {
+        for part in parts {
+            self.exact &= matches!(part.content, Content::Text(_));
+            match &part.content {
+                Content::Text(text) | Content::Refusal(text) => self.text(text)?,
+                Content::Reasoning(reasoning) => {
+                    self.text(&reasoning.text)?;
+                    // Sealed text: a byte of four is a token, and base64 has four letters for three.
+                    let sealed = reasoning.redacted.as_ref().map_or(0, String::len);
+                    self.sum.messages += sealed as u64 * 3 / 16;
+                }
+                Content::ToolCall(call) => {
+                    self.sum.messages += tools::AROUND_A_CALL;
+                    self.text(&call.name)?;
+                    self.text(&call.arguments)?;
+                }
+                Content::ToolResult { parts, .. } => {
+                    self.sum.messages += tools::AROUND_A_RESULT;
+                    self.parts(parts)?;
+                }
+                Content::Image { source, detail } => {
+                    let (family, model) = (self.model.family(), self.model.model());
+                    let size = Size::of(source);
+                    self.sum.images += image::tokens(family, model, size, detail.as_deref());
+                }
+                Content::Audio(media) | Content::File { source: media, .. } => {
+                    self.sum.files += file(self.model.family(), media);
+                }
+                Content::Other(value) => self.text(&value.to_string())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// By the bytes, as nothing else is known without reading it: a second of sound has 6,000 (MP3 at
+/// 48 kbit/s) or 48,000 (16 bit at 24 kHz), a page of a document about 50,000, and text four for a
+/// token. What is elsewhere counts as a minute, or as four pages.
+fn file(family: Family, media: &Media) -> u64 {
+    // Ten a second for OpenAI's, 32 for Gemini's.
+    let second = match family {
+        Family::OpenAi => 10,
+        _ => 32,
+    };
+    // Text and picture of each page for Anthropic's; a picture for Gemini's.
+    let page = match family {
+        Family::Gemini => 258,
+        _ => 2_000,
+    };
+    let Media::Data { mime, base64 } = media else {
+        return page * 4;
+    };
+    let bytes = base64.len() as u64 / 4 * 3;
+    let mime = mime.strip_prefix("audio/").unwrap_or(mime);
+    match mime {
+        "wav" | "x-wav" | "wave" | "pcm16" | "pcm" | "l16" => bytes.div_ceil(48_000) * second,
+        "mp3" | "mpeg" | "mp4" | "m4a" | "aac" | "ogg" | "opus" | "webm" | "flac" => {
+            bytes.div_ceil(6_000) * second
+        }
+        _ if mime.starts_with("text/") || mime == "application/json" => bytes.div_ceil(4),
+        _ => bytes.div_ceil(50_000) * page,
+    }
+}
