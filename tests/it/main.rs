@@ -36,4 +36,6 @@ mod server;
 mod simulator;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "testing", feature = "tokens"))]
+mod tokens;
 mod trace;

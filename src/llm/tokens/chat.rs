@@ -11,9 +11,7 @@ use crate::{
     Rejection,
     llm::{
         ChatRequest, Operation,
-        message::{
-            Chat, Content, Embed, EmbedInput, Media, Message, Part, ResponseFormat, Role,
-        },
+        message::{Chat, Content, Embed, EmbedInput, Media, Message, Part, ResponseFormat, Role},
     },
 };
 
@@ -51,7 +49,11 @@ impl ChatCount {
 struct Framing {
     /// Around the conversation.
     start: u64,
-    /// Around each message, the role's name among it.
+    /// Around what the operator says, the role's name among it.
+    system: u64,
+    /// Around what the model said.
+    assistant: u64,
+    /// Around all else.
     message: u64,
 }
 
@@ -92,7 +94,11 @@ impl ModelTokenizer<'_> {
         let mut tally = Tally::new(self);
         tally.sum.messages = framing.start;
         for message in &chat.messages {
-            tally.sum.messages += framing.message;
+            tally.sum.messages += match message.role {
+                Role::System | Role::Developer => framing.system,
+                Role::Assistant => framing.assistant,
+                _ => framing.message,
+            };
             tally.message(message)?;
         }
         tally.exact &= chat.tools.is_empty() && framing_is_published(self.model());
@@ -131,20 +137,33 @@ impl ModelTokenizer<'_> {
     }
 
     fn framing(&self) -> Framing {
-        let (start, message) = match self.family() {
+        let model = self.model();
+        let [start, system, message, assistant] = match self.family() {
             // Three and the role for each message, and three before the answer.
-            Family::OpenAi if framing_is_published(self.model()) => (3, 4),
-            Family::OpenAi => (2, 4),
-            Family::Anthropic => (3, 4),
-            Family::Gemini => (0, 1),
-            Family::Mistral => (1, 2),
-            Family::Llama => (5, 5),
-            Family::Cohere => (3, 4),
-            Family::DeepSeek => (2, 2),
-            Family::Qwen => (3, 4),
-            Family::Other => (3, 4),
+            Family::OpenAi if framing_is_published(model) => [3, 4, 4, 4],
+            // Those of the harmony format name a channel in each answer. The open ones are shown
+            // the preamble that says what they are.
+            Family::OpenAi if model.starts_with("gpt-oss") => [68, 4, 4, 6],
+            Family::OpenAi => [2, 4, 4, 6],
+            Family::Anthropic => [3, 0, 4, 4],
+            Family::Gemini => [0, 1, 1, 1],
+            // Newer ones are told how hard to think.
+            Family::Mistral => [10, 2, 2, 2],
+            // The template of these names two dates.
+            Family::Llama if ["3.1", "3.2", "3.3"].iter().any(|is| model.contains(is)) => {
+                [30, 5, 5, 5]
+            }
+            Family::Llama => [5, 5, 5, 5],
+            Family::DeepSeek => [2, 0, 2, 2],
+            Family::Cohere | Family::Qwen => [3, 5, 5, 5],
+            Family::Other => [1, 3, 3, 3],
         };
-        Framing { start, message }
+        Framing {
+            start,
+            system,
+            message,
+            assistant,
+        }
     }
 }
 
@@ -181,11 +200,16 @@ impl<'a> Tally<'a> {
     }
 
     fn end(self) -> ChatCount {
+        let sum = self.sum;
         let source = match self.exact && self.work.is_exact() {
             true => Source::Exact,
-            false => self.model.estimated(),
+            // Of pictures and documents too few are recorded.
+            false if sum.images + sum.files > 0 || !self.work.is_exact() => Source::Estimated {
+                error_percent: None,
+            },
+            false => self.model.estimated(sum.tools + sum.schema > 0),
         };
-        ChatCount { source, ..self.sum }
+        ChatCount { source, ..sum }
     }
 
     fn text(&mut self, text: &str) -> Result<(), TooLong> {

@@ -77,7 +77,10 @@ impl Family {
 
 /// `o1`, `o4-mini`.
 fn is_o_series(name: &str) -> bool {
-    matches!(name.as_bytes(), [b'o', b'1'..=b'9'] | [b'o', b'1'..=b'9', b'-', ..])
+    matches!(
+        name.as_bytes(),
+        [b'o', b'1'..=b'9'] | [b'o', b'1'..=b'9', b'-', ..]
+    )
 }
 
 /// The name after the last `/`.
@@ -152,12 +155,12 @@ impl<'a> ModelTokenizer<'a> {
     fn percent(&self) -> u64 {
         match self.family {
             Family::OpenAi | Family::Other => 100,
-            Family::Anthropic => 115,
+            Family::Anthropic => 110,
             Family::Gemini => 100,
             Family::Mistral => 110,
             Family::Llama => 100,
             Family::Cohere => 100,
-            Family::DeepSeek => 105,
+            Family::DeepSeek => 100,
             Family::Qwen => 105,
         }
     }
@@ -167,11 +170,14 @@ impl<'a> ModelTokenizer<'a> {
         Ok((tokens * self.percent()).div_ceil(100))
     }
 
-    /// What an estimate for this family is labelled with.
-    pub(super) fn estimated(&self) -> Source {
-        Source::Estimated {
-            error_percent: None,
-        }
+    /// What an estimate for this family is labelled with: the 90th percentile of the error, where
+    /// five requests or more are recorded. See the [table](super#estimates).
+    pub(super) fn estimated(&self, tools: bool) -> Source {
+        let error_percent = match (self.family, tools) {
+            (Family::OpenAi, false) => Some(99),
+            _ => None,
+        };
+        Source::Estimated { error_percent }
     }
 }
 
@@ -181,7 +187,9 @@ impl Tokenizer for ModelTokenizer<'_> {
         let tokens = self.measure(text, &mut work)?;
         let source = match self.own && work.is_exact() {
             true => Source::Exact,
-            false => self.estimated(),
+            false => Source::Estimated {
+                error_percent: None,
+            },
         };
         Ok(Count { tokens, source })
     }
@@ -199,7 +207,10 @@ mod tests {
             ("chatgpt-4o-latest", Family::OpenAi),
             ("o3", Family::OpenAi),
             ("o4-mini-2025-04-16", Family::OpenAi),
-            ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", Family::Anthropic),
+            (
+                "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+                Family::Anthropic,
+            ),
             ("anthropic/claude-sonnet-4.5", Family::Anthropic),
             ("models/gemini-2.5-flash", Family::Gemini),
             ("open-mixtral-8x22b", Family::Mistral),

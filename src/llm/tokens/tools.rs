@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 /// What stands around a call, and around its result.
 pub(super) const AROUND_A_CALL: u64 = 6;
 pub(super) const AROUND_A_RESULT: u64 = 2;
+const AROUND_A_SCHEMA: u64 = 4;
 
 /// Schemas that nest deeper count as if they ended here.
 const DEEPEST: usize = 32;
@@ -28,12 +29,21 @@ pub(super) fn all(
     }
     let around = match (model.family(), &chat.tool_choice) {
         (Family::OpenAi | Family::Other, _) => 12,
-        // The system prompt for the use of tools, as Anthropic publishes it for Claude 4.
-        (Family::Anthropic, Some(ToolChoice::Required | ToolChoice::Tool(_))) => 313,
-        (Family::Anthropic, _) => 346,
+        // The system prompt for the use of tools: as Anthropic publishes it, and as is recorded of
+        // later models.
+        (Family::Anthropic, choice) => {
+            let early = ["claude-3", "-4-0", "-4-1", "-4-2"];
+            let early = early.iter().any(|part| model.model().contains(part));
+            match choice {
+                _ if !early => 500,
+                Some(ToolChoice::Required | ToolChoice::Tool(_)) => 313,
+                _ => 346,
+            }
+        }
         (Family::Gemini, _) => 20,
         (Family::Mistral, _) => 10,
-        (Family::Llama | Family::Cohere | Family::DeepSeek | Family::Qwen, _) => 120,
+        (Family::DeepSeek, _) => 300,
+        (Family::Llama | Family::Cohere | Family::Qwen, _) => 100,
     };
     chat.tools.iter().try_fold(around, |sum, tool| {
         let tokens = match model.family() {
@@ -56,7 +66,7 @@ pub(super) fn schema(
         Some(schema) => model.measure(&schema.to_string(), work)?,
         None => 0,
     };
-    Ok(name + schema)
+    Ok(AROUND_A_SCHEMA + name + schema)
 }
 
 fn json_of(model: &ModelTokenizer<'_>, tool: &Tool, work: &mut Work) -> Result<u64, TooLong> {
@@ -110,12 +120,22 @@ fn properties(
         }
     }
     for several in ["anyOf", "oneOf", "allOf", "prefixItems"] {
-        for inner in schema.get(several).and_then(Value::as_array).into_iter().flatten() {
+        for inner in schema
+            .get(several)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             tokens += properties(model, inner, deeper, work)?;
         }
     }
     for several in ["$defs", "definitions"] {
-        for inner in schema.get(several).and_then(Value::as_object).into_iter().flatten() {
+        for inner in schema
+            .get(several)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             tokens += properties(model, inner.1, deeper, work)?;
         }
     }

@@ -206,7 +206,10 @@ impl Vocabulary {
         while let Some(Reverse(least)) = heap.pop() {
             let (rank, start) = ((least >> 32) as u32, least as u32);
             let Link {
-                prev, next, rank: now, ..
+                prev,
+                next,
+                rank: now,
+                ..
             } = links[start as usize];
             // An entry of what has changed since, or is no more.
             if now != rank || next >= end {
