@@ -15,6 +15,20 @@ use crate::{
     },
 };
 
+/// Fields of a request that the model never sees.
+const SILENT: &[&str] = &[
+    "logit_bias",
+    "logprobs",
+    "metadata",
+    "prompt_cache_key",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "stream_options",
+    "top_logprobs",
+    "user",
+];
+
 /// How many tokens a request has, and of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -92,7 +106,11 @@ impl ModelTokenizer<'_> {
     pub fn chat(&self, chat: &Chat) -> Result<ChatCount, TooLong> {
         let framing = self.framing();
         let mut tally = Tally::new(self);
-        tally.sum.messages = framing.start;
+        let prefilled = chat.messages.last().map(|last| last.role) == Some(Role::Assistant);
+        // Claude goes on with its own words, where they come last.
+        if self.family() != Family::Anthropic || !prefilled {
+            tally.sum.messages = framing.start;
+        }
         for message in &chat.messages {
             tally.sum.messages += match message.role {
                 Role::System | Role::Developer => framing.system,
@@ -107,7 +125,7 @@ impl ModelTokenizer<'_> {
             tally.exact = false;
             tally.sum.schema = tools::schema(self, name, schema.as_ref(), &mut tally.work)?;
         }
-        tally.exact &= chat.extra.is_empty();
+        tally.exact &= chat.extra.keys().all(|field| SILENT.contains(&&**field));
         Ok(tally.end())
     }
 
@@ -171,7 +189,9 @@ impl ModelTokenizer<'_> {
 fn framing_is_published(model: &str) -> bool {
     let model = model.strip_prefix("ft:").unwrap_or(model);
     let known = ["gpt-3.5", "gpt-35", "gpt-4", "chatgpt-4o"];
+    let more = ["search", "audio", "realtime", "transcribe"];
     known.iter().any(|prefix| model.starts_with(prefix))
+        && !more.iter().any(|part| model.contains(part))
 }
 
 struct Tally<'a> {

@@ -151,7 +151,7 @@ impl<'a> ModelTokenizer<'a> {
         self.own
     }
 
-    /// How many tokens of this model a hundred of the encoding's are.
+    /// How many tokens of this model a hundred of the encoding's are, of English prose.
     fn percent(&self) -> u64 {
         match self.family {
             Family::OpenAi | Family::Other => 100,
@@ -174,7 +174,13 @@ impl<'a> ModelTokenizer<'a> {
     /// five requests or more are recorded. See the [table](super#estimates).
     pub(super) fn estimated(&self, tools: bool) -> Source {
         let error_percent = match (self.family, tools) {
-            (Family::OpenAi, false) => Some(99),
+            (Family::OpenAi, false) => Some(2),
+            (Family::OpenAi, true) => Some(17),
+            (Family::Anthropic, true) => Some(25),
+            (Family::Gemini, false) => Some(14),
+            (Family::Gemini, true) => Some(59),
+            (Family::Qwen, false) => Some(7),
+            (Family::Qwen, true) => Some(28),
             _ => None,
         };
         Source::Estimated { error_percent }
