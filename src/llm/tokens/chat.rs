@@ -311,3 +311,178 @@ fn file(family: Family, media: &Media) -> u64 {
         _ => bytes.div_ceil(50_000) * page,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::message::{Extra, Tool, ToolCall, ToolChoice};
+    use serde_json::json;
+
+    fn of(model: &str, chat: &Chat) -> ChatCount {
+        ModelTokenizer::of(model).chat(chat).unwrap()
+    }
+
+    fn said(text: &str) -> Chat {
+        Chat {
+            messages: vec![Message::text(Role::User, text)],
+            ..Chat::default()
+        }
+    }
+
+    #[test]
+    fn messages_come_to_what_openais_cookbook_says() {
+        let named = |name: &str, text: &str| Message {
+            name: Some(name.into()),
+            ..Message::text(Role::System, text)
+        };
+        let chat = Chat {
+            messages: vec![
+                Message::text(
+                    Role::System,
+                    "You are a helpful, pattern-following assistant that translates corporate \
+                     jargon into plain English.",
+                ),
+                named(
+                    "example_user",
+                    "New synergies will help drive top-line growth.",
+                ),
+                named(
+                    "example_assistant",
+                    "Things working well together will increase revenue.",
+                ),
+                named(
+                    "example_user",
+                    "Let's circle back when we have more bandwidth to touch base on opportunities \
+                     for increased leverage.",
+                ),
+                named(
+                    "example_assistant",
+                    "Let's talk later when we're less busy about how to do better.",
+                ),
+                Message::text(
+                    Role::User,
+                    "This late pivot means we don't have time to boil the ocean for the client \
+                     deliverable.",
+                ),
+            ],
+            ..Chat::default()
+        };
+        for (model, tokens) in [("gpt-4", 129), ("gpt-3.5-turbo", 129), ("gpt-4o", 124)] {
+            let count = of(model, &chat).total();
+            assert_eq!((count.tokens, count.is_exact()), (tokens, true), "{model}");
+        }
+    }
+
+    #[test]
+    fn tools_come_to_what_openais_cookbook_says() {
+        let tool = Tool {
+            description: Some("Get the current weather in a given location".into()),
+            parameters: Some(json!({
+                "type": "object",
+                "properties": {
+                    "location": {
+                        "type": "string",
+                        "description": "The city and state, e.g. San Francisco, CA",
+                    },
+                    "unit": {
+                        "type": "string",
+                        "description": "The unit of temperature to return",
+                        "enum": ["celsius", "fahrenheit"],
+                    },
+                },
+                "required": ["location"],
+            })),
+            ..Tool::new("get_current_weather")
+        };
+        let system = "You are a helpful assistant that can answer to questions about the weather.";
+        let mut chat = said("What's the weather like in San Francisco?");
+        chat.messages.insert(0, Message::text(Role::System, system));
+        chat.tools = vec![tool];
+        let count = of("gpt-4o", &chat);
+        assert_eq!(count.total().tokens, 101);
+        assert_eq!(of("gpt-4", &chat).total().tokens, 105);
+        assert!(!count.total().is_exact());
+        chat.tool_choice = Some(ToolChoice::None);
+        assert_eq!(of("gpt-4o", &chat).tools, 0);
+        assert_eq!(of("gpt-4o", &chat).messages, count.messages);
+    }
+
+    #[test]
+    fn pictures_and_documents_are_told_apart() {
+        let mut chat = said("What is this?");
+        let text = of("gpt-4o", &chat);
+        let elsewhere = Media::Url("https://x.test/a.png".into());
+        chat.messages[0].parts.extend([
+            Part::from(Content::Image {
+                source: elsewhere.clone(),
+                detail: None,
+            }),
+            Content::File {
+                source: elsewhere,
+                name: None,
+            }
+            .into(),
+        ]);
+        let count = of("gpt-4o", &chat);
+        assert_eq!(count.messages, text.messages);
+        assert_eq!((count.images, count.files), (765, 8_000));
+        assert!(text.total().is_exact() && !count.total().is_exact());
+    }
+
+    #[test]
+    fn what_openai_does_not_publish_is_no_longer_exact() {
+        let plain = said("Hello");
+        assert!(of("gpt-4o", &plain).total().is_exact());
+        for model in ["gpt-5", "o3", "gpt-4o-search-preview", "llama-3.3-70b", "x"] {
+            assert!(!of(model, &plain).total().is_exact(), "{model}");
+        }
+        let mut called = plain.clone();
+        let call = Content::ToolCall(ToolCall::default()).into();
+        called.messages.push(Message::new(Role::Assistant, [call]));
+        let mut unknown = plain.clone();
+        unknown.extra = Extra::from_iter([("functions".to_owned(), json!([]))]);
+        let mut silent = plain.clone();
+        silent.extra = Extra::from_iter([("user".to_owned(), json!("alice"))]);
+        assert!(!of("gpt-4o", &called).total().is_exact());
+        assert!(!of("gpt-4o", &unknown).total().is_exact());
+        assert!(of("gpt-4o", &silent).total().is_exact());
+    }
+
+    #[test]
+    fn what_is_embedded_has_nothing_around_it() {
+        let embed = Embed {
+            inputs: vec![
+                EmbedInput::Text("Hello, world!".into()),
+                EmbedInput::Tokens(vec![1, 2, 3]),
+            ],
+            ..Embed::default()
+        };
+        let request = ChatRequest::embed(embed).for_model("text-embedding-3-small");
+        let count = super::super::count(&request).unwrap().total();
+        assert_eq!((count.tokens, count.is_exact()), (7, true));
+    }
+
+    #[test]
+    fn texts_are_too_long_by_their_sum() {
+        let half = " ".repeat(TooLong::LIMIT / 2);
+        let mut chat = said(&half);
+        assert!(ModelTokenizer::of("gpt-4o").chat(&chat).is_ok());
+        chat.messages.push(Message::text(Role::User, half + "x"));
+        assert!(ModelTokenizer::of("gpt-4o").chat(&chat).is_err());
+    }
+
+    #[test]
+    fn a_schema_of_any_depth_is_counted() {
+        let mut schema = json!({"type": "string"});
+        for _ in 0..100 {
+            schema = json!({"type": "object", "properties": {"a": schema}});
+        }
+        let mut chat = said("Hello");
+        let parameters = Some(schema);
+        chat.tools = vec![Tool {
+            parameters,
+            ..Tool::new("deep")
+        }];
+        assert!(of("gpt-4o", &chat).tools > 100);
+    }
+}

@@ -67,7 +67,7 @@
 //! Counting is pure work without an await, of at most some 50 ms for a megabyte, whatever it says.
 //! The parts that merge the slowest are bounded: a piece (a word, a run of one kind of character)
 //! of more than 4 KiB is merged in parts of 4 KiB, and when 384 KiB of pieces that are not tokens
-//! by themselves have been merged, the rest of these counts as three tokens for four bytes,
+//! by themselves were merged, the rest of these counts as three tokens for four bytes,
 //! rather more than noise has. Both make the count an estimate. A text of more than [`TooLong::LIMIT`] bytes is
 //! refused.
 

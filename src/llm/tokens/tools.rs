@@ -5,7 +5,7 @@
 
 use super::{
     TooLong,
-    encoding::Work,
+    encoding::{Encoding, Work},
     model::{Family, ModelTokenizer},
 };
 use crate::llm::message::{Chat, Tool, ToolChoice};
@@ -81,7 +81,7 @@ fn json_of(model: &ModelTokenizer<'_>, tool: &Tool, work: &mut Work) -> Result<u
     model.measure(&told.to_string(), work)
 }
 
-/// 7 for each function, 3 for having properties.
+/// 7 for each function, or 10 in the older encoding; 3 for having properties.
 fn function(model: &ModelTokenizer<'_>, tool: &Tool, work: &mut Work) -> Result<u64, TooLong> {
     if tool.name.is_empty() {
         return json_of(model, tool, work);
@@ -89,7 +89,11 @@ fn function(model: &ModelTokenizer<'_>, tool: &Tool, work: &mut Work) -> Result<
     let description = tool.description.as_deref().unwrap_or_default();
     let description = description.strip_suffix('.').unwrap_or(description);
     let line = format!("{}:{description}", tool.name);
-    let tokens = 7 + model.measure(&line, work)?;
+    let around = match model.encoding() {
+        Encoding::Cl100k => 10,
+        Encoding::O200k => 7,
+    };
+    let tokens = around + model.measure(&line, work)?;
     match &tool.parameters {
         Some(parameters) => Ok(tokens + properties(model, parameters, DEEPEST, work)?),
         None => Ok(tokens),
