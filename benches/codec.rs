@@ -44,12 +44,8 @@ fn document(size: usize, stream: bool) -> Bytes {
 
 /// As the codec makes it of such a document.
 fn request(document: &Bytes, stream: bool) -> ChatRequest {
-    let wire = Wire {
-        protocol: Protocol::OpenAi,
-        bytes: document.clone(),
-        model: 9..12,
-        stream_options: None,
-    };
+    let mut wire = Wire::new(Protocol::OpenAi, document.clone());
+    wire.model = Some(9..12);
     ChatRequest::from_wire(Operation::Chat, "m", stream, stream, wire)
 }
 

@@ -84,10 +84,13 @@ use tower_service::Service;
 /// See the [module docs](self) for an example.
 #[derive(Clone)]
 pub struct AccessLogLayer {
-    sink: Arc<Sink>,
+    /// `None`: an event.
+    sink: Option<Arc<Sink>>,
     route: RouteOf,
     paths: bool,
 }
+
+const TARGET: &str = "tower_gateway::access";
 
 type Sink = dyn Fn(&Record<'_>) + Send + Sync;
 
@@ -96,7 +99,7 @@ impl AccessLogLayer {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            sink: Arc::new(|record: &Record<'_>| record.emit()),
+            sink: None,
             route: RouteOf::default(),
             paths: false,
         }
@@ -106,7 +109,7 @@ impl AccessLogLayer {
     /// ends, which may be a destructor: it must be quick, and must not panic.
     #[must_use]
     pub fn sink(mut self, sink: impl Fn(&Record<'_>) + Send + Sync + 'static) -> Self {
-        self.sink = Arc::new(sink);
+        self.sink = Some(Arc::new(sink));
         self
     }
 
@@ -180,16 +183,21 @@ where
     fn call(&mut self, mut req: Req) -> Self::Future {
         let exchange = Exchange::enter(&mut req);
         self.layer.route.note(&req, &exchange);
-        let described = req.describe();
-        let extensions = req.extensions();
-        let line = Line {
-            sink: self.layer.sink.clone(),
-            method: described.method,
-            path: described.path.filter(|_| self.layer.paths).map(Box::from),
-            principal: extensions.get().map(|who: &Principal| who.id().clone()),
-            client: extensions.get().map(|&ClientAddr(client)| client),
-        };
-        let watch = Some(Watch::new(exchange, described.method, line));
+        let sink = &self.layer.sink;
+        // Where nobody reads it nothing is written down.
+        let read = sink.is_some() || tracing::enabled!(target: TARGET, tracing::Level::INFO);
+        let watch = read.then(|| {
+            let described = req.describe();
+            let extensions = req.extensions();
+            let line = Line {
+                sink: sink.clone(),
+                method: described.method,
+                path: described.path.filter(|_| self.layer.paths).map(Box::from),
+                principal: extensions.get().map(|who: &Principal| who.id().clone()),
+                client: extensions.get().map(|&ClientAddr(client)| client),
+            };
+            Watch::new(exchange, described.method, line)
+        });
         let future = self.inner.call(req);
         ResponseFuture { future, watch }
     }
@@ -214,8 +222,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.future.poll(cx));
-        let watch = this.watch.take().expect("polled after completion");
-        Poll::Ready(watch.answered(answer))
+        Poll::Ready(match this.watch.take() {
+            Some(watch) => watch.answered(answer),
+            None => answer.map(Follow::unfollowed),
+        })
     }
 }
 
@@ -227,7 +237,7 @@ impl<F> fmt::Debug for ResponseFuture<F> {
 
 /// What was known at the head of the request.
 struct Line {
-    sink: Arc<Sink>,
+    sink: Option<Arc<Sink>>,
     method: &'static str,
     path: Option<Box<str>>,
     principal: Option<Arc<str>>,
@@ -237,7 +247,7 @@ struct Line {
 impl Watcher for Line {
     fn over(self, told: &Told<'_>) {
         let facts = told.exchange.facts();
-        (self.sink)(&Record {
+        let record = Record {
             request_id: told.exchange.id(),
             method: self.method,
             route: facts.route.as_deref(),
@@ -254,7 +264,11 @@ impl Watcher for Line {
             bytes: told.bytes,
             error: told.error(&facts),
             ending: told.ending,
-        });
+        };
+        match &self.sink {
+            Some(sink) => sink(&record),
+            None => record.emit(),
+        }
     }
 }
 
@@ -302,7 +316,7 @@ impl Record<'_> {
     fn emit(&self) {
         // Not by `%`: subscribers quote a `str`, so that a value cannot pass for another field.
         tracing::info!(
-            target: "tower_gateway::access",
+            target: TARGET,
             request_id = &*printable(self.request_id),
             method = self.method,
             route = self.route.map(printable).as_deref(),

@@ -49,7 +49,7 @@
 //! queue. What an answer was made of is dropped before its permit is free.
 //!
 //! A connection that was upgraded (101) has an answer without a body, so its permit is free while
-//! the tunnel lives.
+//! the tunnel lives. Proxies and servers bound those by themselves.
 
 use crate::{Follow, Reject, Rejection, rejection::Kind};
 use pin_project_lite::pin_project;

@@ -7,7 +7,6 @@
 
 use crate::principal::Extensible;
 use std::{
-    fmt::Write,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
@@ -51,6 +50,8 @@ pub struct Facts {
     pub first_content: Option<Duration>,
     /// What was used of a language model.
     pub usage: Option<Usage>,
+    /// What the vendor that was called last was not told, because its protocol cannot say it.
+    pub losses: Vec<Loss>,
     /// The code of the error that the exchange ended with, also after its head.
     pub error: Option<&'static str>,
 }
@@ -126,11 +127,35 @@ pub(crate) fn fresh_id() -> Box<str> {
     static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let id = KEYS.each_ref().map(|key| key.hash_one(count).to_be_bytes());
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    let digits = id.as_flattened().iter();
+    let digits = digits.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
     let mut id = String::with_capacity(32);
-    for key in &*KEYS {
-        let _ = write!(id, "{:016x}", key.hash_one(count));
-    }
+    id.extend(digits);
     id.into()
+}
+
+/// Something that a request says and a vendor's protocol cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Loss {
+    /// The path of it in the client's words, such as `messages[2].content[0].cache_control`. Never a
+    /// value.
+    pub field: Box<str>,
+    /// What became of it.
+    pub why: &'static str,
+}
+
+impl Loss {
+    /// What is lost, and why.
+    #[must_use]
+    pub fn new(field: impl Into<Box<str>>, why: &'static str) -> Self {
+        Self {
+            field: field.into(),
+            why,
+        }
+    }
 }
 
 /// What was used of a language model, in tokens.

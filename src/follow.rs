@@ -45,6 +45,12 @@ pub trait Follow<E>: Sized {
         self.follow(move |ended| end(ended, None))
     }
 
+    /// The same answer, as it is when someone follows it, though nobody does.
+    #[must_use]
+    fn unfollowed(self) -> Self::Followed {
+        self.follow(|_| {})
+    }
+
     /// Lets `cut` end the answer before its time.
     ///
     /// It is polled whenever the answer has nothing to give, and told whether something came since

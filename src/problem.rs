@@ -86,6 +86,10 @@ where
             .map(|body| body.followed_bytes(move |ended, sent| end(ended.of(), Some(sent))))
     }
 
+    fn unfollowed(self) -> Self::Followed {
+        self.map(Body::new)
+    }
+
     fn cut(
         self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,

@@ -46,6 +46,8 @@ pub enum Kind {
     ModelNotFound,
     /// The protocol knows this path or feature, and it is not offered here.
     NotSupported,
+    /// The vendor's protocol cannot say all that the request says, and nothing may be left out.
+    UnsupportedParameter,
     /// The caller has used up what it was granted.
     RateLimited,
     /// More calls at once than are let in.
@@ -145,6 +147,12 @@ impl Kind {
                 "model_not_found",
                 Caller,
                 "The model does not exist, or you do not have access to it.",
+            ),
+            Self::UnsupportedParameter => Row(
+                400,
+                "unsupported_parameter",
+                Caller,
+                "The provider's protocol cannot express all of the request.",
             ),
             Self::NotSupported => Row(404, "not_supported", Caller, "This is not supported here."),
             Self::RateLimited => Row(

@@ -53,10 +53,11 @@
 //!
 //! A service that waits for the rest of the request has not answered either, so a slow upload counts
 //! as the time of the service: it is a [`Kind::Timeout`], and enough of them open a breaker further
-//! out for everybody. Nothing here tells the one from the other. Where callers may send bodies, bound
-//! them first: further out than this layer and any breaker, read the body whole with a limit of its
-//! size and of its time, and refuse a slow one with [`Kind::RequestTimeout`], 408, which blames the
-//! caller. Or give [`first_byte`](TimeoutLayer::first_byte) the time that the slowest upload may take.
+//! out for everybody. Nothing here tells the one from the other. So bound what callers may send,
+//! further out than this layer and any breaker: by size, and by a time that is shorter than
+//! [`first_byte`](TimeoutLayer::first_byte), and refuse a slow one with [`Kind::RequestTimeout`], 408,
+//! which blames the caller. A gateway does so for its routes, with 60 seconds to the next piece of a
+//! body by default; set either so that the caller's time is over first.
 //!
 //! A breaker further out counts both kinds of timeout as failures of the service. What stands
 //! further in sees a call that was dropped.

@@ -166,6 +166,9 @@ impl Places {
 /// Whether services take the header of this name for the word of a gateway about who calls. Many
 /// read `_` as `-`.
 fn is_claim(name: &str) -> bool {
+    if !name.starts_with('x') {
+        return false;
+    }
     let mut words = name.splitn(3, ['-', '_']);
     words.next() == Some("x")
         && matches!(words.next(), Some("user" | "auth" | "consumer" | "gateway"))
@@ -178,7 +181,7 @@ fn malformed(detail: &'static str) -> Rejection {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ApiKeys, AuthLayer, Rules};
+    use super::super::{ApiKeys, AuthLayer, rules::Rules};
     use super::*;
     use crate::Principal;
     use http::Request;

@@ -45,9 +45,26 @@
 //! | a key that is unknown, wrong, expired, or not valid yet | 401 | `invalid_api_key` | `error="invalid_token"` |
 //! | two keys, or one twice; a key that is empty or above 8 KiB; no scheme | 400 | `invalid_request` | `error="invalid_request"` |
 //! | a key without a [required scope](AuthLayer::require_scope) | 403 | `insufficient_permissions` | `error="insufficient_scope", scope="…"` |
+//! | a wrong key, from an address that has [shown too many](#wrong-keys) | 429 | `rate_limit_exceeded` | no challenge, but `Retry-After` |
 //! | a key that the authenticator forbids, where no scope is required | 403 | `insufficient_permissions` | `error="insufficient_scope"` |
 //!
 //! Which of the reasons for `invalid_api_key` it was shows neither in the answer nor in its time.
+//!
+//! # Wrong keys
+//!
+//! An address may show [20 wrong keys in a minute](FailureLimit), counted from the first one. Then,
+//! until the minute is over, it hears 429 with `Retry-After`, and an authenticator that would have to
+//! wait for its answer, such as for a database, is not asked at all: neither for good keys nor for bad
+//! ones. A good key that is [found in memory](Verdict::Now) lets in all the same. So nobody who shares
+//! an address with someone else, behind one router or behind a balancer that is not
+//! [trusted](crate::client_addr), can lock the others out. [`strict`](FailureLimit::strict) refuses
+//! these too.
+//!
+//! The address is the [`ClientAddr`](crate::client_addr::ClientAddr) of the request, IPv6 by its /64;
+//! where there is none, nothing is counted. No key at all, two keys and malformed ones do not count, nor
+//! does a key without a scope. Of 10,000 addresses failures are counted at once; all others share one
+//! count until there is room. [`failure_limit`](AuthLayer::failure_limit) sets all of this, or turns it
+//! off. A call with a good key takes no part in it, and pays nothing for it.
 //!
 //! # What goes further
 //!
@@ -60,12 +77,18 @@
 //!   is not one of them. To send such headers, add them further in.
 //! - A `Principal` that was there before is taken out, also where nobody needs to show a key. So
 //!   what is found there further in was put there by this layer.
-//! - The name of the principal is noted in the [`Exchange`], if there is one.
+//! - The name of the principal is noted in the [`Exchange`](crate::Exchange), if there is one.
 //!
 //! # What is kept
 //!
 //! [`ApiKeys`] keeps SHA-256 hashes, never keys. That is enough for keys that are long and random,
 //! and the only thing that is fast enough for every request. Nothing here shows a key in `Debug`.
+//!
+//! # What is shared
+//!
+//! The keys, and the count of wrong ones: they belong to the layer value, to every service that it
+//! wraps, and to the layers that are made from it by another setting than
+//! [`failure_limit`](AuthLayer::failure_limit), which starts afresh.
 //!
 //! # Cancellation
 //!
@@ -73,18 +96,25 @@
 //! trace.
 
 mod credential;
+mod failures;
 mod key;
 mod keys;
+mod rules;
 
 pub use self::{
     credential::{Credential, Place},
+    failures::FailureLimit,
     key::{ApiKey, KeyFault, Secret},
     keys::{ApiKeys, InvalidKeys},
 };
 
-use self::credential::Places;
-use crate::{Exchange, Extensible, Principal, Reject, Rejection, rejection::Kind};
-use http::{HeaderName, HeaderValue, header};
+use self::{
+    credential::Places,
+    failures::Failures,
+    rules::{Challenges, Rules},
+};
+use crate::{Extensible, Principal, Reject, Rejection};
+use http::HeaderName;
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -113,7 +143,8 @@ use tower_service::Service;
 /// });
 /// ```
 ///
-/// Refuse with [`Kind::InvalidCredentials`] whatever is the reason, and take the same time for each.
+/// Refuse with [`Kind::InvalidCredentials`](crate::rejection::Kind::InvalidCredentials) whatever is
+/// the reason, and take the same time for each.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say whose a credential is",
     note = "a closure must name its argument's type: \
@@ -158,7 +189,7 @@ pub struct AuthLayer<A = ApiKeys> {
 
 impl<A> AuthLayer<A> {
     /// Every call needs a key, in one of the four usual headers, which are then taken out. The realm
-    /// is `api`.
+    /// is `api`. An address may show 20 wrong keys in a minute.
     #[must_use]
     pub fn new(authenticate: A) -> Self {
         let header = |name| Place::header(HeaderName::from_static(name));
@@ -174,6 +205,7 @@ impl<A> AuthLayer<A> {
             scopes: Vec::new(),
             optional: false,
             keep: false,
+            failures: Some(Arc::new(Failures::new(FailureLimit::default()))),
             challenges: Challenges::default(),
         };
         Self {
@@ -213,6 +245,14 @@ impl<A> AuthLayer<A> {
     #[must_use]
     pub fn keep_credentials(self) -> Self {
         self.set(|rules| rules.keep = true)
+    }
+
+    /// Sets how many wrong keys an address may show; `None`: any number. See the
+    /// [module docs](self#wrong-keys).
+    #[must_use]
+    pub fn failure_limit(self, limit: impl Into<Option<FailureLimit>>) -> Self {
+        let failures = limit.into().map(Failures::new).map(Arc::new);
+        self.set(|rules| rules.failures = failures)
     }
 
     fn set(mut self, set: impl FnOnce(&mut Rules)) -> Self {
@@ -300,9 +340,10 @@ where
         let admitted = match rules.credential(&mut req) {
             Err(rejection) => Err(rejection),
             Ok(None) => Ok(()),
-            Ok(Some(credential)) => match authenticate.verify(credential) {
-                Verdict::Now(verdict) => rules.admit(verdict, &mut req),
-                Verdict::Later(verdict) => {
+            Ok(Some(credential)) => match rules.verify(&**authenticate, credential, &req) {
+                Err(rejection) => Err(rejection),
+                Ok(Verdict::Now(verdict)) => rules.admit(verdict, &mut req),
+                Ok(Verdict::Later(verdict)) => {
                     let rules = rules.clone();
                     // The clone may not be ready: leave it here, and take the one that is.
                     let clone = self.inner.clone();
@@ -401,106 +442,4 @@ impl<V, S: Service<Req>, Req> fmt::Debug for ResponseFuture<V, S, Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
-}
-
-#[derive(Clone, Debug)]
-struct Rules {
-    places: Places,
-    realm: Box<str>,
-    scopes: Vec<Box<str>>,
-    optional: bool,
-    keep: bool,
-    challenges: Challenges,
-}
-
-/// `WWW-Authenticate` for each kind of refusal, made once.
-#[derive(Clone, Debug, Default)]
-struct Challenges {
-    nothing: Option<HeaderValue>,
-    malformed: Option<HeaderValue>,
-    invalid: Option<HeaderValue>,
-    scope: Option<HeaderValue>,
-}
-
-impl Rules {
-    fn challenging(mut self) -> Self {
-        let start = format!("{} realm={}", self.places.scheme(), quoted(&self.realm));
-        let challenge = |with: &str| HeaderValue::try_from(format!("{start}{with}")).ok();
-        let scopes = quoted(&self.scopes.join(" "));
-        self.challenges = Challenges {
-            nothing: challenge(""),
-            malformed: challenge(r#", error="invalid_request""#),
-            invalid: challenge(r#", error="invalid_token""#),
-            scope: if self.scopes.is_empty() {
-                // What is missing only the authenticator knows, and no scope is no answer.
-                challenge(r#", error="insufficient_scope""#)
-            } else {
-                challenge(&format!(r#", error="insufficient_scope", scope={scopes}"#))
-            },
-        };
-        self
-    }
-
-    /// Finds the credential. `None`: there is none, and there need not be.
-    fn credential(&self, req: &mut impl Extensible) -> Result<Option<Credential>, Rejection> {
-        // Whoever put it there, it was not us.
-        req.extensions_mut().remove::<Principal>();
-        match self.places.find(req.headers_mut(), self.keep) {
-            Ok(None) if !self.optional || !self.scopes.is_empty() => {
-                Err(self.challenge(Kind::Unauthenticated.into()))
-            }
-            Ok(credential) => {
-                self.places.strip_claims(req.headers_mut());
-                Ok(credential)
-            }
-            Err(rejection) => Err(self.challenge(rejection)),
-        }
-    }
-
-    /// Lets in whoever may, under their name.
-    fn admit(
-        &self,
-        verdict: Result<Principal, Rejection>,
-        req: &mut impl Extensible,
-    ) -> Result<(), Rejection> {
-        let principal = verdict.map_err(|rejection| self.challenge(rejection))?;
-        if !self.scopes.iter().all(|scope| principal.has_scope(scope)) {
-            return Err(self.challenge(Kind::Forbidden.into()));
-        }
-        if let Some(exchange) = Exchange::of(req) {
-            exchange.update(|facts| facts.principal = Some(principal.id().clone()));
-        }
-        req.extensions_mut().insert(principal);
-        Ok(())
-    }
-
-    fn challenge(&self, rejection: Rejection) -> Rejection {
-        let challenge = match rejection.kind() {
-            Kind::Unauthenticated => &self.challenges.nothing,
-            Kind::InvalidRequest => &self.challenges.malformed,
-            Kind::InvalidCredentials => &self.challenges.invalid,
-            Kind::Forbidden => &self.challenges.scope,
-            _ => &None,
-        };
-        match challenge {
-            Some(value) if !rejection.headers().contains_key(header::WWW_AUTHENTICATE) => {
-                rejection.with_header(header::WWW_AUTHENTICATE, value.clone())
-            }
-            _ => rejection,
-        }
-    }
-}
-
-/// A quoted string, RFC 9110 §5.6.4.
-fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for char in text.chars() {
-        match char {
-            '"' | '\\' => out.extend(['\\', char]),
-            ' '..='~' => out.push(char),
-            _ => out.push('?'),
-        }
-    }
-    out.push('"');
-    out
 }

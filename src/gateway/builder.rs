@@ -2,8 +2,10 @@
 
 use super::{
     GatewayService, Shared,
+    bounds::{Bounded, Limits},
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
+    fault::{BuildError, Fault},
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
@@ -25,7 +27,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as HttpBody;
-use std::{any::type_name, collections::BTreeMap, fmt, fmt::Write, sync::Arc, time::Duration};
+use std::{any::type_name, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use tower::util::{BoxCloneSyncService, Either, MapErr};
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
@@ -49,6 +51,7 @@ pub struct GatewayBuilder {
     access_log: Option<AccessLogLayer>,
     client_addr: ClientAddrLayer,
     body_limit: Option<usize>,
+    route_limits: Limits,
     faults: Vec<Fault>,
 }
 
@@ -65,6 +68,7 @@ impl GatewayBuilder {
             access_log: Some(AccessLogLayer::new()),
             client_addr: ClientAddrLayer::new(),
             body_limit: None,
+            route_limits: Limits::default(),
             faults: Vec::new(),
         }
     }
@@ -97,9 +101,41 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets how many bytes the body of a chat request has at the most: 32 MiB by default.
+    /// Sets how many bytes the body of a request has at the most, for models and for routes: 32 MiB by
+    /// default. One byte more is 413 `request_too_large`.
+    ///
+    /// For models it holds before and after decompression. Routes get their bodies as a stream: what
+    /// says beforehand that it is too large does not reach the service, and of what does not say so the
+    /// service reads up to the limit, and then an error. Where its answer has not begun, or tells of an
+    /// error, the caller gets the 413.
     pub fn body_limit(mut self, bytes: usize) -> Self {
         self.body_limit = Some(bytes);
+        self.route_body_limit(bytes)
+    }
+
+    /// The same for routes alone, after [`body_limit`](Self::body_limit). `None`: no limit, for uploads
+    /// that a route streams.
+    pub fn route_body_limit(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.route_limits.bytes = bytes.into().map(|bytes| bytes as u64);
+        self
+    }
+
+    /// Sets how long the body of a request may keep a route waiting for its next piece: 60 seconds by
+    /// default, as nginx's `client_body_timeout`. Then the service reads an error, and the caller gets
+    /// 408 `request_timeout`. `None`: no limit.
+    ///
+    /// It holds until the route has begun to answer. Then the two may take turns, as in a gRPC stream, and
+    /// who is silent may be waiting for the other. It bounds silence and not slowness: a body that comes
+    /// byte by byte is bounded by its size. Layers of yours that read bodies further out stand outside of
+    /// this.
+    ///
+    /// Without it a slow upload is time that the route takes, as far as a
+    /// [timeout](crate::timeout#whose-time-is-counted) can tell. The bodies of requests for models have
+    /// two minutes in all.
+    pub fn body_idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        // A year or more is none: the clock must be able to tell its end.
+        let year = Duration::from_secs(365 * 24 * 60 * 60);
+        self.route_limits.idle = time.into().filter(|time| *time < year);
         self
     }
 
@@ -405,9 +441,11 @@ impl GatewayBuilder {
         if !self.faults.is_empty() {
             return Err(BuildError(self.faults));
         }
+        let (limits, spare) = (self.route_limits, drain.clone());
+        let bounded = |routes| Bounded::new(routes, limits, spare);
         let planes = Planes {
             chat: serves_chat.then_some(serve),
-            routes: routes.ok(),
+            routes: routes.ok().map(bounded),
         };
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();
@@ -457,38 +495,3 @@ impl fmt::Debug for GatewayBuilder {
             .finish_non_exhaustive()
     }
 }
-
-#[derive(Debug)]
-struct Fault {
-    at: String,
-    mend: String,
-}
-
-/// Why a gateway could not be built: every fault that was found.
-pub struct BuildError(Vec<Fault>);
-
-impl BuildError {
-    /// Each fault: the call that made it, and what would mend it.
-    pub fn faults(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|fault| (&*fault.at, &*fault.mend))
-    }
-}
-
-impl fmt::Display for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::from("the gateway cannot be built:");
-        for (at, mend) in self.faults() {
-            let _ = write!(text, "\n  {at}: {mend}");
-        }
-        f.write_str(&text)
-    }
-}
-
-/// As a person reads it: this is what a `main` that returns it prints.
-impl fmt::Debug for BuildError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for BuildError {}

@@ -56,23 +56,27 @@
 //! `GET /health/live` (200 as long as the process answers) and `GET /health/ready` (503 while shutting
 //! down). They touch no upstream.
 
+mod bounds;
 mod builder;
 mod connection;
 mod directory;
 mod drain;
 mod env;
+mod fault;
 mod health;
 mod planes;
 mod server;
 mod settled;
 mod slot;
+mod socket;
 mod stack;
 
 pub use self::{
-    builder::{BuildError, GatewayBuilder},
+    builder::GatewayBuilder,
     directory::ChatService,
     drain::Drain,
     env::{Env, EnvError},
+    fault::BuildError,
     server::Server,
     settled::HttpService,
     slot::Slot,

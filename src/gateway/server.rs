@@ -1,22 +1,24 @@
 //! A listener for a gateway.
 
-use super::{GatewayService, connection::Connection};
+use super::{GatewayService, connection::Connection, socket};
 use http::Request;
 use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::{conn::auto, graceful::GracefulConnection},
 };
 use std::{
-    future::pending,
+    future::{pending, poll_fn},
     io,
     net::{SocketAddr, ToSocketAddrs},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::JoinSet,
 };
 
@@ -38,9 +40,34 @@ use tokio::{
 /// # Shutting down
 ///
 /// [`run`](Self::run) ends with Ctrl-C or SIGTERM, [`run_until`](Self::run_until) when its future
-/// does. Then `/health/ready` answers 503, no connection is accepted any more, those that are idle are
-/// closed, and exchanges in flight have [`drain_time`](Self::drain_time) to end. Then streams of models
-/// end with an error event, and what has not ended a second later is cut.
+/// does.
+///
+/// 1. `/health/ready` answers 503. For [`drain_delay`](Self::drain_delay) all else goes on as before,
+///    so that whoever balances can find out.
+/// 2. No connection is accepted any more, those that are idle are closed, and exchanges in flight have
+///    [`drain_time`](Self::drain_time) to end.
+/// 3. Then streams of models end with an error event, and calls that still wait for the head of an
+///    answer, of models and of routes, are answered with 503 `draining`.
+/// 4. What has not ended a second later is cut: streams of routes, and tunnels, whose two connections are
+///    closed without a word of WebSocket.
+///
+/// # Clients that are slow
+///
+/// | what they are slow in | bound | then |
+/// |---|---|---|
+/// | the first byte, the head, the next request of HTTP/1.1 | [`header_time`](Self::header_time), 30 s | closed |
+/// | the body of a request for models | [2 minutes](crate::llm::serve) in all | 408 |
+/// | the body of another request | [60 s](super::GatewayBuilder::body_idle_timeout) for the next piece, until it is answered | 408 |
+/// | reading: not a byte more fits into the socket | [`write_time`](Self::write_time), 60 s | closed |
+/// | answering the pings of HTTP/2, from the preface on | 60 s between two, 20 s for the answer | closed |
+///
+/// A client of HTTP/2 that reads from its socket and gives one stream no room holds that stream, within
+/// 250 of a connection.
+///
+/// # Tunnels
+///
+/// A WebSocket that a [`Proxy`](crate::proxy::Proxy) forwards, or that a service of yours speaks, counts
+/// among the [connections](Self::max_connections) until it is closed, and has the same bound on writing.
 #[derive(Debug)]
 pub struct Server {
     gateway: GatewayService,
@@ -48,12 +75,14 @@ pub struct Server {
     admin: Option<std::net::TcpListener>,
     max_connections: usize,
     header_time: Duration,
+    write_time: Duration,
+    drain_delay: Duration,
     drain_time: Duration,
 }
 
 impl Server {
-    /// Binds the address. At most 10,000 connections, 30 seconds for the head of a request, 30
-    /// seconds to drain, no admin listener.
+    /// Binds the address. At most 10,000 connections, 30 seconds for the head of a request, 60 for a
+    /// client that does not read, no delay and 30 seconds to drain, no admin listener.
     ///
     /// # Errors
     ///
@@ -65,6 +94,8 @@ impl Server {
             admin: None,
             max_connections: 10_000,
             header_time: Duration::from_secs(30),
+            write_time: Duration::from_secs(60),
+            drain_delay: Duration::ZERO,
             drain_time: Duration::from_secs(30),
         })
     }
@@ -86,7 +117,8 @@ impl Server {
         self
     }
 
-    /// Sets how many connections are open at once. The next one waits to be accepted.
+    /// Sets how many connections are open at once, tunnels among them. The next one waits to be
+    /// accepted.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.clamp(1, Semaphore::MAX_PERMITS);
@@ -96,8 +128,25 @@ impl Server {
     /// Sets how long the head of a request may take to arrive, and the first byte of a connection.
     #[must_use]
     pub fn header_time(mut self, time: Duration) -> Self {
-        // The end of it must be an instant that the clock can tell.
-        self.header_time = time.min(Duration::from_secs(365 * 24 * 60 * 60));
+        self.header_time = time.min(YEAR);
+        self
+    }
+
+    /// Sets how long a client may take nothing of what there is to send, before its connection is
+    /// closed. One that reads slowly is not closed: each byte that fits into the socket begins the time
+    /// anew. It does not run while there is nothing to send.
+    #[must_use]
+    pub fn write_time(mut self, time: Duration) -> Self {
+        self.write_time = time.min(YEAR);
+        self
+    }
+
+    /// Sets for how long connections are accepted and requests answered as before after
+    /// `/health/ready` has begun to answer 503: as long as whoever balances takes to find out. Zero by
+    /// default, for those who are told.
+    #[must_use]
+    pub fn drain_delay(mut self, delay: Duration) -> Self {
+        self.drain_delay = delay.min(YEAR);
         self
     }
 
@@ -145,6 +194,7 @@ impl Server {
             let metrics = self.gateway.metrics_service();
             let bounds = Bounds {
                 header_time: self.header_time,
+                write_time: self.write_time,
                 max_connections: 100,
                 drain_time: Duration::ZERO,
             };
@@ -153,12 +203,17 @@ impl Server {
         let gateway = self.gateway.clone();
         background.spawn(async move { gateway.refresh_models().await });
         let (started, over) = (self.gateway.drain(), self.gateway.drain());
+        let delay = self.drain_delay;
         let stop = async move {
             stop.await;
             started.start();
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
         };
         let bounds = Bounds {
             header_time: self.header_time,
+            write_time: self.write_time,
             max_connections: self.max_connections,
             drain_time: self.drain_time,
         };
@@ -174,9 +229,13 @@ impl Server {
 #[derive(Clone, Copy)]
 struct Bounds {
     header_time: Duration,
+    write_time: Duration,
     max_connections: usize,
     drain_time: Duration,
 }
+
+/// The end of a bound must be an instant that the clock can tell.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long streams may take to say that they are over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -226,21 +285,11 @@ async fn accept<S, F>(
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(bounds.header_time);
-    http.http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(250)
-        .max_header_list_size(64 << 10)
-        .keep_alive_interval(Some(Duration::from_secs(60)));
-    let http = Arc::new(http);
+    let http = Arc::new(protocols(bounds.header_time));
     let room = Arc::new(Semaphore::new(bounds.max_connections));
-    let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
-    let (closing, closed) = tokio::sync::watch::channel(());
-    let mut stop = std::pin::pin!(stop);
+    let (closing, closed) = watch::channel(());
+    let mut stop = pin!(stop);
     loop {
         let accepted = async {
             // The semaphore is never closed.
@@ -262,7 +311,7 @@ async fn accept<S, F>(
             }
         };
         let (http, service) = (http.clone(), service.clone());
-        let (watcher, mut closed) = (graceful.watcher(), closed.clone());
+        let mut closed = closed.clone();
         connections.spawn(async move {
             let begun = tokio::select! {
                 begun = tokio::time::timeout(bounds.header_time, begins(&stream)) => begun,
@@ -272,16 +321,20 @@ async fn accept<S, F>(
             if !matches!(begun, Ok(Ok(()))) {
                 return;
             }
-            let connection = connection(&http, stream, peer, service);
-            if let Err(error) = watcher.watch(connection).await {
+            let (socket, hold) = socket::bounded(tuned(stream), bounds.write_time);
+            let connection = connection(&http, socket, peer, service);
+            if let Err(error) = until_closed(connection, closed).await {
                 tracing::debug!(%error, "a connection ended early");
             }
+            // The socket of a tunnel is still open: it counts, and goes when this task does.
+            hold.gone().await;
             drop(permit);
         });
     }
     drop(closing);
     drop(listener);
-    if tokio::time::timeout(bounds.drain_time, graceful.shutdown())
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(bounds.drain_time, ended)
         .await
         .is_err()
     {
@@ -295,6 +348,46 @@ async fn accept<S, F>(
         }
     }
     connections.shutdown().await;
+}
+
+fn protocols(header_time: Duration) -> auto::Builder<TokioExecutor> {
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(250)
+        .max_header_list_size(64 << 10)
+        // From the preface on: who says nothing after it is found out by these.
+        .keep_alive_interval(Some(Duration::from_secs(60)))
+        .keep_alive_timeout(Duration::from_secs(20));
+    http
+}
+
+/// Serves a connection, and asks it to end when `closed` is.
+///
+/// It is woken many times, and asked to end once: whether it is, is looked up, and only the first time
+/// waited for. What wakes it is one task for all of its life.
+async fn until_closed<C: GracefulConnection>(
+    connection: C,
+    closed: watch::Receiver<()>,
+) -> Result<(), C::Error> {
+    let mut connection = pin!(connection);
+    let mut waiting = closed.clone();
+    let mut closing = pin!(waiting.changed());
+    let (mut registered, mut asked) = (false, false);
+    poll_fn(|cx| {
+        if !asked && (!registered || closed.has_changed().is_err()) {
+            registered = true;
+            if closing.as_mut().poll(cx).is_ready() {
+                asked = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// Waits until a client has said which protocol it speaks.
@@ -317,16 +410,14 @@ async fn begins(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-fn connection<S, F>(
+fn connection<I, S, F>(
     http: &auto::Builder<TokioExecutor>,
-    stream: TcpStream,
+    stream: I,
     peer: SocketAddr,
     service: S,
-) -> impl hyper_util::server::graceful::GracefulConnection<
-    Error = Box<dyn std::error::Error + Send + Sync>,
-> + Send
-+ 'static
+) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: tower_service::Service<
             Request<Incoming>,
             Response = http::Response<crate::Body>,
@@ -338,7 +429,7 @@ where
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
     let service = Connection::new(service, peer);
-    http.serve_connection_with_upgrades(TokioIo::new(tuned(stream)), service)
+    http.serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned()
 }
 
@@ -349,16 +440,4 @@ fn tuned(stream: TcpStream) -> TcpStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_accepted_socket_does_not_wait_for_acknowledgements() -> io::Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let _client = TcpStream::connect(listener.local_addr()?).await?;
-        let (stream, _) = listener.accept().await?;
-        assert!(!stream.nodelay()?, "or this shows nothing");
-        assert!(tuned(stream).nodelay()?);
-        Ok(())
-    }
-}
+mod tests;

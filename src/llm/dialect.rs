@@ -8,7 +8,8 @@
 //!
 //! | path | form |
 //! |---|---|
-//! | `/v1/…` | OpenAI: `{"error":{"message","type","param","code"}}` |
+//! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"}}` |
+//! | any other below `/v1` | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
 //!
 //! ```
@@ -34,7 +35,7 @@
 use super::{Protocol, codec};
 use crate::{Body, BoxError, Exchange, Rejection, problem};
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use std::{
@@ -49,10 +50,29 @@ use tower_service::Service;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rendered;
 
-/// The protocol of a path, if it is one of a language model.
+/// The protocol of a request, if its path is one of a language model.
+///
+/// Two protocols share what is below `/v1`. Where the path itself does not tell whose it is, as
+/// `/v1/models`, the client does: Anthropic's send `anthropic-version`, or their key in `x-api-key`
+/// and nothing in `authorization`.
 #[must_use]
-pub fn of_path(path: &str) -> Option<Protocol> {
-    (path == "/v1" || path.starts_with("/v1/")).then_some(Protocol::OpenAi)
+pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
+    let below = path.strip_prefix("/v1")?;
+    let first = match below.strip_prefix('/') {
+        Some(rest) => rest.split('/').next().unwrap_or_default(),
+        None if below.is_empty() => "",
+        None => return None,
+    };
+    let anthropic = || {
+        headers.contains_key("anthropic-version")
+            || headers.contains_key("x-api-key") && !headers.contains_key(header::AUTHORIZATION)
+    };
+    Some(match first {
+        "messages" => Protocol::Anthropic,
+        "chat" | "completions" | "embeddings" | "responses" => Protocol::OpenAi,
+        _ if anthropic() => Protocol::Anthropic,
+        _ => Protocol::OpenAi,
+    })
 }
 
 /// Applies [`Dialect`] to a service.
@@ -101,7 +121,7 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let protocol = of_path(request.uri().path());
+        let protocol = of(request.uri().path(), request.headers());
         let head = request.method() == Method::HEAD;
         let exchange = Exchange::of(&request).cloned();
         ResponseFuture {

@@ -32,6 +32,8 @@ pub enum Event {
         /// The vector.
         vector: Vec<f32>,
     },
+    /// How many tokens the conversation has, where that was asked.
+    Tokens(u64),
 }
 
 impl Event {
@@ -46,7 +48,7 @@ impl Event {
                 Delta::ToolCall { .. } | Delta::Audio(_) => true,
                 Delta::Signature(_) | Delta::Redacted(_) | Delta::Extra(_) => false,
             },
-            Self::Finish { .. } | Self::Embedding { .. } => true,
+            Self::Finish { .. } | Self::Embedding { .. } | Self::Tokens(_) => true,
             Self::Start(_) | Self::Usage(_) => false,
         }
     }
@@ -122,6 +124,8 @@ pub enum FinishReason {
     ToolCalls,
     /// The vendor held it back.
     ContentFilter,
+    /// The vendor paused a long turn: the answer is to be sent back, for the model to go on.
+    Paused,
 }
 
 /// An answer as a whole.
@@ -136,6 +140,8 @@ pub struct Completion {
     pub embeddings: Vec<Vec<f32>>,
     /// What was used.
     pub usage: Option<Usage>,
+    /// How many tokens the conversation has, if it is an answer of that kind.
+    pub tokens: Option<u64>,
 }
 
 /// One of the choices of an answer.
@@ -194,6 +200,7 @@ impl Completion {
                 }
             }
             Event::Usage(usage) => self.usage = Some(usage),
+            Event::Tokens(tokens) => self.tokens = Some(tokens),
             Event::Embedding { index, vector } => {
                 let index = index as usize;
                 if index <= self.embeddings.len() {

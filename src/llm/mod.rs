@@ -38,7 +38,7 @@ pub use self::{
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
     simulator::Simulator,
 };
-pub use crate::exchange::Usage;
+pub use crate::exchange::{Loss, Usage};
 
 use crate::key::Key;
 use std::sync::Arc;

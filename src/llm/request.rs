@@ -23,6 +23,8 @@ use std::{
 pub enum Protocol {
     /// OpenAI Chat Completions, with its embeddings and its older completions.
     OpenAi,
+    /// Anthropic Messages.
+    Anthropic,
 }
 
 /// What is asked of a model.
@@ -37,19 +39,38 @@ pub enum Operation {
     Completions,
     /// Vectors.
     Embeddings,
+    /// How many tokens a conversation has. Nothing is generated.
+    CountTokens,
 }
 
 /// The bytes that a client sent, in its words, and where in them stands what a gateway edits.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Wire {
     /// Whose words.
     pub protocol: Protocol,
     /// The body.
     pub bytes: Bytes,
-    /// Where the model's name stands, with its quotes.
-    pub model: Range<usize>,
+    /// Where the model's name stands, with its quotes. `None` where the path has it.
+    pub model: Option<Range<usize>>,
     /// Where the value of `stream_options` stands, if there is one.
     pub stream_options: Option<Range<usize>>,
+    /// What of the query goes on to a vendor of the same protocol.
+    pub query: Option<&'static str>,
+}
+
+impl Wire {
+    /// A body of which nothing is edited.
+    #[must_use]
+    pub fn new(protocol: Protocol, bytes: Bytes) -> Self {
+        Self {
+            protocol,
+            bytes,
+            model: None,
+            stream_options: None,
+            query: None,
+        }
+    }
 }
 
 /// The typed view of a request.
@@ -83,6 +104,7 @@ pub struct ChatRequest {
     stream: bool,
     include_usage: bool,
     wire: Option<Wire>,
+    origin: Option<Protocol>,
     typed: Arc<OnceLock<Result<Typed, Rejection>>>,
     carried: Arc<Carried>,
 }
@@ -109,6 +131,7 @@ impl ChatRequest {
             stream: true,
             include_usage: true,
             wire: None,
+            origin: None,
             typed: Arc::new(OnceLock::from(Ok(typed))),
             carried: Arc::default(),
         }
@@ -128,6 +151,7 @@ impl ChatRequest {
             model: model.into(),
             stream,
             include_usage,
+            origin: Some(wire.protocol),
             wire: Some(wire),
             typed: Arc::default(),
             carried: Arc::default(),
@@ -217,6 +241,13 @@ impl ChatRequest {
         self.wire.as_ref()
     }
 
+    /// The protocol that it came in, whether or not it was edited since: whose words are in the fields
+    /// that the typed view does not know. `None`: it was made here.
+    #[must_use]
+    pub fn origin(&self) -> Option<Protocol> {
+        self.origin
+    }
+
     fn view(&self) -> Result<&Typed, Rejection> {
         let view = self.typed.get_or_init(|| match &self.wire {
             Some(wire) => codec::of(wire.protocol).parse(self.operation, &wire.bytes),
@@ -290,6 +321,7 @@ impl Describe for ChatRequest {
             Operation::Chat => "chat",
             Operation::Completions => "text_completion",
             Operation::Embeddings => "embeddings",
+            Operation::CountTokens => "count_tokens",
         })
     }
 }

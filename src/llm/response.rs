@@ -524,6 +524,10 @@ impl Follow<Error> for ChatResponse {
         self.settle(move |ended, _| end(ended))
     }
 
+    fn unfollowed(self) -> Self {
+        self
+    }
+
     fn cut(
         mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,

@@ -59,11 +59,12 @@
 //! | 404 `not_found` | the path does not begin with the prefix to strip |
 //! | 405 `method_not_allowed` | `CONNECT`, `TRACE` |
 //! | 502 `bad_gateway`, 504 `connect_timeout` | the upstream, see [`client`](crate::client) |
+//! | 503 `overloaded` | as many WebSockets are open as there may be |
 //! | 508 `loop_detected` | the request has been at this very proxy before |
 //!
-//! All of these have `Proxy-Status` (RFC 9209), and none names the upstream. The framing of HTTP/1.1 itself is read by the server in front: where both lengths are
-//! there hyper takes the chunks, drops the `Content-Length` and closes the connection after it, so
-//! that nothing is left to be mistaken.
+//! All of these have `Proxy-Status` (RFC 9209), and none names the upstream. The framing of HTTP/1.1
+//! itself is read by the server in front: where both lengths are there hyper takes the chunks, drops
+//! the `Content-Length` and closes the connection after it, so that nothing is left to be mistaken.
 //!
 //! # Failure after the head, and cancellation
 //!
@@ -77,10 +78,17 @@
 //! the server in front can hand over its connection (hyper: `serve_connection_with_upgrades`). When
 //! the upstream answers 101 the two connections become a tunnel, for as long as something comes
 //! within [five minutes](Proxy::tunnel_idle_timeout). All other upgrades are removed from the
-//! request, `h2c` above all; a 101 that was not asked for is a bad gateway. A tunnel outlives the
-//! call: what holds a permit until the end of the answer holds none for it. WebSocket over HTTP/2
+//! request, `h2c` above all; a 101 that was not asked for is a bad gateway. WebSocket over HTTP/2
 //! (RFC 8441) is not forwarded. An upstream behind `https` that would choose HTTP/2 needs a client
 //! that is [`http1_only`](Client::http1_only), for only HTTP/1.1 has upgrades.
+//!
+//! A tunnel outlives the call: what holds a permit until the end of the answer holds none for it. So
+//! a proxy and its clones have at most [1,024 tunnels](Proxy::max_tunnels) at once, counted from the
+//! call on, and one more is refused before the upstream is asked. The rest is up to the server in
+//! front. To [`gateway::Server`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.Server.html)
+//! a tunnel is one of its connections: it counts among them until it is closed, a client that does
+//! not read is given up, and when the time to drain is over both sides are closed, without a close
+//! frame. axum's own server does not count tunnels, nor wait for them: they end with the process.
 //!
 //! # gRPC
 //!
@@ -90,25 +98,28 @@
 //!
 //! # What is shared
 //!
-//! Clones share the client and its pool. The name by which a loop is detected belongs to the proxy
+//! Clones share the client and its pool, and the places for tunnels. The name by which a loop is detected belongs to the proxy
 //! and its clones: make it once, not per request.
 
 mod forwarded;
 mod framing;
+mod future;
 mod hop;
 mod target;
 mod tunnel;
 mod via;
 
-pub use self::{forwarded::Forwarding, target::InvalidUpstream};
+pub use self::{forwarded::Forwarding, future::ResponseFuture, target::InvalidUpstream};
 
 use self::{
     forwarded::{Asked, Caller},
+    future::State,
     target::Target,
+    tunnel::Tunnel,
     via::Pseudonym,
 };
 use crate::{
-    Body, BoxError, Exchange, Reject, Rejection,
+    Body, BoxError, Exchange, Rejection,
     client::Client,
     client_addr::{ClientAddr, PeerAddr},
     path::Rules,
@@ -120,16 +131,15 @@ use http::{
     uri::Scheme,
 };
 use hyper::upgrade::OnUpgrade;
-use pin_project_lite::pin_project;
 use std::{
     borrow::Cow,
     convert::Infallible,
     fmt,
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
+use tokio::sync::Semaphore;
 use tower_service::Service;
 
 /// Forwards requests to one upstream.
@@ -154,6 +164,7 @@ struct Shared {
     removed: Vec<HeaderName>,
     added: Vec<(HeaderName, HeaderValue)>,
     tunnel_idle_timeout: Duration,
+    tunnels: Arc<Semaphore>,
 }
 
 impl Proxy {
@@ -178,6 +189,7 @@ impl Proxy {
                 removed: Vec::new(),
                 added: Vec::new(),
                 tunnel_idle_timeout: Duration::from_secs(5 * 60),
+                tunnels: Arc::new(Semaphore::new(1024)),
             }),
         })
     }
@@ -273,6 +285,13 @@ impl<C> Proxy<C> {
         self.set(|shared| shared.tunnel_idle_timeout = timeout)
     }
 
+    /// Sets how many WebSockets are open at once: 1,024 by default. One more is answered with 503.
+    #[must_use]
+    pub fn max_tunnels(self, tunnels: usize) -> Self {
+        let tunnels = Semaphore::new(tunnels.min(Semaphore::MAX_PERMITS));
+        self.set(|shared| shared.tunnels = Arc::new(tunnels))
+    }
+
     fn set(mut self, set: impl FnOnce(&mut Shared)) -> Self {
         set(Arc::make_mut(&mut self.shared));
         self
@@ -292,7 +311,7 @@ impl Shared {
     fn outbound(
         &self,
         request: Request<Body>,
-    ) -> Result<(Request<Body>, Option<OnUpgrade>), Rejection> {
+    ) -> Result<(Request<Body>, Option<Tunnel>), Rejection> {
         let (mut parts, body) = request.into_parts();
         let host = framing::check(&parts)?;
         if self.pseudonym.is_in(&parts.headers) {
@@ -302,9 +321,12 @@ impl Shared {
         self.check_path(parts.uri.path())?;
         parts.uri = self.target.uri(&parts.uri)?;
 
-        let tunnel = parts.extensions.remove::<OnUpgrade>();
+        let upgrade_to = parts.extensions.remove::<OnUpgrade>();
         let upgrades = hop::upgrades_to(&parts.headers, tunnel::PROTOCOL);
-        let tunnel = tunnel.filter(|_| upgrades);
+        let tunnel = match upgrade_to.filter(|_| upgrades) {
+            Some(client) => Some(self.tunnel(client)?),
+            None => None,
+        };
 
         let headers = &mut parts.headers;
         // For what is added below: to grow once is cheaper than to grow twice.
@@ -343,6 +365,16 @@ impl Shared {
         Ok((Request::from_parts(parts, body), tunnel))
     }
 
+    fn tunnel(&self, client: OnUpgrade) -> Result<Tunnel, Rejection> {
+        let Ok(permit) = self.tunnels.clone().try_acquire_owned() else {
+            let rejection = Rejection::new(Kind::Overloaded)
+                .with_detail("Too many tunnels are open.")
+                .with_retry_after(Duration::from_secs(1));
+            return Err(with_status(rejection, "connection_limit_reached"));
+        };
+        Ok(Tunnel { client, permit })
+    }
+
     /// Refuses a path that routers may have taken for another one.
     ///
     /// The routes of this crate rewrite the path that they match. Others match what came, so that to
@@ -361,7 +393,7 @@ impl Shared {
     fn inbound(
         &self,
         mut response: Response<Body>,
-        tunnel: Option<OnUpgrade>,
+        tunnel: Option<Tunnel>,
     ) -> Result<Response<Body>, Rejection> {
         let received = std::mem::take(response.version_mut());
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -371,12 +403,12 @@ impl Shared {
         hop::strip_response(headers);
         self.pseudonym.add_to(headers, received);
         if switched {
-            let (Some(client), Some(upstream), true) = (tunnel, upstream, agreed) else {
+            let (Some(tunnel), Some(upstream), true) = (tunnel, upstream, agreed) else {
                 let rejection = Rejection::new(Kind::BadGateway);
                 return Err(with_status(rejection, "http_upgrade_failed"));
             };
             upgrade(headers);
-            tunnel::spawn(client, upstream, self.tunnel_idle_timeout);
+            tunnel::spawn(tunnel, upstream, self.tunnel_idle_timeout);
         }
         Ok(response)
     }
@@ -440,86 +472,5 @@ where
             shared: self.shared.clone(),
             version,
         }
-    }
-}
-
-pin_project! {
-    /// Response future of [`Proxy`].
-    pub struct ResponseFuture<C, F> {
-        #[pin]
-        state: State<C, F>,
-        shared: Arc<Shared>,
-        version: Version,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<C, F> {
-        Waiting {
-            call: Option<(C, Request<Body>)>,
-            tunnel: Option<OnUpgrade>,
-        },
-        Calling {
-            #[pin]
-            future: F,
-            tunnel: Option<OnUpgrade>,
-        },
-        Rejected {
-            rejection: Option<Rejection>,
-        },
-    }
-}
-
-impl<C> Future for ResponseFuture<C, C::Future>
-where
-    C: Service<Request<Body>, Response = Response<Body>, Error = Rejection>,
-{
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
-        let rejection = loop {
-            match this.state.as_mut().project() {
-                StateProj::Waiting { call, tunnel } => {
-                    let (client, _) = call.as_mut().expect("polled after completion");
-                    if let Err(rejection) = ready!(client.poll_ready(cx)) {
-                        break rejection;
-                    }
-                    let (mut client, request) = call.take().expect("polled after completion");
-                    let future = client.call(request);
-                    let tunnel = tunnel.take();
-                    this.state.set(State::Calling { future, tunnel });
-                }
-                StateProj::Calling { future, tunnel } => {
-                    let answer = ready!(future.poll(cx));
-                    let tunnel = tunnel.take();
-                    match answer.and_then(|response| this.shared.inbound(response, tunnel)) {
-                        Ok(response) => return Poll::Ready(Ok(response)),
-                        Err(rejection) => break rejection,
-                    }
-                }
-                StateProj::Rejected { rejection } => {
-                    break rejection.take().expect("polled after completion");
-                }
-            }
-        };
-        let blames_framing = rejection.kind() == Kind::InvalidRequest;
-        let mut answer = <Response<Body> as Reject<Infallible>>::reject(rejection);
-        if let Ok(response) = &mut answer
-            && blames_framing
-            && *this.version < Version::HTTP_2
-        {
-            // Who sends one such message may have another behind it.
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-        }
-        Poll::Ready(answer)
-    }
-}
-
-impl<C, F> fmt::Debug for ResponseFuture<C, F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

@@ -14,18 +14,33 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
     time::timeout,
 };
 
 /// The protocol that is let through.
 pub(super) const PROTOCOL: &str = "websocket";
 
+/// The caller's half of a tunnel that may come about, and its place among those there may be.
+pub(super) struct Tunnel {
+    pub(super) client: OnUpgrade,
+    pub(super) permit: OwnedSemaphorePermit,
+}
+
 /// Copies both ways until both sides are done, one fails, or nothing comes for `idle`.
 ///
-/// It runs on its own, for the server has sent the head by then and is done with the call.
-pub(super) fn spawn(client: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
+/// It runs on its own, for the server has sent the head by then and is done with the call. What the
+/// server holds for the connection is in the connection: a server that bounds its sockets, or cuts them,
+/// does so here too.
+pub(super) fn spawn(tunnel: Tunnel, upstream: OnUpgrade, idle: Duration) {
     tokio::spawn(async move {
-        let (Ok(client), Ok(upstream)) = (client.await, upstream.await) else {
+        let Tunnel {
+            client,
+            permit: _permit,
+        } = tunnel;
+        // The caller has its connection only when it has read the head.
+        let both = async { Some((client.await.ok()?, upstream.await.ok()?)) };
+        let Ok(Some((client, upstream))) = timeout(idle, both).await else {
             return;
         };
         let count = Arc::new(AtomicU64::new(0));

@@ -291,8 +291,7 @@ where
         *this.span = Span::none();
         Poll::Ready(match this.watch.take() {
             Some(watch) => watch.answered(answer),
-            // Nobody listens: all that is left is the type.
-            None => answer.map(|answer| answer.follow(|_| {})),
+            None => answer.map(Follow::unfollowed),
         })
     }
 }

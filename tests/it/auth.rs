@@ -13,7 +13,8 @@ use std::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Exchange, Extensible, Principal, Reject, Rejection,
-    auth::{ApiKey, ApiKeys, AuthLayer, Credential, Place},
+    auth::{ApiKey, ApiKeys, AuthLayer, Credential, FailureLimit, Place},
+    client_addr::ClientAddr,
     principal::Carried,
     rejection::Kind,
 };
@@ -444,4 +445,120 @@ async fn a_language_model_asks_for_keys_as_well() {
     let mut ask = ChatRequest::new().user("Hello");
     ask.headers_mut().insert("api-key", ALICE.parse().unwrap());
     assert!(service.oneshot(ask).await.is_ok());
+}
+
+/// The status for a key, shown from an address.
+async fn shown(app: &Router, from: &str, key: &str) -> u16 {
+    let mut request = Request::get("/").header("x-api-key", key);
+    if let Some(extensions) = request.extensions_mut()
+        && let Ok(address) = from.parse()
+    {
+        extensions.insert(ClientAddr(address));
+    }
+    let request = request.body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    response.status().as_u16()
+}
+
+async fn all_shown<const N: usize>(app: &Router, calls: [(&str, &str); N]) -> [u16; N] {
+    let mut told = [0; N];
+    for (told, (from, key)) in told.iter_mut().zip(calls) {
+        *told = shown(app, from, key).await;
+    }
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_may_show_twenty_wrong_keys_in_a_minute() {
+    let app = app();
+    for nth in 0..20 {
+        assert_eq!(shown(&app, "192.0.2.1", &format!("wrong {nth}")).await, 401);
+    }
+    tokio::time::advance(Duration::from_secs(20)).await;
+    let mut request = Request::get("/").header("x-api-key", "wrong");
+    let extensions = request.extensions_mut().unwrap();
+    extensions.insert(ClientAddr([192, 0, 2, 1].into()));
+    let request = request.body(Body::empty()).unwrap();
+    let response = app.clone().oneshot(request).await.unwrap();
+    assert_eq!(refusal(&response), (429, Kind::RateLimited, ""));
+    assert_eq!(response.headers()[header::RETRY_AFTER], "40");
+
+    // Others are not concerned, nor are good keys, nor calls that show none.
+    assert_eq!(shown(&app, "192.0.2.2", "wrong").await, 401);
+    assert_eq!(shown(&app, "192.0.2.1", ALICE).await, 200);
+    tokio::time::advance(Duration::from_secs(40)).await;
+    assert_eq!(shown(&app, "192.0.2.1", "wrong").await, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_customer_of_ipv6_is_one_address_and_nobody_is_none() {
+    let layer = AuthLayer::new(keys()).failure_limit(FailureLimit::per_minute(1));
+    let app = router().layer(layer);
+    let calls = [
+        ("2001:db8::1", "wrong"),
+        ("2001:db8::ffff:2", "wrong"),
+        ("2001:db8:0:1::1", "wrong"),
+        ("nobody knows", "wrong"),
+        ("nobody knows", "wrong"),
+    ];
+    assert_eq!(all_shown(&app, calls).await, [401, 429, 401, 401, 401]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_is_strict_a_good_key_waits_too_and_where_it_is_off_nobody_does() {
+    let calls = [
+        ("192.0.2.1", "wrong"),
+        ("192.0.2.1", "wrong"),
+        ("192.0.2.1", ALICE),
+        ("192.0.2.2", ALICE),
+    ];
+    let strict = FailureLimit::per_minute(1).strict();
+    for (limit, told) in [
+        (Some(strict), [401, 429, 429, 200]),
+        (None, [401, 401, 200, 200]),
+    ] {
+        let app = router().layer(AuthLayer::new(keys()).failure_limit(limit));
+        assert_eq!(all_shown(&app, calls).await, told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_is_not_made_for_an_address_over_its_limit() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let authenticate = move |credential: Credential| {
+        let count = count.clone();
+        async move {
+            count.fetch_add(1, Ordering::Relaxed);
+            match credential.expose() == ALICE.as_bytes() {
+                true => Ok(Principal::new("alice")),
+                false => Err(Rejection::new(Kind::InvalidCredentials)),
+            }
+        }
+    };
+    let layer = AuthLayer::new(authenticate).failure_limit(FailureLimit::per_minute(2));
+    let app = router().layer(layer);
+    let calls = [
+        ("192.0.2.1", "wrong"),
+        ("192.0.2.1", ALICE),
+        ("192.0.2.1", "wrong"),
+        ("192.0.2.1", "wrong"),
+        ("192.0.2.1", ALICE),
+    ];
+    assert_eq!(all_shown(&app, calls).await, [401, 200, 401, 429, 429]);
+    assert_eq!(asked.load(Ordering::Relaxed), 3);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(shown(&app, "192.0.2.1", ALICE).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_keys_are_counted_by_the_layer_and_not_by_its_services() {
+    let base = AuthLayer::new(keys()).failure_limit(FailureLimit::per_minute(1));
+    let apps = [base.clone(), base.clone().require_scope("chat"), base];
+    let apps = apps.map(|layer| router().layer(layer));
+    let mut told = [0; 3];
+    for (told, app) in told.iter_mut().zip(&apps) {
+        *told = shown(app, "192.0.2.1", "wrong").await;
+    }
+    assert_eq!(told, [401, 429, 429]);
 }

@@ -1,5 +1,8 @@
 //! The gateway as a whole, in process and over sockets.
 
+mod bad_input;
+mod socket;
+
 use axum::{Router, body::Body, body::to_bytes, routing::get};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -228,145 +231,6 @@ async fn health_needs_no_key_and_knows_of_the_end() {
     }
 }
 
-#[tokio::test]
-async fn bad_input_gets_a_clear_error() {
-    let gateway = builder().body_limit(1 << 20).build().unwrap();
-    let model = simulator::CHAT_MODEL;
-    let deep = format!(r#"{{"model":"{model}","messages":{}"#, "[".repeat(100_000));
-    let post = |body: String| post("/v1/chat/completions", body);
-    let typed = |content_type: Option<&'static str>| {
-        let mut request = chat(false);
-        request.headers_mut().remove(header::CONTENT_TYPE);
-        if let Some(value) = content_type {
-            request
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, value.parse().unwrap());
-        }
-        request
-    };
-    let many = format!(
-        r#"{{"model":"{model}","n":1000000000,"messages":[{{"role":"user","content":"x"}}]}}"#
-    );
-    for (name, request, status, param, code) in [
-        (
-            "broken",
-            post("{\"model\": \"a\",".into()),
-            400,
-            None,
-            "invalid_request",
-        ),
-        ("deep", post(deep), 400, None, "invalid_request"),
-        (
-            "empty body",
-            post(String::new()),
-            400,
-            None,
-            "invalid_request",
-        ),
-        ("an array", post("[]".into()), 400, None, "invalid_request"),
-        (
-            "no model",
-            post(r#"{"messages":[]}"#.into()),
-            400,
-            Some("model"),
-            "invalid_request",
-        ),
-        (
-            "model of a wrong type",
-            post(r#"{"model":7}"#.into()),
-            400,
-            Some("model"),
-            "invalid_request",
-        ),
-        (
-            "no messages",
-            post(format!(r#"{{"model":"{model}","messages":[]}}"#)),
-            400,
-            Some("messages"),
-            "invalid_request",
-        ),
-        (
-            "role of a wrong type",
-            post(format!(
-                r#"{{"model":"{model}","messages":[{{"role":7,"content":"x"}}]}}"#
-            )),
-            400,
-            Some("messages[0].role"),
-            "invalid_request",
-        ),
-        ("n", post(many), 400, Some("n"), "invalid_request"),
-        (
-            "no content type",
-            typed(None),
-            415,
-            Some("content-type"),
-            "unsupported_media_type",
-        ),
-        (
-            "text",
-            typed(Some("text/plain")),
-            415,
-            Some("content-type"),
-            "unsupported_media_type",
-        ),
-        (
-            "large",
-            post(" ".repeat((1 << 20) + 1)),
-            413,
-            None,
-            "request_too_large",
-        ),
-        (
-            "method",
-            get_with_key("/v1/chat/completions"),
-            405,
-            None,
-            "method_not_allowed",
-        ),
-        (
-            "path",
-            get_with_key("/v1/assistants"),
-            404,
-            None,
-            "not_supported",
-        ),
-    ] {
-        let response = call(&gateway, request).await;
-        assert_eq!(response.status(), status, "{name}");
-        let error = json_of(response).await["error"].take();
-        assert_eq!(error["code"], code, "{name}: {error}");
-        assert_eq!(error["param"].as_str(), param, "{name}: {error}");
-    }
-}
-
-#[tokio::test]
-async fn compressed_bodies_are_read_and_bombs_are_not() {
-    use std::io::Write;
-    let gateway = builder().body_limit(64 << 10).build().unwrap();
-    let gzip = |data: &[u8]| {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
-    };
-    let body =
-        json!({"model": simulator::CHAT_MODEL, "messages": [{"role": "user", "content": "Hi"}]});
-    let good = gzip(body.to_string().as_bytes());
-    let bomb = gzip(&vec![b' '; 10 << 20]);
-    for (encoding, body, status) in [
-        ("gzip", good.clone(), 200),
-        ("gzip", bomb, 413),
-        ("gzip", b"not gzip".to_vec(), 400),
-        ("br", good.clone(), 415),
-        ("gzip, gzip", good, 415),
-    ] {
-        let mut request = post("/v1/chat/completions", body);
-        request
-            .headers_mut()
-            .insert(header::CONTENT_ENCODING, encoding.parse().unwrap());
-        assert_eq!(call(&gateway, request).await.status(), status, "{encoding}");
-    }
-}
-
 #[test]
 fn every_fault_is_reported_at_once() {
     let error = Gateway::builder()
@@ -524,84 +388,6 @@ async fn usage_reaches_metrics() {
     assert!(text.contains("route=\"/v1/chat/completions\""), "{text}");
 }
 
-/// Starts a server, and returns its address and what stops it.
-fn started(
-    server: impl FnOnce(Server) -> Server,
-) -> (
-    std::net::SocketAddr,
-    tokio::sync::oneshot::Sender<()>,
-    tokio::task::JoinHandle<std::io::Result<()>>,
-) {
-    let server = server(Server::bind(slow().build().unwrap(), "127.0.0.1:0").unwrap());
-    let addr = server.local_addr().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let run = tokio::spawn(server.run_until(async move {
-        let _ = stopped.await;
-    }));
-    (addr, stop, run)
-}
-
-/// A gateway whose streams take a minute.
-fn slow() -> GatewayBuilder {
-    Gateway::builder()
-        .route(
-            "/hello",
-            tower::service_fn(async |_| Ok::<_, Infallible>(Response::new(Body::from("hello")))),
-        )
-        .simulator(Simulator::new().pace(Duration::from_secs(20)))
-}
-
-async fn ask(addr: std::net::SocketAddr, request: &str) -> String {
-    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    // A connection that is let go with bytes unread is reset.
-    let _ = stream.read_to_end(&mut answer).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-#[tokio::test]
-async fn it_serves_on_a_socket_and_drains() {
-    let (addr, stop, run) = started(|server| server.drain_time(Duration::from_millis(200)));
-    let answer = ask(
-        addr,
-        "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
-    )
-    .await;
-    assert!(
-        answer.starts_with("HTTP/1.1 200") && answer.ends_with("hello"),
-        "{answer}"
-    );
-
-    // A stream that would go on for long is cut at the deadline.
-    let body = format!(
-        r#"{{"model":"{}","stream":true,"messages":[{{"role":"user","content":"Hello"}}]}}"#,
-        simulator::CHAT_MODEL
-    );
-    let request = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    let long = tokio::spawn(async move { ask(addr, &request).await });
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    stop.send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(5), run)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
-    let long = long.await.unwrap();
-    assert!(long.starts_with("HTTP/1.1 200"), "{long}");
-    assert!(
-        long.contains("\"draining\"") && !long.contains("[DONE]"),
-        "{long}"
-    );
-    assert!(
-        tokio::net::TcpStream::connect(addr).await.is_err(),
-        "no longer listening"
-    );
-}
-
 #[tokio::test]
 async fn a_guard_sees_the_path_that_is_served() {
     let guard = tower::util::MapRequestLayer::new(|request: Request<tower_gateway::Body>| {
@@ -633,35 +419,6 @@ async fn a_guard_sees_the_path_that_is_served() {
         StatusCode::BAD_REQUEST,
         "a name may hold a slash"
     );
-}
-
-#[tokio::test]
-async fn whoever_connects_and_says_nothing_is_let_go() {
-    let (addr, _stop, _run) = started(|server| server.header_time(Duration::from_millis(100)));
-    for said in ["", "P", "PRI * HTTP/2.0\r\n"] {
-        let answer = tokio::time::timeout(Duration::from_secs(5), ask(addr, said)).await;
-        assert_eq!(answer.unwrap(), "", "after {said:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_name_of_a_model_is_bounded() {
-    let gateway = builder().build().unwrap();
-    let body = json!({"model": "m".repeat(1000), "messages": []});
-    let response = call(&gateway, post("/v1/chat/completions", body.to_string())).await;
-    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(json_of(response).await["error"]["param"], "model");
-}
-
-#[tokio::test]
-async fn huge_headers_are_refused() {
-    let (addr, _stop, _run) = started(|server| server);
-    let request = format!(
-        "GET /hello HTTP/1.1\r\nhost: a\r\nx-large: {}\r\n\r\n",
-        "a".repeat(1 << 20)
-    );
-    let answer = ask(addr, &request).await;
-    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[test]

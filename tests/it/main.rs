@@ -3,6 +3,7 @@
 mod access_log;
 #[cfg(feature = "auth")]
 mod auth;
+mod bare;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;
@@ -19,6 +20,8 @@ mod follow;
 mod gateway;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod once;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]
@@ -39,3 +42,5 @@ mod timeout;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod vectors;

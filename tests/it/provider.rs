@@ -35,12 +35,8 @@ const PIECES: [&str; 4] = [
 
 fn wire(body: &'static str, stream: bool, include_usage: bool) -> ChatRequest {
     let start = body.find("\"asked\"").unwrap();
-    let wire = Wire {
-        protocol: Protocol::OpenAi,
-        bytes: Bytes::from_static(body.as_bytes()),
-        model: start..start + 7,
-        stream_options: None,
-    };
+    let mut wire = Wire::new(Protocol::OpenAi, Bytes::from_static(body.as_bytes()));
+    wire.model = Some(start..start + 7);
     ChatRequest::from_wire(Operation::Chat, "asked", stream, include_usage, wire)
 }
 
@@ -132,6 +128,45 @@ async fn usage_is_always_asked_for_and_taken_out_again() {
         let sent = upstream.last().unwrap().json();
         assert_eq!(sent["stream_options"]["include_usage"], true);
         assert_eq!(sent["messages"][0]["content"], "hi");
+    }
+}
+
+/// However it is cut: a mark is one at the very start, and nothing is named so elsewhere.
+#[tokio::test]
+async fn a_byte_order_mark_is_one_at_the_start_only() {
+    let [text, _, usage, done] = PIECES;
+    let sent = format!("\u{feff}{usage}\u{feff}data: not a field\n\n\u{feff}{usage}{text}{done}");
+    for size in [1, 3, 7, usage.len() + 3, sent.len()] {
+        let stream = Reply::bytes(200, "text/event-stream", sent.clone()).split_every(size);
+        let (_upstream, provider) = upstream(stream).await;
+        let (raw, _, told, error) = read(call(&provider, streamed(false)).await.unwrap()).await;
+        assert!(error.is_none(), "{size}: {error:?}");
+        assert_eq!(told, Some(Usage::new(3, 2)));
+        assert_eq!(raw, sent.replacen(usage, "", 1), "{size}");
+        let answer = call(&provider, streamed(false)).await.unwrap();
+        assert_eq!(answer.text().await.unwrap(), "Gr\u{fc}", "{size}");
+    }
+}
+
+/// Also if empty lines come before it, in a chunk of their own.
+#[tokio::test]
+async fn a_document_is_no_stream_however_it_is_cut() {
+    for size in [1, 2, 100] {
+        let document = Reply::bytes(200, "text/event-stream", "\n\n{\"id\":1}\ndata: {}\n\n");
+        let (_upstream, provider) = upstream(document.split_every(size)).await;
+        let (raw, _, _, error) = read(call(&provider, streamed(true)).await.unwrap()).await;
+        assert_eq!(raw.trim(), "", "{size}");
+        assert_eq!(error.unwrap().kind(), Kind::UpstreamMalformed, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_an_event_is_no_answer() {
+    for sent in ["", "\n\n"] {
+        let (_upstream, provider) = upstream(Reply::bytes(200, "text/event-stream", sent)).await;
+        let (raw, _, _, error) = read(call(&provider, streamed(true)).await.unwrap()).await;
+        assert_eq!(raw, sent);
+        assert_eq!(error.unwrap().kind(), Kind::UpstreamMalformed);
     }
 }
 

@@ -7,8 +7,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     sync::oneshot,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 use tower_gateway::{
@@ -16,7 +17,8 @@ use tower_gateway::{
     auth::ApiKeys,
     gateway::{Gateway, GatewayBuilder, Server},
     llm::{Provider, Simulator},
-    testing::{MockVendor, Turn},
+    proxy::Proxy,
+    testing::{MockVendor, Reply, Turn},
 };
 
 /// No test waits longer.
@@ -26,7 +28,17 @@ const SOON: Duration = Duration::from_secs(10);
 struct Started {
     addr: SocketAddr,
     admin: Option<SocketAddr>,
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    run: JoinHandle<std::io::Result<()>>,
+}
+
+impl Started {
+    /// Has it stop, and waits until it has.
+    async fn end(self) {
+        self.stop.send(()).unwrap();
+        let run = timeout(SOON, self.run).await.expect("it ends");
+        run.unwrap().unwrap();
+    }
 }
 
 fn start(builder: GatewayBuilder, set: impl FnOnce(Server) -> Server) -> Started {
@@ -37,13 +49,14 @@ fn start(builder: GatewayBuilder, set: impl FnOnce(Server) -> Server) -> Started
     let server = set(Server::bind(gateway, "127.0.0.1:0").unwrap());
     let (addr, admin) = (server.local_addr().unwrap(), server.admin_addr());
     let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(server.run_until(async move {
+    let run = tokio::spawn(server.run_until(async move {
         let _ = stopped.await;
     }));
     Started {
         addr,
         admin,
-        _stop: stop,
+        stop,
+        run,
     }
 }
 
@@ -236,4 +249,189 @@ async fn a_hang_up_in_a_stream_ends_the_call_upstream() {
         }
     };
     timeout(SOON, gone).await.expect("the vendor is told");
+}
+
+const ASK: &str = "GET /socket HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\
+                   upgrade: websocket\r\n\r\n";
+
+/// A gateway before an upstream that speaks WebSocket and sends back what it gets.
+async fn tunnelling() -> GatewayBuilder {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                until(&mut socket, "\r\n\r\n").await;
+                let agree = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+                             upgrade: websocket\r\n\r\n";
+                socket.write_all(agree.as_bytes()).await.unwrap();
+                let (mut from, mut to) = socket.split();
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+            });
+        }
+    });
+    let proxy = Proxy::to(format!("http://{upstream}")).unwrap();
+    simulated().route("/socket", proxy)
+}
+
+/// Opens a tunnel, and shows that it is one.
+async fn tunnel(addr: SocketAddr) -> TcpStream {
+    let mut socket = open(addr, ASK).await;
+    let head = until(&mut socket, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    socket.write_all(b"echo").await.unwrap();
+    until(&mut socket, "echo").await;
+    socket
+}
+
+#[tokio::test]
+async fn a_tunnel_is_a_connection_until_it_is_closed() {
+    let server = start(tunnelling().await, |server| server.max_connections(1));
+    let tunnel = tunnel(server.addr).await;
+    let mut second = open(server.addr, "GET /hello HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    let early = timeout(Duration::from_millis(300), second.readable()).await;
+    assert!(early.is_err(), "it waits");
+    drop(tunnel);
+    until(&mut second, "hello").await;
+}
+
+#[tokio::test]
+async fn a_tunnel_goes_on_while_the_server_drains_and_is_cut_then() {
+    let server = start(tunnelling().await, |server| {
+        server.drain_time(Duration::from_millis(300))
+    });
+    let addr = server.addr;
+    let mut tunnel = tunnel(addr).await;
+    let ended = tokio::spawn(server.end());
+    while TcpStream::connect(addr).await.is_ok() {
+        sleep(Duration::from_millis(5)).await;
+    }
+    tunnel.write_all(b"still").await.unwrap();
+    until(&mut tunnel, "still").await;
+    ended.await.unwrap();
+    assert_eq!(rest(tunnel).await, "");
+}
+
+#[tokio::test]
+async fn a_tunnel_that_is_closed_in_time_is_waited_for() {
+    let server = start(tunnelling().await, |server| server);
+    let tunnel = tunnel(server.addr).await;
+    let ended = tokio::spawn(server.end());
+    sleep(Duration::from_millis(50)).await;
+    assert!(!ended.is_finished());
+    drop(tunnel);
+    ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn it_goes_on_accepting_for_the_delay_and_is_not_ready() {
+    let server = start(simulated(), |server| {
+        server.drain_delay(Duration::from_millis(500))
+    });
+    let addr = server.addr;
+    assert!(get(addr, "/health/ready").await.starts_with("HTTP/1.1 200"));
+    let ended = tokio::spawn(server.end());
+    while get(addr, "/health/ready").await.starts_with("HTTP/1.1 200") {}
+    assert!(get(addr, "/health/ready").await.starts_with("HTTP/1.1 503"));
+    assert!(get(addr, "/hello").await.ends_with("hello"));
+    assert!(!ended.is_finished());
+    ended.await.unwrap();
+    assert!(TcpStream::connect(addr).await.is_err());
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_head_are_refused_when_the_time_to_drain_is_over() {
+    let vendor = MockVendor::start(Turn::reply(Reply::silent()))
+        .await
+        .unwrap();
+    let provider = Provider::custom("lab", vendor.base_url()).unwrap();
+    let never = tower::service_fn(async |_| {
+        std::future::pending::<Result<Response<Body>, Infallible>>().await
+    });
+    let gateway = Gateway::builder()
+        .model("sim-chat", [provider])
+        .route("/never", never);
+    let server = start(gateway, |server| {
+        server.drain_time(Duration::from_millis(200))
+    });
+    let ask = |stream| {
+        let body = chat(stream);
+        format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let mut waiting = Vec::new();
+    for request in [
+        ask(true),
+        ask(false),
+        "GET /never HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(),
+    ] {
+        let stream = open(server.addr, &request).await;
+        waiting.push(tokio::spawn(rest(stream)));
+    }
+    while vendor.count() < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    server.end().await;
+    for answer in waiting {
+        let answer = answer.await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("\"draining\""), "{answer}");
+        assert!(answer.contains("retry-after: 1\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_slow_upload_is_its_callers_fault_and_a_large_one_too() {
+    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = Proxy::to(format!("http://{}", upstream.local_addr().unwrap())).unwrap();
+    // It takes what comes, and answers nothing.
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = upstream.accept().await.unwrap();
+            tokio::spawn(async move { socket.read_to_end(&mut Vec::new()).await });
+        }
+    });
+    let gateway = simulated()
+        .route("/upload", proxy)
+        .body_limit(1000)
+        .body_idle_timeout(Duration::from_millis(200));
+    let server = start(gateway, |server| server);
+    let post = "POST /upload HTTP/1.1\r\nhost: a\r\n";
+    let chunk = format!("3e8\r\n{}\r\n", "a".repeat(1000));
+    for (request, status, code) in [
+        (
+            format!("{post}content-length: 10\r\n\r\nabc"),
+            "408",
+            "request_timeout",
+        ),
+        (
+            format!("{post}transfer-encoding: chunked\r\n\r\n{chunk}"),
+            "408",
+            "request_timeout",
+        ),
+        (
+            format!("{post}content-length: 1001\r\n\r\n"),
+            "413",
+            "request_too_large",
+        ),
+        (
+            format!("{post}transfer-encoding: chunked\r\n\r\n{chunk}1\r\na\r\n"),
+            "413",
+            "request_too_large",
+        ),
+    ] {
+        let answer = rest(open(server.addr, &request).await).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        assert!(
+            answer.contains(code) && answer.contains("connection: close"),
+            "{answer}"
+        );
+    }
 }

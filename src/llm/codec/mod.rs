@@ -10,23 +10,42 @@
 // Without `client` there is nobody to be a client.
 #![cfg_attr(not(feature = "client"), allow(dead_code))]
 
+pub(crate) mod anthropic;
+pub(crate) mod base64;
+#[cfg(test)]
+mod crossing;
+pub(crate) mod envelope;
+pub(crate) mod fault;
+pub(crate) mod loss;
+mod names;
 pub(crate) mod openai;
+pub(crate) mod peek;
 pub(crate) mod skim;
 pub(crate) mod sse;
+pub(crate) mod value;
+
+pub(crate) use self::{
+    envelope::{Maker, Sealer},
+    loss::Losses,
+    names::Names,
+};
 
 use super::{
-    Error, Event, VendorError,
+    Error, Event, Loss, VendorError,
     request::{ChatRequest, Operation, Protocol, Typed},
+    serve::Model,
 };
 use crate::{Rejection, exchange::Usage};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
-use std::sync::Arc;
+use http::{HeaderMap, HeaderName, StatusCode};
+use serde_json::Value;
+use std::{borrow::Cow, sync::Arc};
 
 /// The codec of a protocol.
 pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
     match protocol {
         Protocol::OpenAi => &openai::OpenAi,
+        Protocol::Anthropic => &anthropic::Anthropic,
     }
 }
 
@@ -37,6 +56,59 @@ pub enum Framing {
     Sse,
     /// `application/json`.
     Json,
+}
+
+/// What a path asks of a model, and what it tells of the request besides.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) operation: Operation,
+    /// The model's name, where it stands in the path.
+    pub(crate) model: Option<String>,
+    /// The wish for a stream, where it stands in the path.
+    pub(crate) stream: Option<bool>,
+    /// What of the query goes on to a vendor of the same protocol.
+    pub(crate) query: Option<&'static str>,
+}
+
+impl From<Operation> for Ask {
+    fn from(operation: Operation) -> Self {
+        Self {
+            operation,
+            model: None,
+            stream: None,
+            query: None,
+        }
+    }
+}
+
+/// What a path asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// An answer of a model.
+    Model(Ask),
+    /// The models there are, or the one of this name.
+    List(Option<String>),
+}
+
+/// A request for a vendor.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) body: Bytes,
+    /// What the protocol cannot say.
+    pub(crate) losses: Vec<Loss>,
+    /// Tools that have another name for the vendor.
+    pub(crate) names: Names,
+}
+
+impl From<Bytes> for Encoded {
+    /// A request that goes on as it is.
+    fn from(body: Bytes) -> Self {
+        Self {
+            body,
+            losses: Vec::new(),
+            names: Names::default(),
+        }
+    }
 }
 
 /// What must be known of a request to read or write its answer.
@@ -73,17 +145,27 @@ pub(crate) struct ErrorAnswer {
 pub(crate) trait Codec: Send + Sync {
     // As a server.
 
+    /// What a path asks for, with its query, and the template of the path for labels; `None` if it is
+    /// none of this protocol's.
+    fn target(&self, path: &str, query: Option<&str>) -> Option<(Target, Arc<str>)>;
+
     /// Reads what a gateway must know of a request (the model's name, whether to stream) and where in
     /// the bytes it stands. Nothing else is parsed, but all of it is checked to be JSON.
     ///
     /// Nothing is carried over yet: see `ChatRequest::with_carried`.
-    fn peek(&self, operation: Operation, body: Bytes) -> Result<ChatRequest, Rejection>;
+    fn peek(&self, ask: &Ask, body: Bytes) -> Result<ChatRequest, Rejection>;
 
     /// Reads the whole request. The error names the path of what is wrong.
     fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection>;
 
     /// What must be known of a request to write its answer in this protocol.
     fn asked(&self, request: &ChatRequest) -> Asked;
+
+    /// The models there are, as this protocol lists them.
+    fn encode_models(&self, models: &[Model]) -> Value;
+
+    /// One of them.
+    fn encode_model(&self, model: &Model) -> Value;
 
     /// A writer for one answer.
     fn encoder(&self, asked: Asked) -> Box<dyn Encode>;
@@ -97,15 +179,29 @@ pub(crate) trait Codec: Send + Sync {
 
     // As a client.
 
-    /// The path below a vendor's base URL.
-    fn path(&self, request: &ChatRequest) -> &'static str;
+    /// The path below a vendor's base URL, and the query.
+    fn path(&self, request: &ChatRequest) -> Cow<'static, str>;
 
-    /// The body for a vendor: the client's own bytes with the smallest edit where it spoke this
+    /// The same for the list of its models.
+    fn models_path(&self) -> &'static str;
+
+    /// The header for a key, and what stands before the key in it.
+    fn key_header(&self) -> (HeaderName, &'static str);
+
+    /// Headers of the protocol. What a client of the same protocol says in them goes on.
+    fn headers(&self, request: Option<&ChatRequest>, out: &mut HeaderMap);
+
+    /// The request for a vendor: the client's own bytes with the smallest edit where it spoke this
     /// protocol, else the typed view. The usage of a stream is always asked for.
-    fn encode_request(&self, request: &ChatRequest) -> Result<Bytes, Rejection>;
+    fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection>;
 
-    /// Whether a body, or an event stream, has what a ledger must know. Cheap: no full parse.
-    fn scan(&self, raw: &[u8], framing: Framing) -> Scan;
+    /// Whether a body, or an event stream, has what a ledger must know. Cheap: no full parse. What was
+    /// `before` is the usage found so far, for those that tell it in parts. A byte order mark at the
+    /// start of the stream is not passed here, nor to `without_usage`.
+    fn scan(&self, raw: &[u8], framing: Framing, before: Option<Usage>) -> Scan;
+
+    /// Whether the last word of a stream is in these whole events.
+    fn is_end(&self, raw: &[u8]) -> bool;
 
     /// Takes out of whole events those that were only sent because usage was asked for.
     fn without_usage(&self, raw: Bytes) -> Bytes;

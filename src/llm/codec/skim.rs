@@ -93,13 +93,10 @@ fn space(text: &[u8], mut at: usize) -> usize {
 
 /// A name without escapes, and what is behind its colon.
 fn name(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
-    let end = string(text, at)?;
-    let name = text.get(at + 1..end - 1)?;
-    if memchr::memchr(b'\\', name).is_some() {
-        return None;
-    }
+    let (end, escapes) = string(text, at)?;
     let colon = space(text, end);
-    (*text.get(colon)? == b':').then_some((name, colon + 1))
+    let whole = *text.get(colon)? == b':' && !escapes;
+    whole.then_some((text.get(at + 1..end - 1)?, colon + 1))
 }
 
 /// The end of the value that begins here.
@@ -109,7 +106,7 @@ fn value(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let byte = *text.get(at)?;
         at = match byte {
-            b'"' => string(text, at)?,
+            b'"' => string(text, at)?.0,
             b'{' | b'[' => {
                 depth += 1;
                 if depth > DEEPEST {
@@ -163,17 +160,21 @@ fn value(text: &[u8], mut at: usize) -> Option<usize> {
 
 /// Where the value of the member that begins here stands.
 fn member(text: &[u8], at: usize) -> Option<usize> {
-    let colon = space(text, string(text, at)?);
+    let colon = space(text, string(text, at)?.0);
     (*text.get(colon)? == b':').then(|| space(text, colon + 1))
 }
 
-/// The end of the string that begins here.
-fn string(text: &[u8], at: usize) -> Option<usize> {
+/// The end of the string that begins here, and whether it has escapes.
+fn string(text: &[u8], at: usize) -> Option<(usize, bool)> {
     if *text.get(at)? != b'"' {
         return None;
     }
-    let mut from = at + 1;
+    let mut from = plain_until(text, at + 1);
+    let mut escapes = false;
     loop {
+        if text.get(from) == Some(&b'"') {
+            return Some((from + 1, escapes));
+        }
         let rest = text.get(from..)?;
         let length = memchr::memchr2(b'"', b'\\', rest)?;
         if !is_text(rest.get(..length)?) {
@@ -181,8 +182,9 @@ fn string(text: &[u8], at: usize) -> Option<usize> {
         }
         let end = from + length;
         if text[end] == b'"' {
-            return Some(end + 1);
+            return Some((end + 1, escapes));
         }
+        escapes = true;
         from = match *text.get(end + 1)? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => end + 2,
             b'u' => {
@@ -195,6 +197,30 @@ fn string(text: &[u8], at: usize) -> Option<usize> {
             _ => return None,
         };
     }
+}
+
+/// How far nothing stands but ASCII that is neither a quote, a backslash nor a control character; the
+/// least that can be said, and at most 32 bytes. Most strings are short, and a search for a long one would
+/// cost more before it begins.
+fn plain_until(text: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    for _ in 0..4 {
+        let Some(Ok(bytes)) = text.get(at..at + 8).map(<[u8; 8]>::try_from) else {
+            break;
+        };
+        let word = u64::from_le_bytes(bytes);
+        // The top bit of the lowest byte that is zero, or below a space; bits above it may lie.
+        let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+        let (quote, slash) = (ONES * u64::from(b'"'), ONES * u64::from(b'\\'));
+        let control = word.wrapping_sub(ONES * u64::from(b' ')) & !word;
+        let found = (zero(word ^ quote) | zero(word ^ slash) | control | word) & TOPS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    at
 }
 
 /// Whether this may stand in a string as it is: UTF-8 without control characters.
@@ -241,7 +267,9 @@ mod tests {
     use serde_json::{Map, value::RawValue};
     use std::collections::BTreeMap;
 
-    fn fields(text: &[u8]) -> Option<(Vec<(&[u8], &[u8])>, &[u8])> {
+    type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+    fn fields(text: &[u8]) -> Option<(Fields<'_>, &[u8])> {
         let mut fields = Vec::new();
         let rest = object(text, |name, value| {
             fields.push((name, value));

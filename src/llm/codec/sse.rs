@@ -53,7 +53,7 @@ impl Framer {
     }
 
     /// Sets how many bytes of an unfinished event are held.
-    #[cfg(test)]
+    #[cfg_attr(not(test), allow(dead_code))] // for tests, and for the fuzzers
     #[must_use]
     pub(crate) fn limit(mut self, bytes: usize) -> Self {
         self.limit = bytes;

@@ -4,7 +4,7 @@ use super::{Inner, call};
 use crate::{
     Body, BoxError, Rejection,
     llm::{
-        Batch, Batches, Error, Event, Framing, Spoken, Want,
+        Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
         codec::{
             self, Codec, Decode, Scan,
             sse::{self, Framer, without_bom},
@@ -30,11 +30,15 @@ pub(super) struct Source {
     decoder: Option<Box<dyn Decode>>,
     /// Whether nothing was given yet.
     fresh: bool,
+    /// Whether nothing but white space was given yet.
+    blank: bool,
     /// Whether there was content in what was decoded.
     begun: bool,
     /// Whether something was given that was not decoded: a decoder must see all of it.
     behind: bool,
     usage_unasked: bool,
+    /// The usage that was found so far.
+    usage: Option<Usage>,
     /// What was found in the next bytes, if they were looked at before.
     scanned: Option<Scan>,
     /// What was cut from the body and not given yet.
@@ -69,7 +73,7 @@ impl Source {
     /// The one that it reports.
     pub(super) fn whole(provider: Arc<Inner>, spoken: Spoken, raw: Bytes) -> Result<Self, Error> {
         let mut source = Self::new(provider, spoken, false);
-        let scan = source.codec.scan(&raw, Framing::Json);
+        let scan = source.codec.scan(&raw, Framing::Json, None);
         if let Some(error) = scan.error {
             let error = error.with_vendor(source.provider.name.clone());
             let error = call::screened(&source.provider, &raw, error);
@@ -89,9 +93,11 @@ impl Source {
             want: Want::Bytes,
             decoder: None,
             fresh: true,
+            blank: true,
             begun: false,
             behind: false,
             usage_unasked,
+            usage: None,
             scanned: None,
             ready: VecDeque::new(),
             rest: None,
@@ -117,8 +123,12 @@ impl Source {
                     let last = framer.finish();
                     self.rest = None;
                     match last {
-                        Some(last) if !(is_whole(&last) || self.fresh && is_document(&last)) => {
+                        Some(last) if !self.is_end(&last) => {
                             Err(broken("the last event is not whole".into()).into())
+                        }
+                        None if self.blank => {
+                            let reason = "a stream without an event";
+                            Err(call::malformed(&self.provider, reason))
                         }
                         last => Ok(last),
                     }
@@ -131,15 +141,27 @@ impl Source {
         }
     }
 
+    /// Without the byte order mark that may stand at the very start.
+    fn text<'a>(&self, raw: &'a [u8]) -> &'a [u8] {
+        if self.fresh { without_bom(raw) } else { raw }
+    }
+
+    /// Whether what no empty line ends may be the end of a stream.
+    fn is_end(&self, last: &[u8]) -> bool {
+        let text = self.text(last);
+        is_whole(text) || self.blank && is_document(text)
+    }
+
     /// `None`: nothing is left of it.
     fn batch(&mut self, raw: Bytes) -> Option<Result<Batch, Error>> {
         let framing = self.spoken.framing;
-        let text = if self.fresh { without_bom(&raw) } else { &raw };
-        let mislabelled = self.fresh && framing == Framing::Sse && is_document(text);
+        let text = self.text(&raw);
+        let mark = raw.len() - text.len();
+        let mislabelled = self.blank && framing == Framing::Sse && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
-            None => self.codec.scan(text, framing),
+            None => self.codec.scan(text, framing, self.usage),
         };
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
@@ -151,7 +173,9 @@ impl Source {
             let reason = "a document under the content type of a stream";
             return Some(Err(call::malformed(&self.provider, reason)));
         }
+        self.blank &= text.trim_ascii().is_empty();
         self.fresh = false;
+        self.usage = scan.usage.or(self.usage);
         let mut events = Vec::new();
         let wanted = match self.want {
             Want::Bytes => false,
@@ -180,10 +204,13 @@ impl Source {
             self.ready.push_back(Err(error));
             return Some(Ok(Batch::new(None, events, scan.usage)));
         }
-        let raw = if self.usage_unasked && scan.usage.is_some() {
-            self.codec.without_usage(raw)
-        } else {
-            raw
+        let raw = match self.usage_unasked && scan.usage.is_some() {
+            true if mark > 0 => {
+                let left = self.codec.without_usage(raw.slice(mark..));
+                [&raw[..mark], &left].concat().into()
+            }
+            true => self.codec.without_usage(raw),
+            false => raw,
         };
         if raw.is_empty() && events.is_empty() && scan.usage.is_none() {
             return None;
@@ -196,7 +223,8 @@ impl Source {
         let decoder = self
             .decoder
             .get_or_insert_with(|| self.codec.decoder(operation, framing));
-        decoder.decode(without_bom(raw), events)?;
+        // It has seen all from the start, and knows where a byte order mark is one.
+        decoder.decode(raw, events)?;
         self.begun |= events.iter().any(Event::is_content);
         Ok(())
     }
@@ -217,7 +245,17 @@ impl Source {
             let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
                 continue;
             };
-            if self.codec.scan(&event, self.spoken.framing).error.is_some() {
+            let text = if before == 0 {
+                self.text(&event)
+            } else {
+                &event
+            };
+            if self
+                .codec
+                .scan(text, self.spoken.framing, None)
+                .error
+                .is_some()
+            {
                 break;
             }
             before = end;
@@ -260,7 +298,7 @@ impl Batches for Source {
 
 /// No line of an event begins so: it is a document, most often of an error.
 fn is_document(raw: &[u8]) -> bool {
-    without_bom(raw).trim_ascii_start().starts_with(b"{")
+    raw.trim_ascii_start().starts_with(b"{")
 }
 
 /// Whether the last event of a body, that no empty line ends, is all there.

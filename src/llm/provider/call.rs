@@ -7,7 +7,7 @@ use crate::{
     collect,
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Operation, VendorError, VendorFault,
-        codec::{self, Codec},
+        codec::{self, Codec, Encoded, Maker, loss},
         response::Spoken,
     },
     rejection::Kind,
@@ -15,10 +15,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
-    header::{
-        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER,
-        USER_AGENT,
-    },
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body::Body as _;
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
@@ -36,13 +33,18 @@ const ALONG: [HeaderName; 2] = [
 ];
 
 /// The vendor's headers that come back, and under which name.
-const BACK: [(HeaderName, HeaderName); 2] = [
+const BACK: [(HeaderName, HeaderName); 3] = [
     (
         HeaderName::from_static("openai-processing-ms"),
         HeaderName::from_static("openai-processing-ms"),
     ),
     (
         HeaderName::from_static("x-request-id"),
+        HeaderName::from_static("x-upstream-request-id"),
+    ),
+    // Anthropic's word for it.
+    (
+        HeaderName::from_static("request-id"),
         HeaderName::from_static("x-upstream-request-id"),
     ),
 ];
@@ -60,9 +62,29 @@ pub(super) async fn complete(
         request.set_model(model);
     }
     let codec = codec::of(provider.protocol);
-    let body = codec.encode_request(&request)?;
-    let streams = request.streams() && request.operation() != Operation::Embeddings;
-    let mut call = head(&provider, Method::POST, codec.path(&request))?;
+    let maker = Maker {
+        protocol: provider.protocol,
+        vendor: provider.name.clone(),
+        model: request.model().clone(),
+    };
+    let Encoded {
+        body,
+        losses,
+        names,
+    } = codec.encode_request(&request, &maker)?;
+    if provider.strict && !losses.is_empty() {
+        let refused = Rejection::new(Kind::UnsupportedParameter);
+        let refused = losses.iter().fold(refused, |refused, loss| {
+            refused.with_fault(&loss.field, loss.why)
+        });
+        return Err(refused.into());
+    }
+    let converses = matches!(
+        request.operation(),
+        Operation::Chat | Operation::Completions
+    );
+    let streams = request.streams() && converses;
+    let mut call = head(&provider, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if streams { SSE } else { JSON });
@@ -71,11 +93,14 @@ pub(super) async fn complete(
             headers.insert(name, value.clone());
         }
     }
-    configure(&provider, headers)?;
+    codec.headers(Some(&request), headers);
+    configure(&provider, codec, headers)?;
+    let lost = loss::header(&losses);
     if let Some(exchange) = Exchange::of(&request) {
         exchange.update(|facts| {
             facts.attempts = facts.attempts.saturating_add(1);
             facts.upstream = Some(provider.name.clone());
+            facts.losses = losses;
         });
     }
     let operation = request.operation();
@@ -125,17 +150,25 @@ pub(super) async fn complete(
         }
     };
     let mut answer = ChatResponse::new(source);
+    if !names.is_empty() {
+        answer = answer.map(move |event| names.restored(event));
+    }
+    answer.extensions_mut().insert(maker);
     // Room for what the layers further out add.
     answer.headers_mut().reserve(12);
     pass_back(&parts.headers, answer.headers_mut());
+    if let Some(lost) = lost {
+        answer.headers_mut().insert(loss::HEADER, lost);
+    }
     Ok(answer)
 }
 
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     let codec = codec::of(provider.protocol);
-    let mut call = head(provider, Method::GET, "/models")?;
+    let mut call = head(provider, Method::GET, codec.models_path())?;
     call.headers_mut().insert(ACCEPT, JSON);
-    configure(provider, call.headers_mut())?;
+    codec.headers(None, call.headers_mut());
+    configure(provider, codec, call.headers_mut())?;
     let list = async {
         let response = provider.client.send(call.map(|()| Body::empty())).await?;
         let (parts, body) = response.into_parts();
@@ -164,13 +197,18 @@ fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rej
 }
 
 /// The key, and the headers that were configured.
-fn configure(provider: &Inner, headers: &mut HeaderMap) -> Result<(), Rejection> {
+fn configure(
+    provider: &Inner,
+    codec: &dyn Codec,
+    headers: &mut HeaderMap,
+) -> Result<(), Rejection> {
     if let Some(key) = &provider.key {
-        let Some(key) = key.header() else {
+        let (name, prefix) = codec.key_header();
+        let Some(key) = key.header(prefix) else {
             let reason = "the key has characters that no key has";
             return Err(Rejection::new(Kind::UpstreamAuth).with_source(reason));
         };
-        headers.insert(AUTHORIZATION, key.clone());
+        headers.insert(name, key);
     }
     for (name, value) in &provider.headers {
         headers.insert(name, value.clone());

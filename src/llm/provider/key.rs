@@ -12,28 +12,26 @@ impl ApiKey {
     pub(super) fn new(key: &str) -> Self {
         let key = key.trim();
         let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
-        let header = HeaderValue::try_from(format!("Bearer {key}")).ok();
-        Self(
-            header
-                .filter(|_| visible && !key.is_empty())
-                .map(|mut header| {
-                    header.set_sensitive(true);
-                    header
-                }),
-        )
+        let plain = HeaderValue::try_from(key).ok();
+        Self(plain.filter(|_| visible && !key.is_empty()))
     }
 
-    /// `None`: it has characters that no key has.
-    pub(super) fn header(&self) -> Option<&HeaderValue> {
-        self.0.as_ref()
+    /// The value of its header, behind this. `None`: it has characters that no key has.
+    pub(super) fn header(&self, prefix: &str) -> Option<HeaderValue> {
+        let key = self.0.as_ref()?;
+        let mut header = match prefix {
+            "" => key.clone(),
+            _ => HeaderValue::try_from([prefix.as_bytes(), key.as_bytes()].concat()).ok()?,
+        };
+        header.set_sensitive(true);
+        Some(header)
     }
 
     /// Whether the key stands somewhere in these words. What is shorter than any key would be found
     /// by chance, and is a word that servers without keys are content with.
     pub(super) fn is_in(&self, words: &[u8]) -> bool {
         let key = self.0.as_ref().map(HeaderValue::as_bytes);
-        key.and_then(|header| header.strip_prefix(b"Bearer "))
-            .filter(|key| key.len() >= SHORTEST)
+        key.filter(|key| key.len() >= SHORTEST)
             .is_some_and(|key| memchr::memmem::find(words, key).is_some())
     }
 }
@@ -131,10 +129,10 @@ mod tests {
     #[test]
     fn a_key_is_shown_only_in_its_header() {
         let key = ApiKey::new(" canary\n");
-        assert_eq!(key.header().unwrap(), "Bearer canary");
-        assert!(!format!("{key:?} {:?}", key.header()).contains("canary"));
+        assert_eq!(key.header("Bearer ").unwrap(), "Bearer canary");
+        assert!(!format!("{key:?} {:?}", key.header("")).contains("canary"));
         for wrong in ["", "two words", "ca\u{7f}nary", "kanäri"] {
-            assert!(ApiKey::new(wrong).header().is_none(), "{wrong}");
+            assert!(ApiKey::new(wrong).header("").is_none(), "{wrong}");
         }
     }
 }

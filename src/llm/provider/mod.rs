@@ -19,9 +19,11 @@
 //! # What is sent
 //!
 //! A request that came in the vendor's protocol goes on in its own bytes, edited where the model's name
-//! stands; the usage of a stream is always asked for. Of the client's headers only `traceparent` and
-//! `tracestate` go along: no credentials, no cookies, no address. The key is sent in a header and is
-//! shown nowhere else.
+//! stands; the usage of a stream is always asked for. Any other is written anew, and what the vendor's
+//! protocol cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
+//! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
+//! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
+//! nowhere else.
 //!
 //! # What comes back
 //!
@@ -41,8 +43,8 @@
 //! the two expected or not what was asked for, by its first byte. A stream that ends in good order
 //! without a last word (`[DONE]`) is taken as whole: to know better it would have to be parsed.
 //!
-//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id` under the name
-//! `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
+//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id` or `request-id`
+//! under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
 //! the caller's, and is kept.
 //!
 //! The vendor's own words are logged once, as a warning, with what looks like a key masked. They
@@ -99,6 +101,7 @@ struct Inner {
     key: Option<ApiKey>,
     model: Option<Arc<str>>,
     headers: HeaderMap,
+    strict: bool,
     timeouts: TimeoutLayer,
     client: Client,
 }
@@ -108,6 +111,12 @@ impl Provider {
     #[must_use]
     pub fn openai(key: impl AsRef<str>) -> Self {
         Self::of(table::OPENAI).key(key)
+    }
+
+    /// Anthropic.
+    #[must_use]
+    pub fn anthropic(key: impl AsRef<str>) -> Self {
+        Self::of(table::ANTHROPIC).key(key)
     }
 
     /// Groq.
@@ -196,7 +205,7 @@ impl Provider {
                     .0
                     .key
                     .as_ref()
-                    .is_some_and(|key| key.header().is_none())
+                    .is_some_and(|key| key.header("").is_none())
                 {
                     let error = InvalidProvider::new("the key has characters that no key has");
                     return Err(error.of(vendor.key_variable()));
@@ -224,6 +233,7 @@ impl Provider {
             key: None,
             model: None,
             headers: HeaderMap::new(),
+            strict: false,
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
         }))
@@ -253,6 +263,22 @@ impl Provider {
             None => BaseUrl::new(url.as_ref())?,
         };
         Ok(self.set(|inner| inner.base = base))
+    }
+
+    /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, or before
+    /// `/messages`; most often with `/v1`.
+    #[must_use]
+    pub fn speaking(self, protocol: Protocol) -> Self {
+        self.set(|inner| inner.protocol = protocol)
+    }
+
+    /// Refuses a request that the vendor's protocol cannot say in full, with
+    /// [`Kind::UnsupportedParameter`] and the paths of all that would be lost. By default it is sent
+    /// without, and the losses are told: in the header `x-gateway-loss` of the answer, and in
+    /// [`Facts::losses`](crate::exchange::Facts).
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        self.set(|inner| inner.strict = strict)
     }
 
     /// Asks the vendor for this model, whatever name the request has.
@@ -327,6 +353,7 @@ impl fmt::Debug for Provider {
             .field("key", &inner.key)
             .field("model", &inner.model)
             .field("headers", &headers)
+            .field("strict", &inner.strict)
             .field("timeouts", &inner.timeouts)
             .finish_non_exhaustive()
     }

@@ -55,6 +55,17 @@ pub(super) const OPENAI: Vendor = Vendor {
         ["OPENAI_API_KEY", "OPENAI_BASE_URL"],
     )
 };
+/// <https://github.com/anthropics/anthropic-sdk-python>: its paths begin with `/v1`.
+pub(super) const ANTHROPIC: Vendor = Vendor {
+    protocol: Protocol::Anthropic,
+    models: &["claude-haiku-4-5", "claude-sonnet-4-5", "claude-opus-4-5"],
+    ..row(
+        "anthropic",
+        "https://api.anthropic.com",
+        "/v1",
+        ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
+    )
+};
 /// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.
 pub(super) const GROQ: Vendor = Vendor {
     models: &[
@@ -96,7 +107,7 @@ pub(super) const OLLAMA: Vendor = Vendor {
 
 impl Vendor {
     /// All that are known here.
-    pub const ALL: &[Self] = &[OPENAI, GROQ, OPENROUTER, OLLAMA];
+    pub const ALL: &[Self] = &[OPENAI, ANTHROPIC, GROQ, OPENROUTER, OLLAMA];
 
     /// Its name, which no other has.
     #[must_use]
@@ -184,6 +195,11 @@ mod tests {
                 GROQ,
                 "https://api.groq.com/openai/v1",
                 "https://api.groq.com/openai/v1",
+            ),
+            (
+                ANTHROPIC,
+                "https://api.anthropic.com/",
+                "https://api.anthropic.com/v1",
             ),
             (OLLAMA, "", "http://127.0.0.1:11434/v1"),
             (OLLAMA, "box", "http://box:11434/v1"),

@@ -71,6 +71,13 @@ pub(super) fn batches(
     Ok(batches)
 }
 
+/// How many tokens are asked with.
+pub(super) fn tokens_of(request: &ChatRequest) -> Result<u64, Error> {
+    let chat = request.chat()?;
+    check(chat)?;
+    Ok(input(chat))
+}
+
 /// What makes one conversation another. Texts may be long, and go in as they are.
 fn digest(chat: &Chat, hash: &mut Hash) {
     for message in &chat.messages {

@@ -201,8 +201,13 @@ impl Simulator {
                 answer::batches(request, self.answer.as_deref(), self.tokens_per_event)?
             }
             Operation::Embeddings => vec![embedding::events(request)?],
+            Operation::CountTokens => vec![vec![Event::Tokens(answer::tokens_of(request)?)]],
         };
-        let streams = request.streams() && request.operation() != Operation::Embeddings;
+        let converses = matches!(
+            request.operation(),
+            Operation::Chat | Operation::Completions
+        );
+        let streams = request.streams() && converses;
         if !streams {
             batches = vec![batches.into_iter().flatten().collect()];
         }

@@ -66,6 +66,52 @@ async fn a_tunnel_on_which_nothing_comes_is_closed() {
 }
 
 #[tokio::test]
+async fn a_tunnel_too_many_is_refused_before_the_upstream_is_asked() {
+    let proxy = to(agreeing().await).max_tunnels(1);
+    let gate = serve(proxy.clone()).await;
+    let mut first = TcpStream::connect(gate).await.unwrap();
+    first.write_all(ASK.as_bytes()).await.unwrap();
+    read_head(&mut first).await;
+    exactly(&mut first, 5).await;
+
+    // The upstream takes one connection, so that an answer at all shows that it was not asked.
+    let other = serve(proxy.name("shares them")).await;
+    for gate in [gate, other] {
+        let mut second = TcpStream::connect(gate).await.unwrap();
+        second.write_all(ASK.as_bytes()).await.unwrap();
+        let head = read_head(&mut second).await;
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("retry-after: 1\r\n"), "{head}");
+        assert!(head.contains("error=connection_limit_reached"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_that_ends_or_never_comes_about_gives_back_its_place() {
+    let (refusing, _) = raw_upstream(OK).await;
+    for upstream in [refusing, agreeing().await] {
+        let gate = serve(to(upstream).max_tunnels(1)).await;
+        let mut socket = TcpStream::connect(gate).await.unwrap();
+        socket.write_all(ASK.as_bytes()).await.unwrap();
+        assert!(!read_head(&mut socket).await.contains(" 503 "));
+        socket.shutdown().await.unwrap();
+        // Until it is closed from the other side.
+        let _ = socket.read_to_end(&mut Vec::new()).await;
+        let again = async {
+            loop {
+                let mut socket = TcpStream::connect(gate).await.unwrap();
+                socket.write_all(ASK.as_bytes()).await.unwrap();
+                if !read_head(&mut socket).await.contains(" 503 ") {
+                    break;
+                }
+            }
+        };
+        let free = tokio::time::timeout(Duration::from_secs(10), again).await;
+        free.expect("a place is free");
+    }
+}
+
+#[tokio::test]
 async fn abuse_14_nothing_is_a_tunnel_before_the_upstream_agrees() {
     let (upstream, heads) = raw_upstream(OK).await;
     let gate = serve(to(upstream)).await;

@@ -1,12 +1,12 @@
 //! Answers, read: what vendors make of the protocol.
 
 use super::{
-    embed, error, thought,
+    embed, thought,
     wire::{Call, Choice, Chunk, Function, Said},
 };
 use crate::llm::{
-    Delta, Error, Event, Extra, FinishReason, Operation, Start, VendorError, VendorFault,
-    codec::{Decode, Framing, sse},
+    Delta, Error, Event, Extra, FinishReason, Operation, Start,
+    codec::{Decode, Framing, fault, sse},
 };
 use serde_json::{Map, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -63,7 +63,8 @@ impl Decoder {
         if self.operation == Operation::Embeddings {
             return embed::decode(data, events);
         }
-        let chunk: Chunk = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
+        let chunk: Chunk =
+            serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
         let failed = chunk.is_error();
         self.tell_head(data, &chunk, failed, events)?;
         for choice in chunk.choices {
@@ -72,8 +73,8 @@ impl Decoder {
         let usage = chunk.usage.or(chunk.x_groq.and_then(|groq| groq.usage));
         events.extend(usage.map(|usage| Event::Usage(usage.into())));
         if failed {
-            let whole = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
-            return Err(error::within(&whole).into());
+            let whole = serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
+            return Err(fault::within(&whole).into());
         }
         Ok(())
     }
@@ -90,7 +91,7 @@ impl Decoder {
         let Head::Open(start) = &mut self.head else {
             return Ok(());
         };
-        let fields = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
+        let fields = serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
         head(fields, start);
         let says = !chunk.choices.is_empty() || chunk.usage.is_some();
         if (start.id.is_empty() && !says) || (failed && chunk.choices.is_empty()) {
@@ -259,71 +260,13 @@ impl Decode for Decoder {
             if data == b"[DONE]" {
                 self.done = true;
             } else if event.event == Some(b"error") {
-                return Err(error::within(&told(data)).into());
+                return Err(fault::within(&fault::told(data)).into());
             } else {
                 self.data(data, events)?;
             }
         }
         Ok(())
     }
-}
-
-/// The data of an event that is named an error: JSON, or the words themselves.
-fn told(data: &[u8]) -> Value {
-    serde_json::from_slice(data)
-        .unwrap_or_else(|_| String::from_utf8_lossy(data).into_owned().into())
-}
-
-/// An error inside an answer that nobody decodes.
-pub(super) fn scan_error(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
-    static KEY: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
-        std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"error\""));
-    static NAMES: std::sync::LazyLock<[memchr::memmem::Finder<'static>; 2]> =
-        std::sync::LazyLock::new(|| {
-            ["event: error", "event:error"].map(memchr::memmem::Finder::new)
-        });
-    #[derive(serde::Deserialize)]
-    struct Top {
-        #[serde(default)]
-        error: Option<serde::de::IgnoredAny>,
-        #[serde(default)]
-        object: Option<Value>,
-    }
-    let named = framing == Framing::Sse && NAMES.iter().any(|name| name.find(raw).is_some());
-    let found = |name: Option<&[u8]>, data: &[u8]| {
-        // Whatever it says, and whether or not that is JSON.
-        if name == Some(b"error") && !data.trim_ascii().is_empty() {
-            return Some(Box::new(error::within(&told(data))));
-        }
-        KEY.find(data)?;
-        let top: Top = serde_json::from_slice(data).ok()?;
-        let object = top.object.as_ref().and_then(Value::as_str);
-        let failed = top.error.is_some() || object == Some("error");
-        let whole = failed.then(|| serde_json::from_slice(data).ok())??;
-        Some(Box::new(error::within(&whole)))
-    };
-    if !named && KEY.find(raw).is_none() {
-        return None;
-    }
-    match framing {
-        Framing::Json => found(None, raw),
-        Framing::Sse => {
-            sse::events(sse::without_bom(raw)).find_map(|event| found(event.event, &event.data))
-        }
-    }
-}
-
-/// An answer that cannot be read. What it says is not repeated, for it is what was said.
-pub(super) fn malformed(error: &serde_json::Error) -> Error {
-    let place = format!(
-        "{:?} error at line {} column {}",
-        error.classify(),
-        error.line(),
-        error.column()
-    );
-    VendorError::new(VendorFault::Malformed)
-        .with_message(place)
-        .into()
 }
 
 /// Takes the head from the fields of a chunk.

@@ -1,7 +1,10 @@
 //! Answers with vectors.
 
-use super::{base64, decode, error, usage};
-use crate::llm::{Completion, Error, Event, Start, VendorError, VendorFault};
+use super::{decode, usage};
+use crate::llm::{
+    Completion, Error, Event, Start, VendorError, VendorFault,
+    codec::{base64, fault},
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -34,10 +37,10 @@ enum Vector {
 
 /// Reads a document of vectors, which come in the order of their index.
 pub(super) fn decode(document: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
-    let wire: Wire = serde_json::from_slice(document).map_err(|error| decode::malformed(&error))?;
+    let wire: Wire = serde_json::from_slice(document).map_err(|error| fault::malformed(&error))?;
     if wire.error.is_some() {
-        let whole = serde_json::from_slice(document).map_err(|error| decode::malformed(&error))?;
-        return Err(error::within(&whole).into());
+        let whole = serde_json::from_slice(document).map_err(|error| fault::malformed(&error))?;
+        return Err(fault::within(&whole).into());
     }
     let mut start = Start::default();
     decode::head(wire.rest, &mut start);

@@ -215,7 +215,7 @@ impl Encode for Chunks {
                     self.open(choice, out).finish = Some(reason);
                 }
                 Event::Usage(usage) => self.usage = Some(usage),
-                Event::Embedding { .. } => {}
+                Event::Embedding { .. } | Event::Tokens(_) => {}
             }
         }
         self.flush(out);
@@ -280,6 +280,8 @@ fn finish_reason(reason: &FinishReason) -> &'static str {
         FinishReason::Length => "length",
         FinishReason::ToolCalls => "tool_calls",
         FinishReason::ContentFilter => "content_filter",
+        // The protocol has no word for it. The vendor's own stands beside.
+        FinishReason::Paused => "stop",
     }
 }
 

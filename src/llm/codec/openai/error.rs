@@ -1,279 +1,14 @@
-//! Errors: every vendor's envelope read, ours written.
+//! Errors, written.
 
-use super::super::{ErrorAnswer, sse};
 use crate::{
-    llm::{Error, Protocol, VendorError, VendorFault},
-    problem,
+    llm::{
+        Error, Protocol,
+        codec::{ErrorAnswer, fault, sse},
+    },
     rejection::Kind,
 };
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
-
-/// How much of a vendor's words is kept.
-const MOST_WORDS: usize = 4096;
-
-/// What a vendor says of what went wrong, whatever its envelope.
-#[derive(Default)]
-struct Said<'a> {
-    message: Option<&'a str>,
-    kind: Option<&'a str>,
-    code: Option<String>,
-    param: Option<&'a str>,
-    /// A status within the envelope.
-    status: Option<u16>,
-    /// Names of reasons further in: Google's details, Azure's inner error.
-    reasons: Vec<&'a str>,
-    flagged: bool,
-}
-
-impl<'a> Said<'a> {
-    fn read(whole: &'a Value) -> Self {
-        // Google may wrap the error in an array.
-        let whole = match whole {
-            Value::Array(all) => all.first().unwrap_or(&Value::Null),
-            whole => whole,
-        };
-        let mut said = Self::default();
-        match whole.get("error") {
-            Some(Value::String(message)) => said.message = Some(message),
-            Some(inner @ Value::Object(_)) => said.fields(inner),
-            _ => {}
-        }
-        said.fields(whole);
-        if let Value::String(message) = whole {
-            said.message = Some(message);
-        }
-        said
-    }
-
-    /// What was read first counts.
-    fn fields(&mut self, object: &'a Value) {
-        let text = |key: &str| object.get(key).and_then(Value::as_str);
-        let detail = || match object.get("detail") {
-            Some(Value::Array(all)) => all.first().and_then(|one| one.get("msg"))?.as_str(),
-            detail => detail?.as_str(),
-        };
-        self.message = self.message.or(text("message")).or_else(detail);
-        self.kind = self.kind.or(text("type")).or(text("status"));
-        self.param = self.param.or(text("param"));
-        if self.code.is_none() {
-            self.code = match object.get("code") {
-                Some(Value::String(code)) => Some(code.clone()),
-                Some(Value::Number(code)) => Some(code.to_string()),
-                _ => None,
-            };
-        }
-        let number = |key: &str| object.get(key).and_then(Value::as_u64);
-        let status = number("status_code").or(number("raw_status_code"));
-        let status = status.or(self.code.as_deref().and_then(|code| code.parse().ok()));
-        let status = status.filter(|status| (400..600).contains(status));
-        self.status = self
-            .status
-            .or(status.and_then(|status| status.try_into().ok()));
-        if let Some(Value::Array(details)) = object.get("details") {
-            let reason = |detail: &'a Value| detail.get("reason").and_then(Value::as_str);
-            self.reasons.extend(details.iter().filter_map(reason));
-        }
-        let inner = object.get("innererror").or(object.get("inner_error"));
-        let inner = inner.and_then(|inner| inner.get("code"));
-        self.reasons.extend(inner.and_then(Value::as_str));
-        let metadata = object.get("metadata");
-        self.flagged |= metadata.is_some_and(|metadata| metadata.get("flagged_input").is_some());
-    }
-
-    fn is(&self, word: &str) -> bool {
-        self.kind == Some(word)
-            || self.code.as_deref() == Some(word)
-            || self.reasons.contains(&word)
-    }
-
-    fn is_any(&self, words: &[&str]) -> bool {
-        words.iter().any(|word| self.is(word))
-    }
-
-    fn fault(&self, status: u16) -> VendorFault {
-        let words = self.message.unwrap_or_default().to_ascii_lowercase();
-        let says = |all: &[&str]| all.iter().any(|part| words.contains(part));
-        if self.is_any(&["context_length_exceeded", "exceed_context_size_error"])
-            || (matches!(status, 400 | 413 | 422) && self.is("too_many_prompt_tokens"))
-            || (matches!(status, 400 | 413 | 422) && says(TOO_LONG))
-        {
-            return VendorFault::ContextLength;
-        }
-        if self.flagged || self.is_any(FILTERED) {
-            return VendorFault::ContentFilter;
-        }
-        if self.is_any(NO_MODEL) {
-            return VendorFault::UnknownModel;
-        }
-        if self.is_any(OUR_KEY) {
-            return VendorFault::Auth;
-        }
-        match status {
-            // Only how it begins is surely the vendor's own: further on it may repeat the caller.
-            400 if WRONG_KEY.iter().any(|start| words.starts_with(start)) => VendorFault::Auth,
-            400 | 404 | 422 if words.contains("model") && says(&["not exist", "not found"]) => {
-                VendorFault::UnknownModel
-            }
-            401..=403 => VendorFault::Auth,
-            300..400 => VendorFault::Failed,
-            // What was asked of it is the caller's choice, and says nothing of how it does. llama.cpp:
-            // what it was asked to do is not built in.
-            404 | 405 | 501 => VendorFault::NotSupported,
-            408 | 504 | 524 => VendorFault::Timeout,
-            413 => VendorFault::TooLarge,
-            429 => VendorFault::RateLimited,
-            498 | 503 | 529 => VendorFault::Overloaded,
-            400..=499 => VendorFault::InvalidRequest,
-            _ if self.is("invalid_request_error") => VendorFault::InvalidRequest,
-            _ => VendorFault::Failed,
-        }
-    }
-
-    /// The status that an error in the middle of a stream would have had.
-    fn implied_status(&self) -> u16 {
-        let by_name = [
-            ("rate_limit_error", 429),
-            ("rate_limit_exceeded", 429),
-            ("insufficient_quota", 429),
-            ("overloaded_error", 529),
-            ("authentication_error", 401),
-            ("permission_error", 403),
-            ("invalid_request_error", 400),
-            ("timeout_error", 504),
-        ];
-        let named = by_name.iter().find(|(name, _)| self.is(name));
-        self.status
-            .or(named.map(|(_, status)| *status))
-            .unwrap_or(500)
-    }
-
-    fn error(&self, status: u16) -> VendorError {
-        let message = cut(self.message.unwrap_or_default());
-        let mut error = VendorError::new(self.fault(status)).with_message(message);
-        // A name is worth more than a number that only repeats the status.
-        let code = self.code.as_deref();
-        let named = code.filter(|code| code.parse::<u16>() != Ok(status));
-        if let Some(code) = named.or(self.kind).or(code) {
-            error = error.with_code(cut(code));
-        }
-        if let Some(param) = self.param {
-            error = error.with_param(cut(param));
-        }
-        error
-    }
-}
-
-const TOO_LONG: &[&str] = &[
-    "context length",
-    "context window",
-    "context size",
-    "maximum context",
-    "too many tokens",
-    "prompt is too long",
-    "messages is too long",
-];
-const FILTERED: &[&str] = &[
-    "content_filter",
-    "content_policy_violation",
-    "ResponsibleAIPolicyViolation",
-];
-const NO_MODEL: &[&str] = &[
-    "model_not_found",
-    "invalid_model",
-    "DeploymentNotFound",
-    "model_not_available",
-];
-const OUR_KEY: &[&str] = &["invalid_api_key", "API_KEY_INVALID", "missing_api_key"];
-const WRONG_KEY: &[&str] = &["incorrect api key", "invalid api key", "api key not valid"];
-
-fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MOST_WORDS);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-/// An error in the middle of a stream, or inside a 200.
-pub(super) fn within(whole: &Value) -> VendorError {
-    let said = Said::read(whole);
-    said.error(said.implied_status())
-}
-
-/// An answer that is not a success.
-pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> VendorError {
-    let whole: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let said = Said::read(&whole);
-    let mut error = said.error(status.as_u16()).with_status(status);
-    if whole.is_null() {
-        error = error.with_message(cut(&String::from_utf8_lossy(
-            &body[..body.len().min(MOST_WORDS)],
-        )));
-    }
-    // What clients of the protocol read.
-    if whole
-        .pointer("/error/message")
-        .is_some_and(Value::is_string)
-    {
-        error = error.with_original(Protocol::OpenAi, body.clone());
-    }
-    error.with_retry_after(retry_after(headers))
-}
-
-/// A year is as good as never.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// When to come back: milliseconds, seconds, or what the vendor says of its limits.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let float = |text: &str, unit: f64| seconds(text.parse::<f64>().ok()? * unit);
-    text("retry-after-ms")
-        .and_then(|text| float(text, 0.001))
-        .or_else(|| text("retry-after").and_then(|text| float(text, 1.0)))
-        .or_else(|| problem::retry_after(headers))
-        .or_else(|| exhausted(&text, "requests"))
-        .or_else(|| exhausted(&text, "tokens"))
-}
-
-fn seconds(seconds: f64) -> Option<Duration> {
-    let seconds = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(seconds.min(LONGEST))
-}
-
-/// When a limit of which nothing remains is full again.
-fn exhausted<'a>(text: &impl Fn(&str) -> Option<&'a str>, what: &str) -> Option<Duration> {
-    let remaining = text(&format!("x-ratelimit-remaining-{what}"))?;
-    (remaining == "0").then(|| duration(text(&format!("x-ratelimit-reset-{what}"))?))?
-}
-
-/// `6m0s`, `17.4s`, `2ms`, or plain seconds.
-fn duration(text: &str) -> Option<Duration> {
-    if let Ok(plain) = text.parse() {
-        return seconds(plain);
-    }
-    let (mut rest, mut total) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let letters = after.find(|char: char| !char.is_ascii_alphabetic());
-        let (unit, more) = after.split_at(letters.unwrap_or(after.len()));
-        total += number
-            * match unit {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                "d" => 86400.0,
-                _ => return None,
-            };
-        rest = more;
-    }
-    seconds(total)
-}
 
 /// An error in place of an answer.
 pub(super) fn write(error: &Error) -> ErrorAnswer {
@@ -281,12 +16,12 @@ pub(super) fn write(error: &Error) -> ErrorAnswer {
         && let Some(body) = vendor.original(Protocol::OpenAi)
     {
         return ErrorAnswer {
-            status: status(error),
+            status: fault::status(error),
             body: body.clone(),
         };
     }
     ErrorAnswer {
-        status: status(error),
+        status: fault::status(error),
         body: document(error).to_string().into(),
     }
 }
@@ -298,38 +33,13 @@ pub(super) fn write_event(error: &Error) -> Bytes {
     out.freeze()
 }
 
-/// A vendor's status is kept where it tells the caller of the caller's own fault.
-fn status(error: &Error) -> StatusCode {
-    let vendors = match error {
-        Error::Vendor(vendor) if vendor.fault().concerns_caller() => vendor.status(),
-        _ => None,
-    };
-    let vendors = vendors.filter(StatusCode::is_client_error);
-    vendors.unwrap_or_else(|| error.kind().status())
-}
-
 fn document(error: &Error) -> Value {
-    let rejection = error.rejection();
-    let mut code = rejection.kind().code().to_owned();
-    let mut message = rejection.message().into_owned();
-    let mut param = rejection.param();
-    if let Error::Vendor(vendor) = error {
-        code = match vendor.fault() {
-            VendorFault::ContextLength => "context_length_exceeded".into(),
-            VendorFault::ContentFilter => "content_filter".into(),
-            fault if fault.concerns_caller() => vendor.code().unwrap_or(&code).to_owned(),
-            _ => code,
-        };
-        if vendor.fault().concerns_caller() && !vendor.message().is_empty() {
-            message = vendor.message().to_owned();
-            param = vendor.param();
-        }
-    }
+    let told = fault::Told::of(error);
     let mut inside = Map::new();
-    inside.insert("message".into(), message.into());
-    inside.insert("type".into(), kind(rejection.kind()).into());
-    inside.insert("param".into(), param.into());
-    inside.insert("code".into(), code.into());
+    inside.insert("message".into(), told.message.into());
+    inside.insert("type".into(), kind(error.kind()).into());
+    inside.insert("param".into(), told.param.into());
+    inside.insert("code".into(), told.code.into());
     json!({"error": inside})
 }
 

@@ -17,35 +17,48 @@
 //! field for stands where most vendors have put it: thoughts in `reasoning_content`, their proofs in
 //! `reasoning_details`.
 
-mod base64;
 mod decode;
 mod embed;
 mod encode;
 mod error;
-mod peek;
+mod foreign;
 mod request;
+mod target;
 #[cfg(test)]
 mod tests;
 mod thought;
 mod usage;
-mod value;
 mod wire;
 
-use super::{Asked, Codec, Decode, Encode, ErrorAnswer, Framing, Scan};
+use super::{
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
+    envelope, fault, peek, sse,
+};
 use crate::{
     Rejection,
-    llm::{ChatRequest, Error, Operation, Protocol, VendorError, request::Typed},
+    llm::{
+        ChatRequest, Error, Operation, Protocol, Usage, VendorError, request::Typed, serve::Model,
+    },
+    rejection::Kind,
 };
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
-use serde_json::Value;
+use http::{HeaderMap, HeaderName, StatusCode, header::AUTHORIZATION};
+use serde_json::{Value, json};
+use std::{borrow::Cow, sync::Arc};
 
 /// The codec.
 pub(crate) struct OpenAi;
 
+#[cfg_attr(not(feature = "client"), allow(unused_imports))]
+pub(super) use self::target::models;
+
 impl Codec for OpenAi {
-    fn peek(&self, operation: Operation, body: Bytes) -> Result<ChatRequest, Rejection> {
-        peek::peek(operation, &body)
+    fn target(&self, path: &str, _: Option<&str>) -> Option<(Target, Arc<str>)> {
+        target::of(path)
+    }
+
+    fn peek(&self, ask: &Ask, body: Bytes) -> Result<ChatRequest, Rejection> {
+        peek::peek(Protocol::OpenAi, ask, &body)
     }
 
     fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection> {
@@ -73,6 +86,15 @@ impl Codec for OpenAi {
         }
     }
 
+    fn encode_models(&self, models: &[Model]) -> Value {
+        let data: Vec<_> = models.iter().map(target::model).collect();
+        json!({"object": "list", "data": data})
+    }
+
+    fn encode_model(&self, model: &Model) -> Value {
+        target::model(model)
+    }
+
     fn encoder(&self, asked: Asked) -> Box<dyn Encode> {
         match asked.framing {
             Framing::Sse => Box::new(encode::Chunks::new(asked)),
@@ -88,34 +110,51 @@ impl Codec for OpenAi {
         error::write_event(error)
     }
 
-    fn path(&self, request: &ChatRequest) -> &'static str {
-        match request.operation() {
-            Operation::Chat => "/chat/completions",
+    fn path(&self, request: &ChatRequest) -> Cow<'static, str> {
+        Cow::Borrowed(match request.operation() {
+            Operation::Chat | Operation::CountTokens => "/chat/completions",
             Operation::Completions => "/completions",
             Operation::Embeddings => "/embeddings",
-        }
+        })
     }
 
-    fn encode_request(&self, request: &ChatRequest) -> Result<Bytes, Rejection> {
+    fn models_path(&self) -> &'static str {
+        "/models"
+    }
+
+    fn key_header(&self) -> (HeaderName, &'static str) {
+        (AUTHORIZATION, "Bearer ")
+    }
+
+    fn headers(&self, _: Option<&ChatRequest>, _: &mut HeaderMap) {}
+
+    fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
         if let Some(wire) = request.wire()
             && wire.protocol == Protocol::OpenAi
+            && !envelope::is_in(&wire.bytes)
         {
-            return peek::splice(request, wire);
+            return peek::splice(request, wire).map(Encoded::from);
         }
         let body = match request.operation() {
             Operation::Chat | Operation::Completions => {
-                request::write_chat(request, request.chat()?)?
+                return foreign::encode(request, to);
             }
+            Operation::CountTokens => return Err(Kind::NotSupported.into()),
             Operation::Embeddings => request::write_embed(request, request.embedding()?),
         };
-        Ok(body.to_string().into())
+        Ok(Bytes::from(body.to_string()).into())
     }
 
-    fn scan(&self, raw: &[u8], framing: Framing) -> Scan {
+    fn scan(&self, raw: &[u8], framing: Framing, _: Option<Usage>) -> Scan {
         Scan {
             usage: usage::scan(raw, framing),
-            error: decode::scan_error(raw, framing),
+            error: fault::scan(raw, framing),
         }
+    }
+
+    fn is_end(&self, raw: &[u8]) -> bool {
+        memchr::memmem::rfind(raw, b"[DONE]").is_some()
+            && sse::events(raw).any(|event| event.data.trim_ascii() == b"[DONE]")
     }
 
     fn without_usage(&self, raw: Bytes) -> Bytes {
@@ -127,29 +166,10 @@ impl Codec for OpenAi {
     }
 
     fn decode_error(&self, status: StatusCode, headers: &HeaderMap, body: &Bytes) -> VendorError {
-        error::read(status, headers, body)
+        fault::read(Protocol::OpenAi, status, headers, body)
     }
 
     fn decode_models(&self, body: &[u8]) -> Option<Vec<String>> {
-        models(body)
+        target::models(body)
     }
-}
-
-/// A vendor that lists more is not believed.
-const MOST_MODELS: usize = 10_000;
-
-/// `{"data":[{"id":…}]}`; some call it `models`, and some have no object around the list.
-fn models(body: &[u8]) -> Option<Vec<String>> {
-    let whole: Value = serde_json::from_slice(body).ok()?;
-    let list = match &whole {
-        Value::Array(list) => list,
-        whole => whole.get("data").or(whole.get("models"))?.as_array()?,
-    };
-    let name = |model: &Value| {
-        let id = model.get("id").or(model.get("name"));
-        id.unwrap_or(model).as_str().map(str::to_owned)
-    };
-    let names: Vec<_> = list.iter().filter_map(name).take(MOST_MODELS).collect();
-    // An empty array is no list of models, for nothing says that it is one.
-    (whole.is_object() || !names.is_empty()).then_some(names)
 }

@@ -6,13 +6,16 @@ mod write;
 
 pub(super) use self::write::{write_chat, write_embed};
 
-use super::{
-    peek::INCLUDE_USAGE,
-    value::{Fields, Path, document},
-};
 use crate::{
     Rejection,
-    llm::{Chat, Content, Embed, EmbedInput, Message, Operation, Role, Sampling, request::Typed},
+    llm::{
+        Chat, Content, Embed, EmbedInput, Message, Operation, Role, Sampling,
+        codec::{
+            peek::INCLUDE_USAGE,
+            value::{Fields, Path, document},
+        },
+        request::Typed,
+    },
 };
 use serde_json::Value;
 
@@ -21,7 +24,7 @@ pub(super) fn parse(operation: Operation, body: &[u8]) -> Result<Typed, Rejectio
     let mut fields = Fields::new(document(body)?, Path::Root)?;
     fields.take("model");
     match operation {
-        Operation::Chat => chat(fields).map(Typed::Chat),
+        Operation::Chat | Operation::CountTokens => chat(fields).map(Typed::Chat),
         Operation::Completions => completions(fields).map(Typed::Chat),
         Operation::Embeddings => embed(fields).map(Typed::Embed),
     }

@@ -37,6 +37,14 @@ fn read<'a>(
     Ok(events)
 }
 
+fn maker() -> Maker {
+    Maker {
+        protocol: Protocol::OpenAi,
+        vendor: "lab".into(),
+        model: "m".into(),
+    }
+}
+
 fn completion(events: Vec<Event>) -> Completion {
     let mut completion = Completion::default();
     completion.extend(events);

@@ -276,7 +276,7 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
         Framing::Json => near_the_end(raw).or_else(|| found(raw)),
         Framing::Sse if !may_have_usage(raw) => None,
         Framing::Sse => {
-            let events = sse::events(sse::without_bom(raw));
+            let events = sse::events(raw);
             events.filter_map(|event| found(&event.data)).last()
         }
     }
@@ -293,11 +293,9 @@ pub(super) fn without(raw: Bytes) -> Bytes {
             holder.usage.is_some() && holder.choices.is_some_and(|choices| choices.is_empty())
         })
     };
-    // A mark at the very start is kept, whatever becomes of the event behind it.
-    let mut events = sse::events(sse::without_bom(&raw));
-    let mut from = raw.len() - events.rest().len();
+    let mut events = sse::events(&raw);
+    let mut from = 0;
     let mut kept: Vec<std::ops::Range<usize>> = Vec::new();
-    kept.extend((from > 0).then_some(0..from));
     while let Some(event) = events.next() {
         let end = raw.len() - events.rest().len();
         if !only_usage(&event.data) {

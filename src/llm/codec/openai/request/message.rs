@@ -1,12 +1,12 @@
 //! Messages and their parts, read.
 
-use super::super::{
-    thought,
-    value::{Fields, Path},
-};
+use super::super::thought;
 use crate::{
     Rejection,
-    llm::{Content, Media, Message, Part, Role, ToolCall},
+    llm::{
+        Content, Media, Message, Part, Role, ToolCall,
+        codec::value::{Fields, Path},
+    },
 };
 use serde_json::Value;
 
@@ -63,6 +63,8 @@ fn missing(path: Path<'_>) -> Rejection {
 
 /// What vendors that show thoughts want to see again.
 fn thoughts(fields: &mut Fields<'_>) -> Result<Vec<Part>, Rejection> {
+    // Both are known, whichever is read.
+    fields.peek("reasoning");
     let key = match fields.peek("reasoning_content") {
         Some(_) => "reasoning_content",
         None => "reasoning",

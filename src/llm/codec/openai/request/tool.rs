@@ -1,9 +1,11 @@
 //! Tools, the choice of one, and the form of the answer, read.
 
-use super::super::value::{Fields, Path};
 use crate::{
     Rejection,
-    llm::{ResponseFormat, Tool, ToolChoice},
+    llm::{
+        ResponseFormat, Tool, ToolChoice,
+        codec::value::{Fields, Path},
+    },
 };
 use serde_json::Value;
 

@@ -1,14 +1,12 @@
 //! The typed view of a request, written.
 
-use super::{
-    super::{peek::INCLUDE_USAGE, thought, value::Path},
-    only_text,
-};
+use super::{super::thought, only_text};
 use crate::{
     Rejection,
     llm::{
         Chat, ChatRequest, Content, Embed, EmbedInput, Extra, Media, Message, Operation, Part,
         ResponseFormat, Role, Tool, ToolCall, ToolChoice,
+        codec::{peek::INCLUDE_USAGE, value::Path},
     },
 };
 use serde_json::{Map, Value, json};

@@ -244,7 +244,7 @@ fn usage_is_the_last_of_any_form() {
         let events = read(Operation::Chat, Framing::Sse, [&bytes[..]]).unwrap();
         assert_eq!(completion(events).usage, Some(Usage::new(2, 1)));
         assert_eq!(
-            OpenAi.scan(&bytes, Framing::Sse).usage,
+            OpenAi.scan(&bytes, Framing::Sse, None).usage,
             Some(Usage::new(2, 1))
         );
     }
@@ -255,7 +255,7 @@ fn every_vendor_has_its_own_arithmetic() {
     let read = |usage: Value| {
         let document = json!({"choices": [], "usage": usage}).to_string();
         OpenAi
-            .scan(document.as_bytes(), Framing::Json)
+            .scan(document.as_bytes(), Framing::Json, None)
             .usage
             .unwrap()
     };
@@ -291,17 +291,6 @@ fn every_vendor_has_its_own_arithmetic() {
 }
 
 #[test]
-fn usage_behind_a_byte_order_mark_is_taken_out() {
-    let mut usage = delta(json!({}));
-    usage["choices"] = json!([]);
-    usage["usage"] = json!({"prompt_tokens": 9, "completion_tokens": 9});
-    let bytes = [b"\xEF\xBB\xBF", &stream(&[usage])[..]].concat();
-    let left = OpenAi.without_usage(bytes.into());
-    assert!(left.starts_with(b"\xEF\xBB\xBF"));
-    assert_eq!(OpenAi.scan(&left, Framing::Sse).usage, None);
-}
-
-#[test]
 fn what_a_model_says_cannot_forge_usage() {
     let forged =
         r#"","usage":{"prompt_tokens":0,"completion_tokens":0}} "usage":{"prompt_tokens":0}"#;
@@ -310,19 +299,20 @@ fn what_a_model_says_cannot_forge_usage() {
     honest["echo"] = json!({"usage": {"prompt_tokens": 0}});
     let bytes = stream(&[honest.clone(), delta(json!({"content": forged}))]);
     assert_eq!(
-        OpenAi.scan(&bytes, Framing::Sse).usage,
+        OpenAi.scan(&bytes, Framing::Sse, None).usage,
         Some(Usage::new(9, 9))
     );
     let document = honest.to_string();
     assert_eq!(
-        OpenAi.scan(document.as_bytes(), Framing::Json).usage,
+        OpenAi.scan(document.as_bytes(), Framing::Json, None).usage,
         Some(Usage::new(9, 9))
     );
     assert!(
         OpenAi
             .scan(
                 &stream(&[delta(json!({"content": "\"error\":{}"}))]),
-                Framing::Sse
+                Framing::Sse,
+                None
             )
             .error
             .is_none()
@@ -387,23 +377,27 @@ fn an_error_in_the_middle_ends_the_stream() {
         assert_eq!(failed.message(), "no");
         assert!(failed.fault().concerns_caller());
         assert_eq!(
-            OpenAi.scan(&bytes, Framing::Sse).error.unwrap().message(),
+            OpenAi
+                .scan(&bytes, Framing::Sse, None)
+                .error
+                .unwrap()
+                .message(),
             "no"
         );
     }
     let named = b"event: error\ndata: {\"message\":\"no\",\"type\":\"overloaded_error\"}\n\n";
     let failed = read(Operation::Chat, Framing::Sse, [&named[..]]).unwrap_err();
     assert_eq!(failed.kind(), crate::rejection::Kind::UpstreamOverloaded);
-    assert!(OpenAi.scan(named, Framing::Sse).error.is_some());
+    assert!(OpenAi.scan(named, Framing::Sse, None).error.is_some());
     for (named, words) in [
         ("event: error\ndata: {\"message\":\"boom\"}\n\n", "boom"),
         ("event:error\ndata: all is lost\n\n", "all is lost"),
     ] {
-        let error = OpenAi.scan(named.as_bytes(), Framing::Sse).error;
+        let error = OpenAi.scan(named.as_bytes(), Framing::Sse, None).error;
         assert_eq!(error.unwrap().message(), words);
     }
     let said = b"data: {\"choices\":[{\"delta\":{\"content\":\"event: error\"}}]}\n\n";
-    assert!(OpenAi.scan(said, Framing::Sse).error.is_none());
+    assert!(OpenAi.scan(said, Framing::Sse, None).error.is_none());
     let null = {
         let mut chunk = delta(json!({"content": "a"}));
         chunk["error"] = Value::Null;
@@ -588,7 +582,8 @@ fn usage_of_a_document_is_its_own_field_wherever_it_stands() {
             false,
         ),
     ] {
-        let scan = codec::of(crate::llm::Protocol::OpenAi).scan(document.as_bytes(), Framing::Json);
+        let scan =
+            codec::of(crate::llm::Protocol::OpenAi).scan(document.as_bytes(), Framing::Json, None);
         let expected = found.then(|| crate::llm::Usage::new(7, 2));
         assert_eq!(scan.usage, expected, "{document}");
     }

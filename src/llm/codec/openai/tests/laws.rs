@@ -238,12 +238,12 @@ proptest! {
         if !stream {
             request = request.whole();
         }
-        let bytes = OpenAi.encode_request(&request).unwrap();
-        let again = OpenAi.peek(Operation::Chat, bytes.clone()).unwrap();
+        let bytes = OpenAi.encode_request(&request, &maker()).unwrap().body;
+        let again = OpenAi.peek(&Operation::Chat.into(), bytes.clone()).unwrap();
         prop_assert_eq!(again.streams(), stream);
         prop_assert_eq!(again.includes_usage(), stream);
         prop_assert_eq!(again.chat().unwrap(), &chat);
-        prop_assert_eq!(OpenAi.encode_request(&again).unwrap(), bytes);
+        prop_assert_eq!(OpenAi.encode_request(&again, &maker()).unwrap().body, bytes);
     }
 
     #[test]
@@ -263,9 +263,9 @@ proptest! {
         }
         let read = read(Operation::Chat, Framing::Sse, chunks).unwrap();
         prop_assert_eq!(completion(read), completion(events.clone()));
-        prop_assert_eq!(OpenAi.scan(&out, Framing::Sse).usage, completion(events.clone()).usage);
+        prop_assert_eq!(OpenAi.scan(&out, Framing::Sse, None).usage, completion(events.clone()).usage);
         let without = OpenAi.without_usage(out.freeze());
-        prop_assert_eq!(OpenAi.scan(&without, Framing::Sse).usage, None);
+        prop_assert_eq!(OpenAi.scan(&without, Framing::Sse, None).usage, None);
     }
 
     #[test]
@@ -293,12 +293,12 @@ proptest! {
         for raw in [&bytes[..], text.as_bytes()] {
             let body = Bytes::copy_from_slice(raw);
             for operation in [Operation::Chat, Operation::Completions, Operation::Embeddings] {
-                let _ = OpenAi.peek(operation, body.clone());
+                let _ = OpenAi.peek(&operation.into(), body.clone());
                 let _ = OpenAi.parse(operation, raw);
                 let _ = read(operation, Framing::Json, [raw]);
                 let _ = read(operation, Framing::Sse, [&b"data: "[..], raw]);
             }
-            let _ = OpenAi.scan(raw, Framing::Sse);
+            let _ = OpenAi.scan(raw, Framing::Sse, None);
             let _ = OpenAi.without_usage(body.clone());
             let _ = OpenAi.decode_error(StatusCode::BAD_REQUEST, &HeaderMap::new(), &body);
         }

@@ -90,8 +90,8 @@ impl Exchange {
             .entry("model")
             .or_insert("m".into());
         let bytes = Bytes::from(body.to_string());
-        let request = OpenAi.peek(self.operation, bytes.clone()).unwrap();
-        let sent = OpenAi.encode_request(&request).unwrap();
+        let request = OpenAi.peek(&self.operation.into(), bytes.clone()).unwrap();
+        let sent = OpenAi.encode_request(&request, &maker()).unwrap().body;
         if request.streams() && !request.includes_usage() {
             let mut expected = body.clone();
             if !expected["stream_options"].is_object() {
@@ -166,8 +166,8 @@ impl Exchange {
         }
         let chunks = chunks(sse);
         let errors = chunks.iter().any(|chunk| !chunk["error"].is_null());
-        assert_eq!(OpenAi.scan(sse, Framing::Sse).error.is_some(), errors);
-        check_usage(&chunks, OpenAi.scan(sse, Framing::Sse).usage);
+        assert_eq!(OpenAi.scan(sse, Framing::Sse, None).error.is_some(), errors);
+        check_usage(&chunks, OpenAi.scan(sse, Framing::Sse, None).usage);
         let only_usage =
             |chunk: &Value| chunk["choices"] == json!([]) && chunk["usage"].is_object();
         let rest = OpenAi.without_usage(Bytes::copy_from_slice(sse));
@@ -178,7 +178,7 @@ impl Exchange {
             Err(_) => return assert!(errors, "{whole:?}"),
         };
         assert!(!errors);
-        assert_eq!(whole.usage, OpenAi.scan(sse, Framing::Sse).usage);
+        assert_eq!(whole.usage, OpenAi.scan(sse, Framing::Sse, None).usage);
         assert_said(&whole, &chunks, "delta");
         let events = read(self.operation, Framing::Sse, [sse]).unwrap();
         let written = write(asked(Framing::Sse), &events, 1);
@@ -191,7 +191,7 @@ impl Exchange {
         let whole = timeless(completion(events.clone()));
         assert_eq!(
             whole.usage,
-            OpenAi.scan(text.as_bytes(), Framing::Json).usage
+            OpenAi.scan(text.as_bytes(), Framing::Json, None).usage
         );
         check_usage(std::slice::from_ref(body), whole.usage);
         if self.operation == Operation::Embeddings {

@@ -3,7 +3,10 @@ use crate::llm::{ChatRequest, Content, Media, Role};
 use serde_json::json;
 
 fn peek(body: &str) -> Result<ChatRequest, Rejection> {
-    OpenAi.peek(Operation::Chat, Bytes::copy_from_slice(body.as_bytes()))
+    OpenAi.peek(
+        &Operation::Chat.into(),
+        Bytes::copy_from_slice(body.as_bytes()),
+    )
 }
 
 fn parse(body: Value) -> Result<crate::llm::Chat, Rejection> {
@@ -23,7 +26,7 @@ fn fault(body: Value) -> String {
 fn sent(body: &str, edit: impl FnOnce(&mut ChatRequest)) -> String {
     let mut request = peek(body).unwrap();
     edit(&mut request);
-    let bytes = OpenAi.encode_request(&request).unwrap();
+    let bytes = OpenAi.encode_request(&request, &maker()).unwrap().body;
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
@@ -41,7 +44,7 @@ fn the_peek_finds_what_a_gateway_needs() {
 fn the_clients_bytes_go_on() {
     let body = r#"{"unknown": [1.0, "é"],"model":"m" , "messages":[]}"#;
     let request = peek(body).unwrap();
-    let sent = OpenAi.encode_request(&request).unwrap();
+    let sent = OpenAi.encode_request(&request, &maker()).unwrap().body;
     assert_eq!(sent.as_ptr(), request.wire().unwrap().bytes.as_ptr());
 }
 
@@ -116,7 +119,10 @@ fn what_is_no_request_is_refused_with_its_place() {
     ] {
         assert_eq!(message(body), expected, "{body}");
     }
-    let error = OpenAi.peek(Operation::Chat, Bytes::from_static(b"{\n\"a\":\"\xff\"}"));
+    let error = OpenAi.peek(
+        &Operation::Chat.into(),
+        Bytes::from_static(b"{\n\"a\":\"\xff\"}"),
+    );
     let message = error.unwrap_err().message().into_owned();
     assert_eq!(message, "The body is not valid UTF-8. (line 2, column 6)");
 }
@@ -153,6 +159,20 @@ fn a_field_that_readers_could_take_for_another_is_refused() {
         fault(json!({"messages": [{"role": "user", "content": "a", "Content": "b"}]})),
         "messages[0].Content: Differs from a known field in upper and lower case only."
     );
+    // What is known by several names is known by each of them.
+    for (known, other) in [
+        ("reasoning", "Reasoning_content"),
+        ("reasoning_content", "Reasoning"),
+        ("reasoning_content", "reasoning_Details"),
+        ("reasoning", "Audio"),
+    ] {
+        let message = json!({"role": "assistant", "content": "a", known: "b", other: "c"});
+        let expected = "Differs from a known field in upper and lower case only.";
+        assert_eq!(
+            fault(json!({"messages": [message]})),
+            format!("messages[0].{other}: {expected}")
+        );
+    }
 }
 
 #[test]
@@ -326,7 +346,7 @@ fn what_is_read_is_written_again() {
         let mut request = peek(&body.to_string()).unwrap().whole();
         request.chat_mut().unwrap();
         assert!(request.wire().is_none(), "whoever edits gives up the bytes");
-        let sent = OpenAi.encode_request(&request).unwrap();
+        let sent = OpenAi.encode_request(&request, &maker()).unwrap().body;
         serde_json::from_slice::<Value>(&sent).unwrap()
     };
     let mut written = request(&rich());
@@ -425,7 +445,7 @@ fn embeddings_are_asked_for_in_any_form() {
         let body =
             json!({"model": "m", "input": input, "encoding_format": "base64", "dimensions": 3});
         let bytes = Bytes::from(body.to_string());
-        let request = OpenAi.peek(Operation::Embeddings, bytes).unwrap();
+        let request = OpenAi.peek(&Operation::Embeddings.into(), bytes).unwrap();
         assert!(OpenAi.asked(&request).base64);
         match request.embedding() {
             Ok(embed) => assert_eq!(request::write_embed(&request, embed), body),

@@ -7,13 +7,13 @@ use std::fmt;
 
 /// Reads a document in which no object gives a field twice: of those, each reader would take another,
 /// and what a guard has read would not be what the vendor reads.
-pub(super) fn document(bytes: &[u8]) -> Result<Value, Rejection> {
+pub(crate) fn document(bytes: &[u8]) -> Result<Value, Rejection> {
     let Strict(value) = serde_json::from_slice(bytes).map_err(|error| not_json(&error))?;
     Ok(value)
 }
 
 /// What a caller is told of text that is not JSON, or not the JSON that is meant.
-pub(super) fn not_json(error: &serde_json::Error) -> Rejection {
+pub(crate) fn not_json(error: &serde_json::Error) -> Rejection {
     let detail = match error.classify() {
         serde_json::error::Category::Eof => "The body ends in the middle of the JSON.",
         serde_json::error::Category::Data if error.to_string().starts_with(TWICE) => TWICE,
@@ -28,7 +28,7 @@ pub(super) fn not_json(error: &serde_json::Error) -> Rejection {
         .with_position(error.line(), error.column())
 }
 
-pub(super) const TWICE: &str = "A field is given twice.";
+pub(crate) const TWICE: &str = "A field is given twice.";
 
 /// A value without doubled fields.
 struct Strict(Value);
@@ -97,7 +97,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 
 /// Where in a document a value stands.
 #[derive(Clone, Copy)]
-pub(super) enum Path<'a> {
+pub(crate) enum Path<'a> {
     Root,
     Key(&'a Path<'a>, &'a str),
     Index(&'a Path<'a>, usize),
@@ -105,17 +105,17 @@ pub(super) enum Path<'a> {
 
 impl Path<'_> {
     /// The field of this name.
-    pub(super) fn key<'a>(&'a self, key: &'a str) -> Path<'a> {
+    pub(crate) fn key<'a>(&'a self, key: &'a str) -> Path<'a> {
         Path::Key(self, key)
     }
 
     /// The element in this place.
-    pub(super) fn index(&self, index: usize) -> Path<'_> {
+    pub(crate) fn index(&self, index: usize) -> Path<'_> {
         Path::Index(self, index)
     }
 
     /// What is wrong with the value here.
-    pub(super) fn fault(&self, detail: &'static str) -> Rejection {
+    pub(crate) fn fault(&self, detail: &'static str) -> Rejection {
         let rejection = Rejection::new(Kind::InvalidRequest).with_detail(detail);
         match self {
             Path::Root => rejection,
@@ -123,21 +123,21 @@ impl Path<'_> {
         }
     }
 
-    pub(super) fn object(self, value: Value) -> Result<Map<String, Value>, Rejection> {
+    pub(crate) fn object(self, value: Value) -> Result<Map<String, Value>, Rejection> {
         match value {
             Value::Object(map) => Ok(map),
             _ => Err(self.fault("Expected an object.")),
         }
     }
 
-    pub(super) fn array(self, value: Value) -> Result<Vec<Value>, Rejection> {
+    pub(crate) fn array(self, value: Value) -> Result<Vec<Value>, Rejection> {
         match value {
             Value::Array(all) => Ok(all),
             _ => Err(self.fault("Expected an array.")),
         }
     }
 
-    pub(super) fn string(self, value: Value) -> Result<String, Rejection> {
+    pub(crate) fn string(self, value: Value) -> Result<String, Rejection> {
         match value {
             Value::String(text) => Ok(text),
             _ => Err(self.fault("Expected a string.")),
@@ -157,27 +157,28 @@ impl fmt::Display for Path<'_> {
 }
 
 /// An object whose fields are taken one by one; what is left is kept as it is.
-pub(super) struct Fields<'p> {
+pub(crate) struct Fields<'p> {
     map: Map<String, Value>,
     path: Path<'p>,
     known: Vec<&'static str>,
 }
 
 impl<'p> Fields<'p> {
-    pub(super) fn new(value: Value, path: Path<'p>) -> Result<Self, Rejection> {
+    pub(crate) fn new(value: Value, path: Path<'p>) -> Result<Self, Rejection> {
         let map = path.object(value)?;
         let known = Vec::new();
         Ok(Self { map, path, known })
     }
 
     /// The field, unless it is missing or null.
-    pub(super) fn take(&mut self, key: &'static str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.map.remove(key).filter(|value| !value.is_null())
     }
 
     /// The field as it came, to be looked at before it is taken.
-    pub(super) fn peek(&self, key: &str) -> Option<&Value> {
+    pub(crate) fn peek(&mut self, key: &'static str) -> Option<&Value> {
+        self.known.push(key);
         self.map.get(key).filter(|value| !value.is_null())
     }
 
@@ -196,45 +197,45 @@ impl<'p> Fields<'p> {
         }
     }
 
-    pub(super) fn string(&mut self, key: &'static str) -> Result<Option<String>, Rejection> {
+    pub(crate) fn string(&mut self, key: &'static str) -> Result<Option<String>, Rejection> {
         self.take(key)
             .map(|value| self.path.key(key).string(value))
             .transpose()
     }
 
-    pub(super) fn required(&mut self, key: &'static str) -> Result<String, Rejection> {
+    pub(crate) fn required(&mut self, key: &'static str) -> Result<String, Rejection> {
         match self.string(key)? {
             Some(text) => Ok(text),
             None => Err(self.path.key(key).fault("A string is required.")),
         }
     }
 
-    pub(super) fn array(&mut self, key: &'static str) -> Result<Vec<Value>, Rejection> {
+    pub(crate) fn array(&mut self, key: &'static str) -> Result<Vec<Value>, Rejection> {
         match self.take(key) {
             Some(value) => self.path.key(key).array(value),
             None => Ok(Vec::new()),
         }
     }
 
-    pub(super) fn bool(&mut self, key: &'static str) -> Result<Option<bool>, Rejection> {
+    pub(crate) fn bool(&mut self, key: &'static str) -> Result<Option<bool>, Rejection> {
         self.read(key, "Expected true or false.", Value::as_bool)
     }
 
-    pub(super) fn number(&mut self, key: &'static str) -> Result<Option<f64>, Rejection> {
+    pub(crate) fn number(&mut self, key: &'static str) -> Result<Option<f64>, Rejection> {
         self.read(key, "Expected a number.", Value::as_f64)
     }
 
-    pub(super) fn count(&mut self, key: &'static str) -> Result<Option<u64>, Rejection> {
+    pub(crate) fn count(&mut self, key: &'static str) -> Result<Option<u64>, Rejection> {
         let detail = "Expected a whole number that is not negative.";
         self.read(key, detail, Value::as_u64)
     }
 
-    pub(super) fn integer(&mut self, key: &'static str) -> Result<Option<i64>, Rejection> {
+    pub(crate) fn integer(&mut self, key: &'static str) -> Result<Option<i64>, Rejection> {
         self.read(key, "Expected a whole number.", Value::as_i64)
     }
 
     /// A whole number from 1 to `most`, where `detail` says so.
-    pub(super) fn at_least_one(
+    pub(crate) fn at_least_one(
         &mut self,
         key: &'static str,
         most: u32,
@@ -249,13 +250,11 @@ impl<'p> Fields<'p> {
 
     /// What was not taken. A field that differs from a known one only in case is refused: some
     /// vendors would take it for the known one.
-    pub(super) fn rest(self) -> Result<Extra, Rejection> {
+    pub(crate) fn rest(self) -> Result<Extra, Rejection> {
         for key in self.map.keys() {
-            if self
-                .known
-                .iter()
-                .any(|known| key.eq_ignore_ascii_case(known))
-            {
+            // One that was looked at and left is itself.
+            let alike = |known: &&str| key.eq_ignore_ascii_case(known) && key != *known;
+            if self.known.iter().any(alike) {
                 let path = self.path.key(key);
                 return Err(path.fault("Differs from a known field in upper and lower case only."));
             }

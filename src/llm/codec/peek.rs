@@ -1,7 +1,7 @@
 //! What a gateway must know of a request before it sends it on, and the edits it makes to its bytes.
 
 use super::{
-    super::skim,
+    Ask, skim,
     value::{Path, TWICE, not_json},
 };
 use crate::{
@@ -14,9 +14,9 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAcces
 use serde_json::{Map, Value, value::RawValue};
 use std::{borrow::Cow, fmt};
 
-/// Reads the model's name, `stream` and `stream_options`. The rest is only checked to be JSON, no
-/// field of which stands there twice.
-pub(super) fn peek(operation: Operation, bytes: &Bytes) -> Result<ChatRequest, Rejection> {
+/// Reads the model's name, `stream` and `stream_options`, unless the path has told them. The rest is
+/// only checked to be JSON, no field of which stands there twice.
+pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatRequest, Rejection> {
     let found = match plain(bytes) {
         Some(found) => found,
         None => {
@@ -28,28 +28,35 @@ pub(super) fn peek(operation: Operation, bytes: &Bytes) -> Result<ChatRequest, R
         let start = raw.as_ptr() as usize - bytes.as_ptr() as usize;
         start..start + raw.len()
     };
-    let Some(raw_model) = found.model else {
-        return Err(Path::Root.key("model").fault("A model is required."));
+    let model: Cow<'_, str> = match (&ask.model, found.model) {
+        (Some(model), _) => Cow::Borrowed(model),
+        (None, Some(raw)) => serde_json::from_str(raw)
+            .map_err(|_| Path::Root.key("model").fault("Expected a string."))?,
+        (None, None) => return Err(Path::Root.key("model").fault("A model is required.")),
     };
-    let model = serde_json::from_str::<Cow<'_, str>>(raw_model)
-        .map_err(|_| Path::Root.key("model").fault("Expected a string."))?;
-    let stream = match found.stream {
-        Some("true") => true,
-        Some("false" | "null") | None => false,
-        Some(_) => return Err(Path::Root.key("stream").fault("Expected true or false.")),
+    let stream = match (ask.stream, found.stream) {
+        (Some(stream), _) => stream,
+        (None, Some("true")) => true,
+        (None, Some("false" | "null") | None) => false,
+        (None, Some(_)) => return Err(Path::Root.key("stream").fault("Expected true or false.")),
     };
-    let options = found.options.map(options).transpose()?;
-    let include_usage = options.is_some_and(|options| wants_usage(&options));
-    let wire = Wire {
-        protocol: Protocol::OpenAi,
-        model: span(raw_model),
-        stream_options: found.options.map(span),
-        bytes: bytes.clone(),
-    };
+    let mut wire = Wire::new(protocol, bytes.clone());
+    wire.query = ask.query;
+    if ask.model.is_none() {
+        wire.model = found.model.map(span);
+    }
+    // Only one protocol has a stream without usage.
+    let mut include_usage = true;
+    if protocol == Protocol::OpenAi {
+        let options = found.options.map(options).transpose()?;
+        include_usage = options.is_some_and(|options| wants_usage(&options));
+        wire.stream_options = found.options.map(span);
+    }
+    let streams = matches!(ask.operation, Operation::Chat | Operation::Completions);
     Ok(ChatRequest::from_wire(
-        operation,
+        ask.operation,
         &model,
-        stream && operation != Operation::Embeddings,
+        stream && streams,
         include_usage,
         wire,
     ))
@@ -58,8 +65,11 @@ pub(super) fn peek(operation: Operation, bytes: &Bytes) -> Result<ChatRequest, R
 /// The client's own bytes, with the model's name and the wish for usage put in their places.
 pub(super) fn splice(request: &ChatRequest, wire: &Wire) -> Result<Bytes, Rejection> {
     let name = json(&**request.model());
-    let rename = (wire.bytes.get(wire.model.clone()) != Some(&name[..]))
-        .then(|| (wire.model.clone(), Cow::Owned(name)));
+    let rename = wire
+        .model
+        .clone()
+        .filter(|span| wire.bytes.get(span.clone()) != Some(&name[..]))
+        .map(|span| (span, Cow::Owned(name)));
     let ask = match &wire.stream_options {
         _ if !request.streams() || request.includes_usage() => None,
         Some(span) => {
@@ -72,7 +82,8 @@ pub(super) fn splice(request: &ChatRequest, wire: &Wire) -> Result<Bytes, Reject
         }
         None => {
             let text = br#","stream_options":{"include_usage":true}"#;
-            Some((wire.model.end..wire.model.end, Cow::Borrowed(&text[..])))
+            let after = wire.model.as_ref().map(|model| model.end..model.end);
+            after.map(|at| (at, Cow::Borrowed(&text[..])))
         }
     };
     if rename.is_none() && ask.is_none() {
@@ -208,8 +219,10 @@ fn is_misspelt(name: &[u8]) -> bool {
     KNOWN.iter().any(alike)
 }
 
-const KNOWN: [&str; 9] = [
+const KNOWN: [&str; 11] = [
     "model",
+    "system",
+    "max_tokens",
     "stream",
     "stream_options",
     "messages",
@@ -334,7 +347,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn found(found: Found<'_>) -> [Option<String>; 3] {
+    fn found(found: &Found<'_>) -> [Option<String>; 3] {
         [found.model, found.stream, found.options].map(|raw| raw.map(str::to_owned))
     }
 
@@ -351,9 +364,9 @@ mod tests {
             let fields: Vec<_> = fields.iter().map(|(name, value)| format!("\"{name}\" :{value}")).collect();
             let text = format!("{{{}}}{tail}", fields.join(", "));
             if let Some(quick) = plain(text.as_bytes()) {
-                let whole = find(&text).map(found);
+                let whole = find(&text);
                 prop_assert!(whole.is_ok(), "{text}");
-                prop_assert_eq!(found(quick), whole.unwrap(), "{}", text);
+                prop_assert_eq!(found(&quick), found(&whole.unwrap_or_default()), "{}", text);
             }
         }
     }

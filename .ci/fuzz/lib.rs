@@ -1,0 +1,173 @@
+//! What several targets need.
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use hyper::{body::Incoming, server::conn::http2, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+};
+use tower::Service;
+use tower_gateway::{Body, Rejection, client::Client, llm::Provider};
+
+/// Cuts `bytes` into a few hundred pieces at most, whose lengths `seed` decides.
+pub fn pieces(bytes: &[u8], seed: u8) -> Vec<&[u8]> {
+    let mut state = u32::from(seed).wrapping_mul(0x9E37_79B9) | 1;
+    let mut rest = bytes;
+    let mut pieces = Vec::new();
+    let most = [1, 2, 3, 7, 40, 400, 5000, usize::MAX][usize::from(seed % 8)];
+    let most = most.max(bytes.len() / 128);
+    while !rest.is_empty() {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        let length = match most {
+            usize::MAX => rest.len(),
+            most => (state as usize % most + 1).min(rest.len()),
+        };
+        let (piece, after) = rest.split_at(length);
+        pieces.push(piece);
+        rest = after;
+    }
+    pieces
+}
+
+thread_local! {
+    static RUNTIME: Runtime = Builder::new_current_thread().enable_all().build().unwrap();
+}
+
+/// Runs a future, and what was spawned before as long as it takes.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    RUNTIME.with(|runtime| runtime.block_on(future))
+}
+
+/// An upstream in memory, which keeps the request that came and answers with what it was given.
+#[derive(Clone, Default)]
+pub struct Upstream(Arc<Mutex<(Option<Request<Body>>, Option<Response<Body>>)>>);
+
+impl Upstream {
+    pub fn of(answer: Response<Body>) -> Self {
+        Self(Arc::new(Mutex::new((None, Some(answer)))))
+    }
+
+    pub fn take(&self) -> Option<Request<Body>> {
+        self.0.lock().unwrap().0.take()
+    }
+}
+
+impl Service<Request<Body>> for Upstream {
+    type Response = Response<Body>;
+    type Error = Rejection;
+    type Future = Ready<Result<Response<Body>, Rejection>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let mut state = self.0.lock().unwrap();
+        state.0 = Some(request);
+        ready(Ok(state.1.take().unwrap_or_default()))
+    }
+}
+
+/// What a vendor answers.
+#[derive(Clone, Default)]
+pub struct Answer {
+    pub content_type: &'static str,
+    pub pieces: Vec<Bytes>,
+    /// It breaks off behind the pieces.
+    pub broken: bool,
+}
+
+/// A vendor on this machine over HTTP/2, where each piece of an answer arrives as it was sent, and
+/// many calls share one connection.
+pub struct Vendor {
+    pub provider: Provider,
+    state: Arc<Mutex<(Answer, Bytes)>>,
+}
+
+impl Vendor {
+    fn start() -> Self {
+        let state = Arc::<Mutex<(Answer, Bytes)>>::default();
+        let shared = state.clone();
+        let address = block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    stream.set_nodelay(true).unwrap();
+                    let shared = shared.clone();
+                    let service = service_fn(move |request| answer(request, shared.clone()));
+                    tokio::spawn(
+                        http2::Builder::new(TokioExecutor::new())
+                            .serve_connection(TokioIo::new(stream), service),
+                    );
+                }
+            });
+            address
+        });
+        let provider = Provider::custom("lab", format!("http://{address}/v1")).unwrap();
+        let provider = provider.client(Client::new().http2_only());
+        Self { provider, state }
+    }
+
+    pub fn answers(&self, answer: Answer) {
+        self.state.lock().unwrap().0 = answer;
+    }
+
+    /// The body that came last.
+    pub fn received(&self) -> Bytes {
+        std::mem::take(&mut self.state.lock().unwrap().1)
+    }
+}
+
+/// Runs something with the one vendor of this thread.
+pub fn with_vendor<T>(run: impl FnOnce(&Vendor) -> T) -> T {
+    thread_local!(static VENDOR: Vendor = Vendor::start());
+    VENDOR.with(run)
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<(Answer, Bytes)>>,
+) -> Result<Response<Pieces>, Infallible> {
+    let body = tower_gateway::collect(request.into_body(), 64 << 20).await;
+    let mut state = state.lock().unwrap();
+    state.1 = body.unwrap_or_default();
+    let Answer {
+        content_type,
+        pieces,
+        broken,
+    } = state.0.clone();
+    let response = Response::builder().header("content-type", content_type);
+    Ok(response.body(Pieces(pieces.into(), broken)).unwrap())
+}
+
+struct Pieces(VecDeque<Bytes>, bool);
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        Poll::Ready(match self.0.pop_front() {
+            Some(piece) => Some(Ok(Frame::data(piece))),
+            None if std::mem::take(&mut self.1) => Some(Err(std::io::ErrorKind::Other.into())),
+            None => None,
+        })
+    }
+}

@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Makes the corpora to begin with: seed.py TARGET FOLDER DICTIONARY
+
+They are the texts in the crate's own tests, and what lies in ../shared beside the repository where
+there is such a folder. A target reads a byte or two before the text; those come first here, too.
+"""
+import hashlib
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+LLM = ["src/llm/**/*.rs", "tests/it/*.rs", "src/testing/*.rs"]
+# The bytes before the text, and the sources whose texts are of that kind.
+TARGETS = {
+    "sse": ([b"\x00\x20", b"\x0a\x05", b"\x07\xff"], ["src/llm/codec/sse/*.rs"] + LLM),
+    "path": ([b"\x00", b"\x01", b"\x02", b"\x04"], ["src/path.rs", "src/route/*.rs", "tests/it/route.rs"]),
+    "forwarded": ([b"\x00", b"\x01", b"\x02", b"\x04", b"\x0d"], ["src/client_addr/*.rs", "src/proxy/*.rs", "tests/it/client_addr.rs"]),
+    "header": ([b"\x00", b"\x12", b"\x24"], ["src/proxy/*.rs", "tests/it/proxy/*.rs", "tests/it/proxy.rs"]),
+    "schema": ([b"\x00", b"\x01", b"\x02", b"\x03"], ["src/llm/simulator/*.rs", "tests/it/simulator.rs"]),
+    "chat_request": ([b"\x00", b"\x01", b"\x02"], LLM),
+    "chat_answer": ([b"\x00\x07", b"\x04\x07", b"\x02\x0a", b"\x06\x03", b"\x03\x01", b"\x08\x04", b"\x10\x05"], LLM),
+}
+LITERAL = re.compile(r'b?r(#+)"(.*?)"\1|b?"((?:[^"\\]|\\.)*)"', re.S)
+ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "\\": "\\", '"': '"', "'": "'"}
+
+
+def unescaped(text):
+    def one(found):
+        kind = found[1]
+        if kind[0] == "u":
+            return chr(int(kind[2:-1], 16))
+        if kind[0] == "x":
+            return chr(int(kind[1:], 16))
+        return "" if kind[0] == "\n" else ESCAPES.get(kind, kind)
+
+    return re.sub(r"\\(u\{[0-9a-fA-F]+\}|x[0-9a-fA-F]{2}|\n\s*|.)", one, text, flags=re.S)
+
+
+def literals(patterns):
+    for pattern in patterns:
+        for path in sorted(ROOT.glob(pattern)):
+            source = re.sub(r"^\s*//[/!].*$", "", path.read_text(), flags=re.M)
+            for found in LITERAL.finditer(source):
+                text = found[2] if found[1] else unescaped(found[3])
+                yield text
+                # Texts of `format!` have their braces twice.
+                if "{{" in text:
+                    yield text.replace("{{", "{").replace("}}", "}")
+
+
+def recorded(target):
+    for path in sorted((SHARED / "wire").rglob("*.json")):
+        exchange = json.loads(path.read_text())
+        if "request" not in exchange:
+            continue
+        if target == "chat_request":
+            body = exchange["request"].get("body")
+        else:
+            answer = exchange["response"]
+            body = answer.get("sse") or answer.get("body")
+        if body is not None:
+            yield body if isinstance(body, str) else json.dumps(body)
+
+
+def vectors(target):
+    folder = SHARED / "security" / "own"
+    if target == "path" and (folder / "path_normalisation.json").exists():
+        for vector in json.loads((folder / "path_normalisation.json").read_text()):
+            yield vector["path"]
+    if target in ("header", "forwarded") and (folder / "header_abuse.json").exists():
+        for vector in json.loads((folder / "header_abuse.json").read_text()):
+            form = "{}: {}" if target == "header" else "{1}"
+            yield "\n".join(form.format(*pair) for pair in vector["headers"])
+    if target == "sse" and (folder / "sse_injection.json").exists():
+        for vector in json.loads((folder / "sse_injection.json").read_text()):
+            yield vector["text"]
+
+
+def main():
+    target, folder, dictionary = sys.argv[1:]
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    prefixes, patterns = TARGETS[target]
+    own = sorted(set(literals(patterns)))
+    if target.startswith("chat"):
+        own = [text for text in own if re.match(r"\s*[{\[]|.*\b(data|event):", text, re.S)]
+    texts = own + sorted(set(vectors(target)))
+    if target in ("sse", "chat_request", "chat_answer"):
+        texts += sorted(set(recorded(target)))
+    count = 0
+    for text in texts:
+        text = text.encode("utf-8", "surrogatepass")
+        if not 1 < len(text) <= 16384:
+            continue
+        for prefix in prefixes if len(text) < 2048 else prefixes[:2]:
+            seed = prefix + text
+            (folder / hashlib.sha1(seed).hexdigest()[:16]).write_bytes(seed)
+            count += 1
+    words = {word for text in own for word in re.findall(r"[A-Za-z0-9_$-]{3,30}|%[0-9a-fA-F]{2}", text)}
+    words |= {f'"{word}"' for word in words if word.islower()} if target.startswith(("chat", "schema")) else set()
+    with open(dictionary, "w") as out:
+        for word in sorted(words):
+            out.write('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"\n')
+    print(f"{target}: {count} seeds, {len(words)} words")
+
+
+main()

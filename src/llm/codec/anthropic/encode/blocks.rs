@@ -1,0 +1,221 @@
+//! Events in any order, as blocks in the one that the protocol has: each begins, goes on and ends
+//! before the next.
+
+use super::super::text_block;
+use crate::llm::{Delta, Extra};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
+const MOST_CALLS: usize = 1024;
+
+/// More of a block.
+#[derive(Serialize)]
+#[serde(tag = "type")]
+pub(super) enum Piece<'a> {
+    #[serde(rename = "text_delta")]
+    Text { text: &'a str },
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: &'a str },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: &'a str },
+    #[serde(rename = "input_json_delta")]
+    Json { partial_json: &'a str },
+    #[serde(rename = "citations_delta")]
+    Citation { citation: &'a Value },
+}
+
+/// Where blocks go.
+pub(super) trait Sink {
+    fn start(&mut self, block: Value);
+    fn piece(&mut self, piece: Piece<'_>);
+    fn stop(&mut self);
+}
+
+/// What was said of an answer so far.
+#[derive(Default)]
+pub(super) struct Blocks {
+    open: Option<Open>,
+    calls: Vec<Call>,
+    pub(super) stop_sequence: Option<String>,
+    /// The reason for the end in the protocol's own word, if it is known.
+    pub(super) native: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Thought,
+    Call(usize),
+}
+
+/// A call of a tool.
+#[derive(Default)]
+struct Call {
+    id: String,
+    name: String,
+    arguments: String,
+    /// How much of the arguments was written.
+    written: usize,
+    begun: bool,
+}
+
+impl Blocks {
+    /// Whether tools are called.
+    pub(super) fn calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    pub(super) fn delta(&mut self, delta: Delta, sink: &mut impl Sink) {
+        match delta {
+            Delta::Text(text) | Delta::Refusal(text) if !text.is_empty() => {
+                self.enter(Open::Text, sink);
+                sink.piece(Piece::Text { text: &text });
+            }
+            Delta::Reasoning(thinking) if !thinking.is_empty() => {
+                self.enter(Open::Thought, sink);
+                let thinking = &thinking;
+                sink.piece(Piece::Thinking { thinking });
+            }
+            // It is the last of a thought.
+            Delta::Signature(signature) => {
+                self.enter(Open::Thought, sink);
+                let signature = &signature;
+                sink.piece(Piece::Signature { signature });
+                self.close(sink);
+            }
+            Delta::Redacted(data) => {
+                self.close(sink);
+                sink.start(json!({"type": "redacted_thinking", "data": data}));
+                sink.stop();
+            }
+            Delta::ToolCall {
+                index,
+                id,
+                name,
+                arguments,
+            } => {
+                let at = index as usize;
+                if at >= MOST_CALLS {
+                    return;
+                }
+                if self.calls.len() <= at {
+                    self.calls.resize_with(at + 1, Call::default);
+                }
+                let call = &mut self.calls[at];
+                if let Some(id) = id.filter(|id| !id.is_empty()) {
+                    call.id = id;
+                }
+                call.name.push_str(&name.unwrap_or_default());
+                call.arguments.push_str(&arguments);
+                self.advance(false, sink);
+            }
+            Delta::Extra(extra) => self.extra(extra, sink),
+            _ => {}
+        }
+    }
+
+    /// Writes what was held back, and the end of the last block.
+    pub(super) fn finish(&mut self, sink: &mut impl Sink) {
+        self.advance(true, sink);
+        self.close(sink);
+    }
+
+    fn extra(&mut self, mut extra: Extra, sink: &mut impl Sink) {
+        let text = |value: Option<Value>| match value {
+            Some(Value::String(text)) => Some(text),
+            _ => None,
+        };
+        if let Some(sequence) = text(extra.remove("stop_sequence")) {
+            self.stop_sequence = Some(sequence);
+        }
+        if let Some(native) = text(extra.remove("native_finish_reason"))
+            && NATIVE.contains(&&*native)
+        {
+            self.native = Some(native);
+        }
+        let Some(Value::Object(mut message)) = extra.remove("message") else {
+            return;
+        };
+        if let Some(Value::Array(all)) = message.remove("citations")
+            && self.open == Some(Open::Text)
+        {
+            for citation in &all {
+                sink.piece(Piece::Citation { citation });
+            }
+        }
+        if let Some(Value::Array(blocks)) = message.remove("content_blocks") {
+            for block in blocks {
+                self.close(sink);
+                sink.start(block);
+                sink.stop();
+            }
+        }
+    }
+
+    /// Opens a block of this kind, unless one is open.
+    fn enter(&mut self, kind: Open, sink: &mut impl Sink) {
+        if self.open == Some(kind) {
+            return;
+        }
+        self.close(sink);
+        sink.start(match kind {
+            Open::Thought => json!({"type": "thinking", "thinking": "", "signature": ""}),
+            _ => text_block(""),
+        });
+        self.open = Some(kind);
+    }
+
+    fn close(&mut self, sink: &mut impl Sink) {
+        if self.open.take().is_some() {
+            sink.stop();
+        }
+    }
+
+    /// Writes what can be written of calls: more of the one that is open, and the next one when that
+    /// has all of its arguments. What comes of others is held back; at the `end` nothing is.
+    fn advance(&mut self, end: bool, sink: &mut impl Sink) {
+        loop {
+            let next = self
+                .calls
+                .iter()
+                .position(|call| !call.begun && (end || !call.name.is_empty()));
+            if let Some(Open::Call(at)) = self.open {
+                let call = &mut self.calls[at];
+                let more = &call.arguments[call.written..];
+                if !more.is_empty() {
+                    sink.piece(Piece::Json { partial_json: more });
+                    call.written = call.arguments.len();
+                }
+                if next.is_none() || !(end || is_whole(&call.arguments)) {
+                    return;
+                }
+            }
+            let Some(next) = next else {
+                return;
+            };
+            self.close(sink);
+            let call = &mut self.calls[next];
+            call.begun = true;
+            if call.id.is_empty() {
+                call.id = format!("toolu_{}", crate::exchange::fresh_id());
+            }
+            sink.start(json!({
+                "type": "tool_use",
+                "id": call.id,
+                "name": call.name,
+                "input": {},
+            }));
+            self.open = Some(Open::Call(next));
+        }
+    }
+}
+
+/// Reasons of the protocol that are one with others in the model of this crate.
+const NATIVE: [&str; 2] = ["model_context_window_exceeded", "pause_turn"];
+
+/// Whether nothing but space can come.
+fn is_whole(arguments: &str) -> bool {
+    arguments.trim_end().ends_with('}')
+        && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
+}

@@ -1,0 +1,64 @@
+//! Errors, written.
+
+use crate::llm::{
+    Error, Protocol,
+    codec::{ErrorAnswer, fault, sse},
+};
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// An error in place of an answer.
+pub(super) fn write(error: &Error) -> ErrorAnswer {
+    let status = match fault::status(error) {
+        // What its SDKs know an overload by.
+        StatusCode::SERVICE_UNAVAILABLE => overloaded(),
+        status => status,
+    };
+    let original = match error {
+        Error::Vendor(vendor) => vendor.original(Protocol::Anthropic).cloned(),
+        Error::Rejected(_) => None,
+    };
+    ErrorAnswer {
+        status,
+        body: original.unwrap_or_else(|| document(error).to_string().into()),
+    }
+}
+
+fn overloaded() -> StatusCode {
+    StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// An error in the middle of a stream, the last of it.
+pub(super) fn write_event(error: &Error) -> Bytes {
+    let mut out = BytesMut::new();
+    let document = document(error).to_string();
+    sse::write_event(&mut out, Some("error"), document.as_bytes());
+    out.freeze()
+}
+
+fn document(error: &Error) -> Value {
+    let told = fault::Told::of(error);
+    let kind = kind(error.kind().status().as_u16());
+    // The gateway's codes say more than the types of the protocol do.
+    json!({
+        "type": "error",
+        "error": {"type": kind, "message": told.message, "code": told.code},
+    })
+}
+
+/// What the SDKs of the protocol know.
+fn kind(status: u16) -> &'static str {
+    match status {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        504 => "timeout_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    }
+}

@@ -1,0 +1,163 @@
+//! How hard to think, in the words of the protocol.
+
+use super::super::model::{Ability, Sampling, Thinking};
+use crate::llm::{Chat, Role, ToolChoice, codec::Losses};
+use serde_json::{Map, Value, json};
+
+type Object = Map<String, Value>;
+
+const EFFORT: &str = "reasoning_effort";
+/// The least that the vendor takes.
+const LEAST: u64 = 1024;
+
+/// Writes what the effort of another dialect comes to. Answers whether the model will think.
+pub(super) fn write(
+    chat: &Chat,
+    ability: Ability,
+    max_tokens: u64,
+    out: &mut Object,
+    losses: &mut Losses,
+) -> bool {
+    let effort = match chat.effort.as_deref() {
+        None | Some("none") => return false,
+        Some(effort) => effort,
+    };
+    if ability.thinking == Thinking::None {
+        losses.add(EFFORT, "The model does not think before it answers.");
+        return false;
+    }
+    if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = chat.tool_choice {
+        losses.add(EFFORT, "A model that must call a tool does not think.");
+        return false;
+    }
+    if chat
+        .messages
+        .last()
+        .is_some_and(|last| last.role == Role::Assistant)
+    {
+        losses.add(EFFORT, "A model that goes on with its turn does not think.");
+        return false;
+    }
+    if ability.thinking == Thinking::Adaptive {
+        let word = match effort {
+            "minimal" => {
+                losses.add(EFFORT, "The provider's lowest is taken.");
+                "low"
+            }
+            "xhigh" if !ability.xhigh => {
+                losses.add(EFFORT, "The provider's highest is taken.");
+                "high"
+            }
+            effort => effort,
+        };
+        out.insert("thinking".into(), json!({"type": "adaptive"}));
+        out.insert("output_config".into(), json!({"effort": word}));
+        return true;
+    }
+    if called_without_thought(chat) {
+        losses.add(
+            EFFORT,
+            "A model that called a tool without a thought does not think.",
+        );
+        return false;
+    }
+    let budget = match effort {
+        "minimal" => LEAST,
+        "low" => 2048,
+        "medium" => 4096,
+        "xhigh" | "max" => 16_384,
+        _ => 8192,
+    };
+    // Thoughts are part of the output, and leave room for an answer.
+    let budget = budget.min(max_tokens.saturating_sub(1));
+    if budget < LEAST {
+        losses.add(
+            EFFORT,
+            "The output may not be as long as the shortest thought.",
+        );
+        return false;
+    }
+    losses.add(EFFORT, "The provider takes a number of tokens for it.");
+    let thinking = json!({"type": "enabled", "budget_tokens": budget});
+    out.insert("thinking".into(), thinking);
+    true
+}
+
+/// Whether the last thing the model did was to call a tool, and what it thought before is not there.
+fn called_without_thought(chat: &Chat) -> bool {
+    use crate::llm::Content::{Reasoning, ToolCall, ToolResult};
+    let last = chat.messages.iter().rev().find(|message| {
+        let answers = |part: &crate::llm::Part| matches!(part.content, ToolResult { .. });
+        !(message.role == Role::Tool || message.parts.iter().all(answers))
+    });
+    last.is_some_and(|message| {
+        let has = |of: fn(&crate::llm::Content) -> bool| {
+            message.parts.iter().any(|part| of(&part.content))
+        };
+        message.role == Role::Assistant
+            && has(|content| matches!(content, ToolCall(_)))
+            && !has(|content| match content {
+                Reasoning(thought) => thought.signature.is_some() || thought.redacted.is_some(),
+                _ => false,
+            })
+    })
+}
+
+/// Writes how the next token is chosen, as far as the model takes it.
+pub(super) fn sampling(
+    chat: &Chat,
+    ability: Ability,
+    thinks: bool,
+    out: &mut Object,
+    losses: &mut Losses,
+) {
+    const THINKS: &str = "A model that thinks takes it as it is by default.";
+    const NOT_TAKEN: &str = "The model takes it as it is by default.";
+    let sampling = &chat.sampling;
+    let neither = ability.sampling == Sampling::Neither;
+    let mut temperature = sampling.temperature;
+    if temperature.is_some_and(|temperature| temperature > 1.0) {
+        losses.add("temperature", "The provider's highest is 1.");
+        temperature = Some(1.0);
+    }
+    if temperature.is_some_and(|temperature| (thinks || neither) && temperature < 1.0) {
+        losses.add("temperature", if neither { NOT_TAKEN } else { THINKS });
+        temperature = None;
+    }
+    let mut top_p = sampling.top_p;
+    if top_p.is_some_and(|p| (thinks && p < 0.95) || (neither && p < 1.0)) {
+        losses.add("top_p", if neither { NOT_TAKEN } else { THINKS });
+        top_p = None;
+    } else if ability.sampling == Sampling::One && temperature.is_some() && top_p.is_some() {
+        if top_p.is_some_and(|p| p < 1.0) {
+            losses.add("top_p", "The model takes it or a temperature, not both.");
+        }
+        top_p = None;
+    }
+    let mut top_k = sampling.top_k;
+    if top_k.is_some() && (thinks || neither) {
+        losses.add("top_k", if neither { NOT_TAKEN } else { THINKS });
+        top_k = None;
+    }
+    super::super::put(out, "temperature", temperature);
+    super::super::put(out, "top_p", top_p);
+    super::super::put(out, "top_k", top_k);
+    let seed = ("seed", sampling.seed.is_some());
+    let frequency = (
+        "frequency_penalty",
+        sampling
+            .frequency_penalty
+            .is_some_and(|penalty| penalty != 0.0),
+    );
+    let presence = (
+        "presence_penalty",
+        sampling
+            .presence_penalty
+            .is_some_and(|penalty| penalty != 0.0),
+    );
+    for (field, said) in [seed, frequency, presence] {
+        if said {
+            losses.add(field, "The provider's protocol has no such field.");
+        }
+    }
+}

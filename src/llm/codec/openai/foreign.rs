@@ -1,0 +1,363 @@
+//! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
+//! this one: what has a place here is put there, and what has none is told.
+
+use super::request::write_chat;
+use crate::{
+    Rejection,
+    llm::Protocol,
+    llm::{
+        Chat, ChatRequest, Content, Extra, Media, Message, Part, Reasoning, Role, ToolChoice,
+        codec::{Encoded, Losses, Maker, Names, base64},
+    },
+};
+use bytes::Bytes;
+use serde_json::Value;
+use std::fmt::{self, Display};
+
+/// The request for a vendor of this protocol.
+pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
+    let chat = request.chat()?;
+    let foreign = request
+        .origin()
+        .is_some_and(|origin| origin != Protocol::OpenAi);
+    let parts = chat.messages.iter().flat_map(|message| &message.parts);
+    let mut thoughts = parts.filter_map(|part| match &part.content {
+        Content::Reasoning(thought) => Some(thought),
+        _ => None,
+    });
+    let proven = thoughts.any(|thought| thought.signature.is_some() || thought.redacted.is_some());
+    if !foreign && !proven {
+        return Ok(bytes(&write_chat(request, chat)?).into());
+    }
+    let mut chat = chat.clone();
+    let mut losses = Losses::default();
+    let first = chat.messages.first().map(|message| message.role);
+    let apart = usize::from(foreign && first == Some(Role::System));
+    for (index, message) in chat.messages.iter_mut().enumerate() {
+        let place = place_of(index, apart);
+        thoughts_of(message, place, request.origin(), to, &mut losses);
+    }
+    let mut names = Names::default();
+    if foreign {
+        names = translated(&mut chat, apart, to, &mut losses);
+    }
+    Ok(Encoded {
+        body: bytes(&write_chat(request, &chat)?),
+        losses: losses.into_vec(),
+        names,
+    })
+}
+
+fn bytes(document: &Value) -> Bytes {
+    document.to_string().into()
+}
+
+/// Where a part stands in the client's request, as far as its view tells: a message, and which of its
+/// parts.
+struct At(Option<usize>, usize);
+
+impl Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(message) => write!(f, "messages[{message}].content[{}]", self.1),
+            None => write!(f, "system[{}]", self.1),
+        }
+    }
+}
+
+/// The place of a message. What the operator says stands apart in other protocols.
+fn place_of(index: usize, apart: usize) -> Option<usize> {
+    index.checked_sub(apart)
+}
+
+/// Thoughts go to their maker alone.
+fn thoughts_of(
+    message: &mut Message,
+    index: Option<usize>,
+    origin: Option<Protocol>,
+    to: &Maker,
+    losses: &mut Losses,
+) {
+    let mut at = 0;
+    message.parts.retain_mut(|part| {
+        let place = At(index, at);
+        at += 1;
+        let Content::Reasoning(thought) = &mut part.content else {
+            return true;
+        };
+        let own = origin.is_none_or(|origin| origin == to.protocol);
+        let kept = match (&mut thought.signature, &mut thought.redacted) {
+            (Some(proof), _) | (None, Some(proof)) => match to.open(proof, origin) {
+                Some(opened) => {
+                    *proof = opened.to_owned();
+                    true
+                }
+                None => false,
+            },
+            (None, None) => own,
+        };
+        thought.signature.take_if(|proof| proof.is_empty());
+        if !kept {
+            losses.add(
+                place,
+                "A thought goes to the model that made it and no other.",
+            );
+        }
+        kept
+    });
+}
+
+/// Whether a field says anything.
+fn says(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => !all.is_empty(),
+        _ => true,
+    }
+}
+
+const UNKNOWN: &str = "The provider's protocol has no such field.";
+const NO_KIND: &str = "The provider's protocol has no such content.";
+const AUTOMATIC: &str = "The provider decides by itself what it caches.";
+
+fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
+    for (key, value) in std::mem::take(extra) {
+        if says(&value) {
+            let why = match &*key {
+                "cache_control" => AUTOMATIC,
+                _ => UNKNOWN,
+            };
+            losses.add(format_args!("{place}.{key}"), why);
+        }
+    }
+}
+
+fn translated(chat: &mut Chat, apart: usize, to: &Maker, losses: &mut Losses) -> Names {
+    fields(chat, to, losses);
+    let mut place = 0;
+    chat.tools.retain_mut(|tool| {
+        let at = format!("tools[{place}]");
+        place += 1;
+        if tool.name.is_empty() {
+            losses.add(at, "The provider has no such tool.");
+            return false;
+        }
+        drop_extra(at, &mut tool.extra, losses);
+        true
+    });
+    if chat.tools.is_empty() {
+        if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = chat.tool_choice {
+            losses.add("tool_choice", "There is no tool left to choose.");
+        }
+        (chat.tool_choice, chat.parallel_tool_calls) = (None, None);
+    }
+    if let Some(ToolChoice::Other(_)) = chat.tool_choice {
+        losses.add("tool_choice", UNKNOWN);
+        chat.tool_choice = None;
+    }
+    let last = chat.messages.len().checked_sub(1);
+    for (index, message) in chat.messages.iter_mut().enumerate() {
+        if Some(index) == last && message.role == Role::Assistant {
+            losses.add(
+                format_args!("messages[{}]", index - apart),
+                "The provider does not go on where the last turn ends.",
+            );
+        }
+        message_of(message, place_of(index, apart), losses);
+    }
+    chat.messages.retain(|message| !message.parts.is_empty());
+    let names = Names::of(chat, 64);
+    if !names.is_empty() {
+        rename(chat, &names);
+    }
+    names
+}
+
+fn rename(chat: &mut Chat, names: &Names) {
+    let set = |name: &mut String| *name = names.sent(name).to_owned();
+    chat.tools.iter_mut().for_each(|tool| set(&mut tool.name));
+    if let Some(ToolChoice::Tool(name)) = &mut chat.tool_choice {
+        set(name);
+    }
+    for message in &mut chat.messages {
+        for part in &mut message.parts {
+            if let Content::ToolCall(call) = &mut part.content {
+                set(&mut call.name);
+            }
+        }
+    }
+}
+
+/// The fields at the top.
+fn fields(chat: &mut Chat, to: &Maker, losses: &mut Losses) {
+    const MOST_STOPS: usize = 4;
+    const LONGEST_USER: usize = 64;
+    let thinking = chat.extra.remove("thinking");
+    effort(chat, thinking.as_ref(), to, losses);
+    let mut kept = Extra::new();
+    for (key, mut value) in std::mem::take(&mut chat.extra) {
+        match &*key {
+            "metadata" => {
+                let user = value.as_object_mut().and_then(|all| all.remove("user_id"));
+                match user {
+                    Some(Value::String(user)) if user.len() <= LONGEST_USER => {
+                        kept.insert("user".into(), user.into());
+                    }
+                    Some(user) if says(&user) => losses.add(
+                        "metadata.user_id",
+                        "The provider takes no name of a user that is so long.",
+                    ),
+                    _ => {}
+                }
+                if says(&value) {
+                    losses.add(key, UNKNOWN);
+                }
+            }
+            "service_tier" if value == "auto" => {}
+            "cache_control" => losses.add(key, AUTOMATIC),
+            "output_config" => {
+                let inside = value.as_object().into_iter().flatten();
+                for (inner, _) in inside.filter(|(_, value)| says(value)) {
+                    losses.add(format_args!("output_config.{inner}"), UNKNOWN);
+                }
+            }
+            _ if says(&value) => losses.add(key, UNKNOWN),
+            _ => {}
+        }
+    }
+    chat.extra = kept;
+    if chat.sampling.top_k.take().is_some() {
+        losses.add("top_k", UNKNOWN);
+    }
+    if chat.sampling.stop.len() > MOST_STOPS {
+        chat.sampling.stop.truncate(MOST_STOPS);
+        losses.add("stop_sequences", "The provider takes four at the most.");
+    }
+}
+
+/// How hard to think: in words, or in tokens.
+fn effort(chat: &mut Chat, thinking: Option<&Value>, to: &Maker, losses: &mut Losses) {
+    let kind = thinking.and_then(|thinking| thinking.get("type")?.as_str());
+    let budget = thinking.and_then(|thinking| thinking.get("budget_tokens")?.as_u64());
+    let said = chat.effort.take();
+    let from_words = said.is_some();
+    let effort = match (said.as_deref(), kind, budget) {
+        (_, Some("disabled"), _) => {
+            losses.add("thinking", "The provider thinks as it sees fit.");
+            None
+        }
+        (Some("max"), ..) => {
+            losses.add("output_config.effort", "The provider's highest is taken.");
+            Some("high")
+        }
+        (Some(effort), ..) => Some(effort),
+        (None, Some("enabled"), Some(budget)) => {
+            losses.add(
+                "thinking.budget_tokens",
+                "The provider takes a word for it, not a number.",
+            );
+            Some(match budget {
+                0..=2048 => "low",
+                2049..=8192 => "medium",
+                _ => "high",
+            })
+        }
+        _ => None,
+    };
+    let name = to.model.rsplit('/').next().unwrap_or(&to.model);
+    let never = ["gpt-4", "gpt-3.5", "chatgpt-4o"];
+    if effort.is_some() && never.iter().any(|start| name.starts_with(start)) {
+        let field = if from_words {
+            "output_config.effort"
+        } else {
+            "thinking"
+        };
+        losses.add(field, "The model does not think before it answers.");
+        return;
+    }
+    chat.effort = effort.map(str::to_owned);
+}
+
+/// Parts of a message. What tools show beside text is shown by the user, right behind the results.
+fn message_of(message: &mut Message, index: Option<usize>, losses: &mut Losses) {
+    let whole = index.map_or("system".into(), |index| format!("messages[{index}]"));
+    drop_extra(whole, &mut message.extra, losses);
+    let mut shown = Vec::new();
+    let mut all = Vec::with_capacity(message.parts.len());
+    for (at, mut part) in std::mem::take(&mut message.parts).into_iter().enumerate() {
+        let place = At(index, at);
+        drop_extra(&place, &mut part.extra, losses);
+        let Content::ToolResult {
+            parts, is_error, ..
+        } = &mut part.content
+        else {
+            all.extend(part_of(part, message.role, &place, losses));
+            continue;
+        };
+        if is_error.take() == Some(true) {
+            losses.add(
+                format_args!("{place}.is_error"),
+                "Only the text of the result tells it.",
+            );
+        }
+        let inner = std::mem::take(parts);
+        for (deep, mut piece) in inner.into_iter().enumerate() {
+            let place = format!("{place}.content[{deep}]");
+            drop_extra(&place, &mut piece.extra, losses);
+            let Some(piece) = part_of(piece, Role::User, &place, losses) else {
+                continue;
+            };
+            if piece.as_text().is_some() {
+                parts.push(piece);
+            } else {
+                losses.add(place, "It is shown by the user, behind the result.");
+                shown.push(piece);
+            }
+        }
+        all.push(part);
+    }
+    all.extend(shown);
+    message.parts = all;
+}
+
+fn part_of(mut part: Part, role: Role, place: &impl Display, losses: &mut Losses) -> Option<Part> {
+    let assistant = role == Role::Assistant;
+    let kept = match &mut part.content {
+        Content::Other(_) | Content::Audio(_) => false,
+        Content::Image {
+            source: Media::Id(_),
+            ..
+        }
+        | Content::File {
+            source: Media::Id(_) | Media::Url(_),
+            ..
+        } => {
+            losses.add(place, "The provider cannot see where it is.");
+            return None;
+        }
+        Content::Image { .. } => !assistant,
+        Content::File { .. } if assistant => false,
+        Content::File {
+            source: Media::Data { mime, base64 },
+            name,
+        } => {
+            if mime.starts_with("text/") {
+                let text = base64::decode(base64).and_then(|bytes| String::from_utf8(bytes).ok());
+                let text = text?;
+                let title = name.take().map(|name| name + "\n\n").unwrap_or_default();
+                part.content = Content::Text(title + &text);
+            } else {
+                name.get_or_insert_with(|| "document.pdf".to_owned());
+            }
+            true
+        }
+        // A thought was judged before.
+        Content::Reasoning(Reasoning { .. }) => true,
+        _ => true,
+    };
+    if !kept {
+        losses.add(place, NO_KIND);
+    }
+    kept.then_some(part)
+}

@@ -1,0 +1,285 @@
+//! A chat service as an HTTP service, in the words of the client.
+//!
+//! [`Serve`] stands between the two planes: it reads a request in the protocol of its path, hands it
+//! to a `Service<ChatRequest>`, and writes the answer in the same protocol. Headers and extensions go
+//! over from one plane to the other, both ways.
+//!
+//! | path | |
+//! |---|---|
+//! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | OpenAI |
+//! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic |
+//! | `GET /v1/models`, `/v1/models/{id}` | what [`models`](Serve::models) lists, in the form of the [client](dialect::of) |
+//!
+//! Any other path is 404 in its [dialect](dialect::of).
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::{BodyExt, Full};
+//! use tower::ServiceExt;
+//! use tower_gateway::llm::{Simulator, serve::Serve};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let serve = Serve::new(Simulator::new());
+//! let body = r#"{"model":"sim-chat","messages":[{"role":"user","content":"Hello"}]}"#;
+//! let request = Request::post("/v1/chat/completions")
+//!     .header("content-type", "application/json")
+//!     .body(Full::new(Bytes::from(body)))?;
+//! let response = serve.oneshot(request).await?;
+//! assert_eq!(response.status(), 200);
+//! # let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+//! # assert!(std::str::from_utf8(&bytes)?.contains("chat.completion"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is read
+//!
+//! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
+//! `gzip` (of one member) or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after,
+//! 32 MiB by default, else 413; what is longer is not read on. It has
+//! [two minutes](Serve::body_time) to arrive, else 408. Of a request for a vendor of the same protocol
+//! only the model's name and the wish for a stream are parsed.
+//!
+//! # What is written
+//!
+//! The bytes of a vendor that speaks the client's protocol, as they came; else the events, encoded.
+//! When an answer breaks off after its head, the client gets whole events, one error event in its
+//! protocol, and the end.
+//!
+//! # Cancellation
+//!
+//! A client that hangs up drops the answer, and with it the call upstream.
+
+mod read;
+mod target;
+mod write;
+
+pub(super) use self::target::decoded;
+use self::{
+    read::{Bounds, LIMIT, TIME, read},
+    write::{JSON, followed, refusal, tell, written},
+};
+use super::{
+    ChatRequest, ChatResponse, Error, Protocol,
+    codec::{self, Ask, Target},
+    dialect,
+};
+use crate::{Body, BoxError, Exchange, Reject, Rejection, rejection::Kind};
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body::Body as HttpBody;
+use std::{
+    convert::Infallible,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tower_service::Service;
+
+/// Serves a chat service over HTTP.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone)]
+pub struct Serve<S> {
+    chat: S,
+    models: Arc<dyn Models>,
+    bounds: Bounds,
+}
+
+impl<S> Serve<S> {
+    /// Serves this, lists no models, and reads bodies of at most 32 MiB.
+    #[must_use]
+    pub fn new(chat: S) -> Self {
+        Self {
+            chat,
+            models: Arc::new(Vec::new()),
+            bounds: Bounds {
+                bytes: LIMIT,
+                time: TIME,
+            },
+        }
+    }
+
+    /// Sets what `GET /v1/models` lists.
+    #[must_use]
+    pub fn models(mut self, models: impl Models) -> Self {
+        self.models = Arc::new(models);
+        self
+    }
+
+    /// Sets how many bytes a body has at the most, before and after it is decompressed.
+    #[must_use]
+    pub fn limit(mut self, bytes: usize) -> Self {
+        self.bounds.bytes = bytes;
+        self
+    }
+
+    /// Sets how long the body of a request may take to arrive. Then the answer is 408.
+    #[must_use]
+    pub fn body_time(mut self, time: Duration) -> Self {
+        self.bounds.time = time;
+        self
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Serve<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("chat", &self.chat)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A model that is offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Model {
+    /// Its name.
+    pub id: Arc<str>,
+    /// Who runs it.
+    pub owner: Arc<str>,
+}
+
+impl Model {
+    /// A model and who runs it.
+    #[must_use]
+    pub fn new(id: impl Into<Arc<str>>, owner: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: id.into(),
+            owner: owner.into(),
+        }
+    }
+}
+
+/// What models are offered.
+pub trait Models: Send + Sync + 'static {
+    /// All of them, for the caller of this request.
+    fn list(&self) -> Pin<Box<dyn Future<Output = Vec<Model>> + Send + '_>>;
+}
+
+impl Models for Vec<Model> {
+    fn list(&self) -> Pin<Box<dyn Future<Output = Vec<Model>> + Send + '_>> {
+        Box::pin(async { self.clone() })
+    }
+}
+
+impl<S, B> Service<Request<B>> for Serve<S>
+where
+    S: Service<ChatRequest, Response = ChatResponse> + Clone + Send + 'static,
+    S::Error: Into<Error>,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = ResponseFuture;
+
+    // The body is read before the inner service is called: its readiness is awaited there.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let protocol = dialect::of(request.uri().path(), request.headers());
+        let target = target::of(protocol, request.method(), request.uri());
+        if let (Ok((_, template)), Some(exchange)) = (&target, Exchange::of(&request)) {
+            exchange.update(|facts| facts.route = Some(template.clone()));
+        }
+        let protocol = protocol.unwrap_or(Protocol::OpenAi);
+        let serve = self.clone();
+        ResponseFuture(Box::pin(async move {
+            Ok(match target {
+                Ok((Target::Model(ask), _)) => serve.answer(protocol, ask, request).await,
+                Ok((Target::List(id), _)) => serve.list(protocol, id).await,
+                Err(rejection) if rejection.kind() == Kind::NotFound => {
+                    return Response::reject(rejection);
+                }
+                Err(rejection) => refusal(protocol, &rejection.into()),
+            })
+        }))
+    }
+}
+
+/// Response future of [`Serve`].
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>);
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<S> Serve<S> {
+    async fn list(self, protocol: Protocol, id: Option<String>) -> Response<Body> {
+        let models = self.models.list().await;
+        let codec = codec::of(protocol);
+        let body = match id {
+            None => codec.encode_models(&models),
+            Some(id) => match models.iter().find(|model| *model.id == *id) {
+                Some(model) => codec.encode_model(model),
+                None => {
+                    let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
+                    return refusal(protocol, &unknown.into());
+                }
+            },
+        };
+        let mut response = Response::new(Body::from(body.to_string()));
+        response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        response
+    }
+
+    async fn answer<B>(
+        mut self,
+        protocol: Protocol,
+        ask: Ask,
+        request: Request<B>,
+    ) -> Response<Body>
+    where
+        S: Service<ChatRequest, Response = ChatResponse>,
+        S::Error: Into<Error>,
+        B: HttpBody<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let exchange = Exchange::of(&request).cloned();
+        let answer = async {
+            let request = read(protocol, &ask, request, self.bounds).await?;
+            let asked = codec::of(protocol).asked(&request);
+            poll_fn(|cx| self.chat.poll_ready(cx))
+                .await
+                .map_err(Into::into)?;
+            let answer = self.chat.call(request).await.map_err(Into::into)?;
+            Ok((answer, asked))
+        };
+        let answer = match answer.await {
+            Ok((answer, asked)) => {
+                written(
+                    followed(answer, exchange.clone()),
+                    protocol,
+                    asked,
+                    exchange.clone(),
+                )
+                .await
+            }
+            Err(error) => Err(error),
+        };
+        answer.unwrap_or_else(|error| {
+            tell(exchange.as_ref(), &error);
+            refusal(protocol, &error)
+        })
+    }
+}
