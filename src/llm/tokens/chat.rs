@@ -89,7 +89,7 @@ impl ModelTokenizer<'_> {
     /// [`ChatRequest::chat`] says of a request that cannot be read.
     pub fn request(&self, request: &ChatRequest) -> Result<ChatCount, Rejection> {
         Ok(match request.operation() {
-            Operation::Chat => self.chat(request.chat()?)?,
+            Operation::Chat | Operation::CountTokens => self.chat(request.chat()?)?,
             Operation::Completions => self.completion(request.chat()?)?,
             Operation::Embeddings => self.embed(request.embedding()?)?,
         })
