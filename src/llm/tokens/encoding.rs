@@ -115,7 +115,7 @@ impl Encoding {
         }
     }
 
-    /// Loads the tables, unless they are: a tenth of a second or two of work, and it blocks. Where
+    /// Loads the tables, unless they are: one to four tenths of a second, and it blocks. Where
     /// that matters call it in a thread that may block.
     pub fn preload(self) {
         self.tables();

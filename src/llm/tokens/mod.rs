@@ -58,7 +58,7 @@
 //! # Loading
 //!
 //! Nothing is loaded until something is counted. The first count with an [`Encoding`] loads its
-//! tables and blocks for as long, a tenth of a second or two. They stay, some 4 MB each, and the
+//! tables and blocks for as long, one to four tenths of a second. They stay, some 4 MB each, and the
 //! allocator may keep 25 MB more that it lent while loading. A server that must not block calls
 //! [`Encoding::preload`] in a thread that may, or asks [`Encoding::is_loaded`] first.
 //!
