@@ -315,7 +315,7 @@ fn file(family: Family, media: &Media) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::llm::message::{Extra, Tool, ToolCall, ToolChoice};
+    use crate::llm::message::{Extra, Tool, ToolCall};
     use serde_json::json;
 
     fn of(model: &str, chat: &Chat) -> ChatCount {
@@ -402,9 +402,9 @@ mod tests {
         assert_eq!(count.total().tokens, 101);
         assert_eq!(of("gpt-4", &chat).total().tokens, 105);
         assert!(!count.total().is_exact());
-        chat.tool_choice = Some(ToolChoice::None);
-        assert_eq!(of("gpt-4o", &chat).tools, 0);
+        chat.tools.clear();
         assert_eq!(of("gpt-4o", &chat).messages, count.messages);
+        assert_eq!(of("gpt-4o", &chat).tools, 0);
     }
 
     #[test]

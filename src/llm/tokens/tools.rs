@@ -24,7 +24,8 @@ pub(super) fn all(
     chat: &Chat,
     work: &mut Work,
 ) -> Result<u64, TooLong> {
-    if chat.tools.is_empty() || chat.tool_choice == Some(ToolChoice::None) {
+    // Those that must not be called are told too.
+    if chat.tools.is_empty() {
         return Ok(0);
     }
     let around = match (model.family(), &chat.tool_choice) {
