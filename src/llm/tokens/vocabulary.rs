@@ -50,9 +50,8 @@ impl Vocabulary {
             bytes.extend_from_slice(&token);
             starts.push(u32::try_from(bytes.len()).unwrap_or(NONE));
         }
-        // What the tokens came from is gone by now, and these move into its place. Where they have
-        // grown they would keep the allocator from giving the rest of it back.
-        let (bytes, starts) = (bytes.as_slice().to_vec(), starts.as_slice().to_vec());
+        bytes.shrink_to_fit();
+        starts.shrink_to_fit();
         let mut vocabulary = Self {
             slots: vec![0; (starts.len() * 2).next_power_of_two()],
             pairs: Vec::new(),
