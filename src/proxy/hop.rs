@@ -266,6 +266,8 @@ mod tests {
             ("x_forwarded_for", "127.0.0.1"),
             ("x_auth_user", "admin"),
             ("x-forwarded_proto", "https"),
+            ("transfer_encoding", "chunked"),
+            ("proxy_authorization", "Basic x"),
             ("x_other", "stays"),
         ]);
         assert_eq!(left, pairs(&[("x_other", "stays")]));

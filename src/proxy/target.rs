@@ -140,6 +140,9 @@ mod tests {
             "http://u:p@up",
             "http://up?q",
             "http://up/..",
+            "http://up:",
+            "http://up:0",
+            "http://up:99999",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

@@ -344,6 +344,15 @@ async fn refusal(
     if let Some(after) = retry_after(headers) {
         error = error.with_retry_after(Some(after));
     }
+    let foreign = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
+    if foreign && !body.is_empty() && error.fault() == VendorFault::Failed {
+        let start = String::from_utf8_lossy(&body[..body.len().min(512)]);
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(&start),
+            "the answer is no error of an API"
+        );
+    }
     log(&error);
     error.into()
 }
