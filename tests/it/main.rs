@@ -1,6 +1,8 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
 mod access_log;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod anthropic;
 #[cfg(feature = "auth")]
 mod auth;
 mod bare;

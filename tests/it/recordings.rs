@@ -8,21 +8,24 @@ use std::path::PathBuf;
 use tower::ServiceExt;
 use tower_gateway::{
     Body, collect,
-    llm::{Provider, serve::Serve},
+    llm::{Protocol, Provider, serve::Serve},
     testing::{MockUpstream, Recording},
 };
 
-/// Exchanges of this protocol, and the path that a client would have used.
+const MESSAGES: &str = "/v1/messages";
+
+/// Exchanges of the protocols that are served, and the path that a client would have used.
 fn recordings() -> Option<Vec<(Recording, &'static str)>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/wire");
     if !folder.exists() {
         return None;
     }
     let all = Recording::load_all(folder).unwrap().into_iter();
-    let of_this_protocol = |recording: Recording| {
+    let served = |recording: Recording| {
         let path = recording.request.path.split('?').next().unwrap_or_default();
         let target = match &*recording.endpoint {
             "chat_completions" => "/v1/chat/completions",
+            "messages" => MESSAGES,
             // Not Ollama's own, which ends the same.
             "embeddings" if path.ends_with("/embeddings") && path != "/api/embeddings" => {
                 "/v1/embeddings"
@@ -31,7 +34,7 @@ fn recordings() -> Option<Vec<(Recording, &'static str)>> {
         };
         Some((recording, target))
     };
-    Some(all.filter_map(of_this_protocol).collect())
+    Some(all.filter_map(served).collect())
 }
 
 #[tokio::test]
@@ -51,14 +54,18 @@ async fn recorded_answers_reach_the_client_byte_for_byte() {
     }
     println!("recordings: {count} exchanges, {} failed", failed.len());
     assert!(failed.is_empty(), "{failed:#?}");
-    assert!(count >= 148, "{count}");
+    assert!(count >= 199, "{count}");
 }
 
 async fn passes(recording: &Recording, target: &str, size: usize, include_usage: bool) -> bool {
     let reply = recording.reply().split_every(size);
     let upstream = MockUpstream::start(reply).await.unwrap();
-    let provider = Provider::custom("lab", upstream.url() + "/v1").unwrap();
-    let body = request(recording, include_usage);
+    let mut provider = Provider::custom("lab", upstream.url() + "/v1").unwrap();
+    let messages = target == MESSAGES;
+    if messages {
+        provider = provider.speaking(Protocol::Anthropic);
+    }
+    let body = request(recording, include_usage && !messages);
     let request = Request::post(target)
         .header("content-type", "application/json")
         .body(Body::from(body.to_string()))
@@ -78,11 +85,13 @@ async fn passes(recording: &Recording, target: &str, size: usize, include_usage:
         let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
         return last.contains("\"error\"") && !text.contains("[DONE]");
     }
-    let expected = match recording.stream && !include_usage {
+    let expected = match recording.stream && !include_usage && !messages {
         true => without_usage(sent),
         false => sent.to_vec(),
     };
-    status == 200 && got == expected
+    let asked = upstream.last().unwrap();
+    let same = !messages || asked.body == body.to_string();
+    status == 200 && got == expected && same
 }
 
 /// The recorded body, or one that asks for the same kind of answer.

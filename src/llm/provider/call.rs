@@ -99,6 +99,9 @@ pub(super) async fn complete(
     codec.headers(Some(&request), headers);
     configure(&provider, codec, headers)?;
     let lost = loss::header(&losses);
+    if let Some(lost) = &lost {
+        tracing::debug!(vendor = &*provider.name, fields = ?lost, "the vendor's protocol cannot say all");
+    }
     if let Some(exchange) = Exchange::of(&request) {
         exchange.update(|facts| {
             facts.attempts = facts.attempts.saturating_add(1);
