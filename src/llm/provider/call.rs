@@ -1,6 +1,9 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
-use super::{Inner, answer, key::masked};
+use super::{
+    Inner, answer,
+    key::{hints_at_a_key, masked},
+};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection,
     answer::Remedy,
@@ -115,7 +118,8 @@ pub(super) async fn complete(
     let response = provider
         .client
         .send(call.map(|()| Body::from(body)))
-        .await?;
+        .await
+        .inspect_err(|rejection| unreachable(&provider, rejection))?;
     let (parts, mut body) = response.into_parts();
     if !parts.status.is_success() {
         return Err(refusal(&provider, codec, parts.status, &parts.headers, body).await);
@@ -173,7 +177,8 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     codec.headers(None, call.headers_mut());
     configure(provider, codec, call.headers_mut())?;
     let list = async {
-        let response = provider.client.send(call.map(|()| Body::empty())).await?;
+        let response = provider.client.send(call.map(|()| Body::empty())).await;
+        let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
             return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
@@ -299,6 +304,16 @@ pub(super) fn malformed(provider: &Inner, reason: &'static str) -> Error {
         .into()
 }
 
+/// Says in the log why there is no answer: the caller is not told.
+fn unreachable(provider: &Inner, rejection: &Rejection) {
+    tracing::warn!(
+        vendor = &*provider.name,
+        code = rejection.kind().code(),
+        error = std::error::Error::source(rejection),
+        "the vendor cannot be reached"
+    );
+}
+
 /// What an answer means that is not a success.
 async fn refusal(
     provider: &Inner,
@@ -332,6 +347,15 @@ async fn refusal(
     if let Some(after) = retry_after(headers) {
         error = error.with_retry_after(Some(after));
     }
+    let foreign = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
+    if foreign && !body.is_empty() && error.fault() == VendorFault::Failed {
+        let start = String::from_utf8_lossy(&body[..body.len().min(512)]);
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(&start),
+            "the answer is no error of an API"
+        );
+    }
     log(&error);
     error.into()
 }
@@ -345,7 +369,16 @@ pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> Vend
     let words = [Some(error.message()), error.code(), error.param()];
     let said = |words: &Option<&str>| words.is_some_and(|words| key.is_in(words.as_bytes()));
     if !key.is_in(raw) && !words.iter().any(said) {
-        return error;
+        // Of a part of it nobody knows whose it is: whatever went wrong stands, and the words do not.
+        if !hints_at_a_key(error.message()) {
+            return error;
+        }
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(error.message()),
+            "the vendor shows a part of a key: its words are not passed on"
+        );
+        return error.without_words();
     }
     let screened = VendorError::new(VendorFault::Auth).with_vendor(error.vendor().clone());
     match error.status() {

@@ -114,6 +114,7 @@ struct ChatBody {
     /// Whether the last bytes that went out as they came held the end.
     ended: bool,
     over: bool,
+    begun: bool,
     exchange: Option<Exchange>,
 }
 
@@ -146,6 +147,7 @@ impl ChatBody {
             size: 0,
             ended: false,
             over: false,
+            begun: false,
             exchange,
         }
     }
@@ -231,13 +233,25 @@ impl ChatBody {
         (!out.is_empty()).then(|| out.freeze())
     }
 
+    /// What a client is told of an error after the head, in whole words. Whoever sees only bytes would take
+    /// it for an answer.
+    fn broken_off(&mut self, error: &Error) -> Bytes {
+        self.over = true;
+        if let Some(exchange) = &self.exchange {
+            exchange.update(|facts| facts.broke_off = true);
+        }
+        codec::of(self.protocol).encode_error_event(error)
+    }
+
     /// Tells the exchange when the first bytes went out, other than comments that keep a connection
     /// open.
     fn begun(&mut self, bytes: &Bytes) {
         if bytes.first() == Some(&b':') {
             return;
         }
-        if let Some(exchange) = self.exchange.take() {
+        if !mem::replace(&mut self.begun, true)
+            && let Some(exchange) = &self.exchange
+        {
             let elapsed = exchange.start().elapsed();
             exchange.update(|facts| {
                 facts.first_content.get_or_insert(elapsed);
@@ -273,10 +287,7 @@ impl HttpBody for ChatBody {
         let this = self.get_mut();
         let bytes = match ready!(this.poll_bytes(cx)) {
             Some(Ok(bytes)) => bytes,
-            Some(Err(error)) => {
-                this.over = true;
-                codec::of(this.protocol).encode_error_event(&error)
-            }
+            Some(Err(error)) => this.broken_off(&error),
             None => return Poll::Ready(None),
         };
         Poll::Ready(Some(Ok(Frame::data(bytes))))
