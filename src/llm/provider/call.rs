@@ -4,6 +4,8 @@ use super::{
     Inner, answer,
     key::{hints_at_a_key, masked},
 };
+#[cfg(feature = "tokens")]
+use crate::llm::{Batch, Batches, Event, Protocol, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection,
     answer::Remedy,
@@ -21,6 +23,8 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body::Body as _;
+#[cfg(feature = "tokens")]
+use std::task::{Context, Poll};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -63,6 +67,10 @@ pub(super) async fn complete(
 ) -> Result<ChatResponse, Error> {
     if let Some(model) = &provider.model {
         request.set_model(model);
+    }
+    #[cfg(feature = "tokens")]
+    if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
+        return counted(request).await;
     }
     let codec = codec::of(provider.protocol);
     let maker = Maker {
@@ -168,6 +176,34 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+/// The count of a conversation for a vendor that has no counter.
+#[cfg(feature = "tokens")]
+async fn counted(request: ChatRequest) -> Result<ChatResponse, Error> {
+    // The first one loads tables, and for as long nobody else shall wait.
+    let count = move || crate::llm::tokens::count(&request);
+    let count = tokio::task::spawn_blocking(count).await;
+    let count = count.map_err(|error| Rejection::new(Kind::Internal).with_source(error))??;
+    Ok(ChatResponse::new(Counted(Some(count.total().tokens))))
+}
+
+/// A count, as an answer.
+#[cfg(feature = "tokens")]
+struct Counted(Option<u64>);
+
+#[cfg(feature = "tokens")]
+impl Batches for Counted {
+    fn spoken(&self) -> Option<Spoken> {
+        None
+    }
+
+    fn want(&mut self, _: Want) {}
+
+    fn poll_batch(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        let count = self.0.take();
+        Poll::Ready(count.map(|count| Ok(Batch::made(vec![Event::Tokens(count)]))))
+    }
 }
 
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
