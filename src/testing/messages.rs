@@ -68,7 +68,7 @@ pub(super) fn fault(body: &Value) -> Option<String> {
             blocks.filter_map(|block| block[key].as_str()).collect()
         };
         let empty = |text: &&str| text.trim().is_empty();
-        if of("text", "text").iter().any(|text| empty(text))
+        if of("text", "text").iter().any(&empty)
             || message["content"].as_str().as_ref().is_some_and(empty)
         {
             return Some(format!(
@@ -165,7 +165,7 @@ fn usage(billed: Usage, output: u64) -> Value {
     })
 }
 
-fn message(asked: &Asked<'_>, content: &[Value], reason: Option<&str>, usage: Value) -> Value {
+fn message(asked: &Asked<'_>, content: &[Value], reason: Option<&str>, usage: &Value) -> Value {
     json!({
         "id": asked.id, "type": "message", "role": "assistant", "model": asked.model,
         "content": content, "stop_reason": reason, "stop_sequence": null, "usage": usage,
@@ -204,11 +204,11 @@ pub(super) fn whole(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply 
         content.push(json!({"type": "tool_use", "id": id, "name": name, "input": input}));
     }
     let usage = usage(billed, billed.output);
-    Reply::json(200, message(asked, &content, Some(reason(answer)), usage))
+    Reply::json(200, message(asked, &content, Some(reason(answer)), &usage))
 }
 
 pub(super) fn stream(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply {
-    let start = message(asked, &[], None, usage(billed, 1));
+    let start = message(asked, &[], None, &usage(billed, 1));
     let mut events = vec![
         json!({"type": "message_start", "message": start}),
         json!({"type": "ping"}),
