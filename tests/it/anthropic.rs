@@ -457,3 +457,77 @@ async fn a_stream_that_is_rewritten_keeps_its_order() {
     assert_eq!(all[2]["delta"]["text"], "Bye");
     assert_eq!(all[4]["usage"]["output_tokens"], 7);
 }
+
+/// The mock refuses what the vendor would: an unknown field, an empty text, turns that do not
+/// alternate, calls without results.
+#[tokio::test]
+async fn what_is_written_for_the_vendor_is_taken_by_it() {
+    let vendor = Vendor::new(Turn::fitting).key("sk-ant-0123456789-canary");
+    let vendor = vendor.start().await.unwrap();
+    let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "a.b", "arguments": ""}});
+    for stream in [false, true] {
+        let body = json!({
+            "model": "claude-sonnet-4-5",
+            "stream": stream,
+            "stream_options": {"include_usage": true},
+            "temperature": 1.7,
+            "seed": 1,
+            "user": "u",
+            "parallel_tool_calls": false,
+            "reasoning_effort": "high",
+            "tools": [function("a.b"), function("a_b")],
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "assistant", "content": "Welcome."},
+                {"role": "user", "content": ""},
+                {"role": "user", "content": "Hello"},
+                {"role": "assistant", "content": "", "tool_calls": [call("c.1"), call("c.2")]},
+                {"role": "tool", "tool_call_id": "c.2", "content": "two"},
+                {"role": "tool", "tool_call_id": "c.9", "content": "nobody's"},
+                {"role": "user", "content": "And both?"},
+            ],
+        });
+        let before = vendor.truth().len();
+        let answer = self::call(anthropic(&vendor), post("/v1/chat/completions", body)).await;
+        assert_eq!(answer.status(), 200, "{:?}", answer.body());
+        let choices: Vec<_> = match stream {
+            true => data(&answer)
+                .iter()
+                .map(|chunk| chunk["choices"][0]["delta"].clone())
+                .collect(),
+            false => vec![document(&answer)["choices"][0]["message"].clone()],
+        };
+        let calls = choices
+            .iter()
+            .filter_map(|said| said["tool_calls"].as_array())
+            .flatten();
+        let names: Vec<_> = calls
+            .filter_map(|call| call["function"]["name"].as_str())
+            .collect();
+        assert_eq!(names, ["a.b", "a_b"]);
+        let usage = match stream {
+            true => data(&answer).pop().unwrap()["usage"].clone(),
+            false => document(&answer)["usage"].clone(),
+        };
+        let truth = vendor.truth()[before];
+        assert_eq!(usage["completion_tokens"], truth.output);
+        assert_eq!(usage["prompt_tokens"], truth.input);
+    }
+    let error = json!({"model": "mock-503", "messages": [{"role": "user", "content": "Hello"}]});
+    let answer = call_it(&vendor, error).await;
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            &document(&answer)["error"]["code"]
+        ),
+        (503, &json!("upstream_overloaded"))
+    );
+    let broken = json!({"model": "mock-broken", "stream": true, "messages": [{"role": "user", "content": "one two three"}]});
+    let answer = call_it(&vendor, broken).await;
+    assert_eq!(data(&answer).pop().unwrap()["error"]["code"], "bad_gateway");
+}
+
+async fn call_it(vendor: &MockUpstream, body: Value) -> Response<Bytes> {
+    call(anthropic(vendor), post("/v1/chat/completions", body)).await
+}
