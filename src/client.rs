@@ -86,7 +86,10 @@ use self::{
     stream::{Answer, Outgoing, Sent},
 };
 use crate::{Body, Rejection};
-use http::{HeaderValue, Method, Request, Response, Version, header, uri::Scheme};
+use http::{
+    HeaderValue, Method, Request, Response, Version, header,
+    uri::{Authority, Scheme},
+};
 use http_body::Body as _;
 use hyper_util::{
     client::legacy,
@@ -293,6 +296,17 @@ impl Client {
             sent,
             again: again.map(Box::new),
         }
+    }
+}
+
+/// Whether what follows the host, if anything does, is a port. Else it would be taken for none, and a
+/// request would go to whoever listens at the port of the scheme.
+pub(crate) fn has_plain_port(authority: &Authority) -> bool {
+    let text = authority.as_str();
+    let host = text.rsplit('@').next().unwrap_or(text);
+    match host.strip_prefix(authority.host()) {
+        Some("") => true,
+        _ => authority.port_u16().is_some_and(|port| port > 0),
     }
 }
 

@@ -244,6 +244,8 @@ impl<W: Watcher> Watch<W> {
 
     fn settle(&mut self, ending: Ending, end_code: Option<&'static str>) {
         if let Some(watcher) = self.watcher.take() {
+            let broke_off = ending == Ending::Complete && self.exchange.broke_off();
+            let ending = if broke_off { Ending::Failed } else { ending };
             watcher.over(&Told {
                 exchange: &self.exchange,
                 status: self.status,

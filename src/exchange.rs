@@ -54,6 +54,9 @@ pub struct Facts {
     pub losses: Vec<Loss>,
     /// The code of the error that the exchange ended with, also after its head.
     pub error: Option<&'static str>,
+    /// Whether the answer broke off after its head. What went out may have told so in whole words, and
+    /// ended well.
+    pub broke_off: bool,
 }
 
 impl Exchange {
@@ -108,6 +111,10 @@ impl Exchange {
     /// Adds what became known. Do not call back into the exchange from within.
     pub fn update(&self, add: impl FnOnce(&mut Facts)) {
         add(&mut self.lock());
+    }
+
+    pub(crate) fn broke_off(&self) -> bool {
+        self.lock().broke_off
     }
 
     fn lock(&self) -> MutexGuard<'_, Facts> {

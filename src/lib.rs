@@ -74,9 +74,9 @@
 //!
 //! # Features
 //!
-//! `gateway` is the default and brings all that it is made of: `llm`, `auth`, `rate-limit`, `metrics`,
-//! `client` and `server`. Each compiles alone, and what names none above needs none. `testing` adds a
-//! mock vendor and a mock upstream; `full` is everything.
+//! `gateway` is the default and brings all that it is made of: `llm`, `tokens`, `auth`, `rate-limit`,
+//! `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
+//! `testing` adds a mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.

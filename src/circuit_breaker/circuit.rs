@@ -5,6 +5,7 @@ use crate::{
     answer::Outcome,
     rejection::{Kind, Rejection},
 };
+use http::{HeaderName, HeaderValue};
 use std::{collections::VecDeque, fmt, time::Duration};
 use tokio::time::Instant;
 
@@ -82,13 +83,13 @@ impl Circuit {
     pub(super) fn admit(&mut self, now: Instant) -> Result<u64, Rejection> {
         if let Phase::Open { until } = self.phase {
             if now < until {
-                return Err(Rejection::new(Kind::CircuitOpen).with_retry_after(until - now));
+                return Err(refusal().with_retry_after(until - now));
             }
             let free = self.config.probes;
             self.enter(Phase::HalfOpen { free });
         }
         if let Phase::HalfOpen { free } = &mut self.phase {
-            *free = free.checked_sub(1).ok_or(Kind::CircuitOpen)?;
+            *free = free.checked_sub(1).ok_or_else(refusal)?;
         }
         Ok(self.epoch)
     }
@@ -191,6 +192,14 @@ struct Window {
     left: u64,
     failed: usize,
     slow: usize,
+}
+
+/// As an upstream that is not asked (RFC 9209 §2.3.2).
+fn refusal() -> Rejection {
+    Rejection::new(Kind::CircuitOpen).with_header(
+        HeaderName::from_static("proxy-status"),
+        HeaderValue::from_static("tower-gateway; error=destination_unavailable"),
+    )
 }
 
 impl Window {

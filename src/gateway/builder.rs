@@ -27,7 +27,13 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header};
 use http_body::Body as HttpBody;
-use std::{any::type_name, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    any::type_name,
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 use tower::util::{BoxCloneSyncService, Either, MapErr};
 use tower_http::{
     compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
@@ -36,6 +42,8 @@ use tower_http::{
 };
 use tower_layer::Layer;
 use tower_service::Service;
+
+type Gauge = Box<dyn FnOnce(&Metrics) + Send>;
 
 /// Builds a [`GatewayService`]. Nothing fails before [`build`](Self::build), which reports every fault
 /// that it finds.
@@ -53,6 +61,10 @@ pub struct GatewayBuilder {
     body_limit: Option<usize>,
     route_limits: Limits,
     faults: Vec<Fault>,
+    /// What may be called once only.
+    called: HashSet<&'static str>,
+    /// What reads the sizes of states, for the metrics that are known at the end.
+    gauges: Vec<Gauge>,
 }
 
 impl GatewayBuilder {
@@ -70,6 +82,8 @@ impl GatewayBuilder {
             body_limit: None,
             route_limits: Limits::default(),
             faults: Vec::new(),
+            called: HashSet::new(),
+            gauges: Vec::new(),
         }
     }
 
@@ -80,17 +94,29 @@ impl GatewayBuilder {
         if let Err(faults) = keys.check() {
             self.fault("api_keys", faults.to_string());
         }
+        self.once("api_keys", "put all keys into one `ApiKeys`");
         self.layer_at(Slot::Auth, AuthLayer::new(keys))
     }
 
     /// Lets each principal call so often. Callers without a name share one quota.
-    pub fn rate_limit(self, quota: Quota) -> Self {
+    pub fn rate_limit(mut self, quota: Quota) -> Self {
+        let mend = "give several quotas to one `RateLimitLayer`, and that to `layer_at`";
+        self.once("rate_limit", mend);
         let layer = RateLimitLayer::new(quota).key(ByPrincipal);
+        let limiter = layer.clone();
+        self.gauges.push(Box::new(move |metrics| {
+            metrics.gauge(
+                "gateway_rate_limit_keys",
+                "Keys that the rate limit keeps count of.",
+                move || i64::try_from(limiter.tracked_keys()).unwrap_or(i64::MAX),
+            );
+        }));
         self.layer_at(Slot::RateLimit, layer)
     }
 
     /// Lets so many exchanges run at once; each lasts until the last byte of its answer.
-    pub fn concurrency(self, limit: usize) -> Self {
+    pub fn concurrency(mut self, limit: usize) -> Self {
+        self.once("concurrency", "the smaller limit would always hold");
         self.layer_at(Slot::Concurrency, ConcurrencyLayer::new(limit))
     }
 
@@ -389,6 +415,12 @@ impl GatewayBuilder {
                 "paths below /v1 and /v1beta are those of models: choose another",
             );
         }
+        if matches!(path, "/health/live" | "/health/ready") {
+            self.fault(
+                format!("route({path:?})"),
+                "the gateway answers this itself: choose another path",
+            );
+        }
         let service = HttpService::new(Settled::new(service));
         self.routes = self.routes.route(path, Methods::ANY, service);
         self.has_routes = true;
@@ -412,10 +444,11 @@ impl GatewayBuilder {
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
         );
-        let mut lines = vec![
-            "llm   each service: CircuitBreakerLayer".to_owned(),
-            "llm   models".to_owned(),
-        ];
+        let mut lines = Vec::new();
+        if serves_chat {
+            lines.push("llm   each service: CircuitBreakerLayer".to_owned());
+            lines.push("llm   models".to_owned());
+        }
         let added = std::mem::take(&mut self.chat);
         let chat = if added.is_empty() {
             Either::Right(directory.clone())
@@ -427,7 +460,9 @@ impl GatewayBuilder {
             }))
         };
         let drain = Drain::new();
-        lines.push("llm   DrainLayer".to_owned());
+        if serves_chat {
+            lines.push("llm   DrainLayer".to_owned());
+        }
         let chat = DrainLayer {
             drain: drain.clone(),
         }
@@ -453,6 +488,9 @@ impl GatewayBuilder {
         };
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();
+        for gauge in std::mem::take(&mut self.gauges) {
+            gauge(&metrics);
+        }
         let own = Own {
             metrics: &metrics,
             access_log: self.access_log,
@@ -470,6 +508,13 @@ impl GatewayBuilder {
                 drain,
             }),
         })
+    }
+
+    /// What would undo its own work if it stood there twice.
+    fn once(&mut self, at: &'static str, mend: &'static str) {
+        if !self.called.insert(at) {
+            self.fault(at, format!("it is called twice: {mend}"));
+        }
     }
 
     fn fault(&mut self, at: impl Into<String>, mend: impl Into<String>) {

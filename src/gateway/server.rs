@@ -241,7 +241,10 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 fn listen(addr: impl ToSocketAddrs) -> io::Result<std::net::TcpListener> {
-    let listener = std::net::TcpListener::bind(addr)?;
+    let addrs: Vec<_> = addr.to_socket_addrs()?.collect();
+    let listener = std::net::TcpListener::bind(&*addrs).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot listen on {addrs:?}: {error}"))
+    })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

@@ -157,6 +157,14 @@ impl VendorError {
         self
     }
 
+    /// Forgets what the vendor said, in whatever form.
+    #[must_use]
+    pub(crate) fn without_words(mut self) -> Self {
+        self.message = "".into();
+        self.original = None;
+        self
+    }
+
     /// The body of the vendor's answer, for a caller that speaks the same protocol.
     #[must_use]
     pub fn with_original(mut self, protocol: Protocol, body: Bytes) -> Self {

@@ -20,6 +20,8 @@ mod request;
 mod response;
 pub mod serve;
 pub mod simulator;
+#[cfg(feature = "tokens")]
+pub mod tokens;
 
 #[cfg(feature = "client")]
 #[doc(inline)]

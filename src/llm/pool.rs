@@ -81,11 +81,16 @@ where
                     return Err(crate::rejection::Kind::Internal.into());
                 };
                 let mut service = first.clone();
-                poll_fn(|cx| service.poll_ready(cx)).await?;
+                let ready = poll_fn(|cx| service.poll_ready(cx)).await;
                 if others.is_empty() {
+                    ready?;
                     return service.call(request).await;
                 }
-                let answer = match service.call(request.clone()).await {
+                let answer = match ready {
+                    Ok(()) => service.call(request.clone()).await,
+                    Err(error) => Err(error),
+                };
+                let answer = match answer {
                     Ok(answer) => answer.begin().await,
                     Err(error) => Err(error),
                 };

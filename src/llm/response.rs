@@ -2,7 +2,7 @@
 
 use super::{
     Delta, Error, Event,
-    codec::Framing,
+    codec::{self, Framing},
     event::Completion,
     request::{Operation, Protocol},
 };
@@ -211,8 +211,8 @@ impl ChatResponse {
         self.wrapped(|inner| Inspect { inner, see })
     }
 
-    /// Rewrites events. Those batches that change are encoded anew; what they held that has no place
-    /// in the model of this crate is lost.
+    /// Rewrites events. Those batches that change are encoded anew, and of a protocol whose events refer
+    /// to one another, all; what they held that has no place in the model of this crate is lost.
     #[must_use]
     pub fn map(self, map: impl FnMut(Event) -> Event + Send + 'static) -> Self {
         self.wrapped(|inner| Map { inner, map })
@@ -438,7 +438,9 @@ struct Map<F> {
 
 impl<F: FnMut(Event) -> Event + Send> Batches for Map<F> {
     fn spoken(&self) -> Option<Spoken> {
-        self.inner.spoken()
+        // Where one event refers to another, all are written anew or none.
+        let spoken = self.inner.spoken();
+        spoken.filter(|spoken| codec::of(spoken.protocol).mixes())
     }
 
     fn want(&mut self, want: Want) {

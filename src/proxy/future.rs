@@ -74,6 +74,14 @@ where
                 }
             }
         };
+        if rejection.kind().status().is_server_error() {
+            tracing::warn!(
+                upstream = &*this.shared.name,
+                code = rejection.kind().code(),
+                error = std::error::Error::source(&rejection),
+                "the upstream gives no answer"
+            );
+        }
         let blames_framing = rejection.kind() == Kind::InvalidRequest;
         let mut answer = <Response<Body> as Reject<Infallible>>::reject(rejection);
         if let Ok(response) = &mut answer

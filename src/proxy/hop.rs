@@ -156,7 +156,9 @@ fn strip_forged(headers: &mut HeaderMap, protected: &[HeaderName], removed: &[He
         }
         let meant = name.as_str().replace('_', "-");
         let mut known = protected.iter().chain(removed);
-        is_protected(&meant) || known.any(|known| known.as_str().replace('_', "-") == meant)
+        is_protected(&meant)
+            || is_hop_by_hop(&meant)
+            || known.any(|known| known.as_str().replace('_', "-") == meant)
     };
     let forged: Vec<_> = headers.keys().filter(is_forged).cloned().collect();
     for name in forged {
@@ -264,6 +266,8 @@ mod tests {
             ("x_forwarded_for", "127.0.0.1"),
             ("x_auth_user", "admin"),
             ("x-forwarded_proto", "https"),
+            ("transfer_encoding", "chunked"),
+            ("proxy_authorization", "Basic x"),
             ("x_other", "stays"),
         ]);
         assert_eq!(left, pairs(&[("x_other", "stays")]));

@@ -1,6 +1,6 @@
 //! Where requests go.
 
-use crate::{Rejection, path::Rules, rejection::Kind};
+use crate::{Rejection, client::has_plain_port, path::Rules, rejection::Kind};
 use http::{
     HeaderValue, Uri,
     uri::{Authority, Parts, PathAndQuery, Scheme},
@@ -41,6 +41,9 @@ impl Target {
         let authority = uri.authority().ok_or(InvalidUpstream("no host"))?.clone();
         if authority.as_str().contains('@') {
             return Err(InvalidUpstream("credentials do not belong into a URL"));
+        }
+        if !has_plain_port(&authority) {
+            return Err(InvalidUpstream("the port is not a number from 1 to 65535"));
         }
         if uri.query().is_some() {
             return Err(InvalidUpstream("an upstream has no query"));
@@ -137,6 +140,9 @@ mod tests {
             "http://u:p@up",
             "http://up?q",
             "http://up/..",
+            "http://up:",
+            "http://up:0",
+            "http://up:99999",
         ] {
             assert!(Target::parse(url).is_err(), "{url}");
         }

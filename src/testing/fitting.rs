@@ -45,8 +45,8 @@ impl Turn {
             "mock-broken" => return Self::text(text).error_after(2),
             "mock-cut" => {
                 return Self::text(text).on_wire(|reply| {
-                    let half = reply.body().len() / 2;
-                    reply.cut_after(half)
+                    let most = reply.body().len() * 2 / 3;
+                    reply.cut_after(most)
                 });
             }
             "mock-silent" => return Self::reply(Reply::silent()),

@@ -37,7 +37,8 @@
 //!
 //! # A vendor
 //!
-//! [`MockVendor`] speaks OpenAI's protocol: chat, completions, embeddings, models. Its script is of
+//! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models) and Anthropic's
+//! (messages), of which it refuses what the vendor would refuse. Its script is of
 //! [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
 //! of what each call cost.
 //!
@@ -77,6 +78,7 @@
 mod connection;
 mod embedding;
 mod fitting;
+mod messages;
 mod recording;
 mod reply;
 mod turn;

@@ -121,6 +121,15 @@ impl Reply {
         Self::bytes(502, "text/html", page)
     }
 
+    /// The same in other words: of an answer in one piece, its status and body.
+    pub(super) fn reworded(mut self, reword: impl FnOnce(u16, &[u8]) -> (u16, String)) -> Self {
+        if let Form::Framed { status, pieces, .. } = &mut self.form {
+            let (new, body) = reword(*status, &pieces.concat());
+            (*status, *pieces) = (new, vec![body.into()]);
+        }
+        self
+    }
+
     /// 200, and an event stream whose first line never ends.
     #[must_use]
     pub fn endless_line() -> Self {

@@ -25,13 +25,13 @@ pub(super) enum Kind {
 
 #[derive(Clone, Default)]
 pub(super) struct Answer {
-    text: String,
-    reasoning: String,
-    calls: Vec<(String, String)>,
+    pub(super) text: String,
+    pub(super) reasoning: String,
+    pub(super) calls: Vec<(String, String)>,
     pattern: Vec<usize>,
-    finish: Option<String>,
+    pub(super) finish: Option<String>,
     usage: Option<Usage>,
-    fails_after: Option<usize>,
+    pub(super) fails_after: Option<usize>,
 }
 
 impl Turn {
@@ -229,7 +229,7 @@ pub(super) fn tokens(text: &str) -> Vec<&str> {
 }
 
 /// Arguments come in tokens of four characters.
-fn fragments(arguments: &str) -> Vec<String> {
+pub(super) fn fragments(arguments: &str) -> Vec<String> {
     let chars: Vec<char> = arguments.chars().collect();
     chars.chunks(4).map(|four| four.iter().collect()).collect()
 }

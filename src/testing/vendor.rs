@@ -1,7 +1,7 @@
-//! A vendor of language models that speaks OpenAI's protocol.
+//! A vendor of language models that speaks OpenAI's protocol, and Anthropic's.
 
 use super::{
-    MockUpstream, Recorded, Reply, Script, Turn, embedding,
+    MockUpstream, Recorded, Reply, Script, Turn, embedding, messages,
     turn::{Asked, Kind, error, tokens},
 };
 use crate::exchange::Usage;
@@ -21,8 +21,8 @@ impl Script<Self> for Turn {
 
 /// What a mock vendor is made of. Also a [`Script`], for a [`MockUpstream`].
 ///
-/// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models` and `…/models/{id}`
-/// under any prefix. Only completions take a [`Turn`] of the script.
+/// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`
+/// and `…/messages` under any prefix. Only completions and messages take a [`Turn`] of the script.
 pub struct Vendor {
     turns: Box<dyn Script<Turn>>,
     key: Option<String>,
@@ -87,11 +87,20 @@ impl Vendor {
 
     fn serve(&mut self, request: &Recorded) -> Option<Reply> {
         let given = request.header("authorization").unwrap_or_default();
-        let given = given.strip_prefix("Bearer ").unwrap_or_default();
-        if self.key.as_deref().is_some_and(|key| key != given) {
-            return Some(reply_of(Turn::unauthorized(given)));
-        }
         let route = request.route();
+        let messages = route.ends_with("/messages");
+        let given = match request.header("x-api-key") {
+            Some(key) => key,
+            None => given.strip_prefix("Bearer ").unwrap_or_default(),
+        };
+        if self.key.as_deref().is_some_and(|key| key != given) {
+            let refused = reply_of(Turn::unauthorized(given));
+            return Some(if messages {
+                messages::refused(refused)
+            } else {
+                refused
+            });
+        }
         match request.method.as_str() {
             "GET" if route.ends_with("/models") => Some(Reply::json(200, self.list())),
             "GET" => Some(match route.rsplit_once("/models/") {
@@ -106,6 +115,7 @@ impl Vendor {
             }),
             "POST" if route.ends_with("/chat/completions") => self.complete(request, true),
             "POST" if route.ends_with("/completions") => self.complete(request, false),
+            "POST" if messages => self.message(request),
             "POST" if route.ends_with("/embeddings") => Some(self.embed(request)),
             _ => Some(no_route(request)),
         }
@@ -167,6 +177,45 @@ impl Vendor {
                     answer.whole(&asked)
                 };
                 self.headers(reply)
+            }
+        };
+        Some(turn.sent(reply))
+    }
+
+    fn message(&mut self, request: &Recorded) -> Option<Reply> {
+        let read = self.read(request, "messages");
+        let read = read.and_then(|(body, model)| match messages::fault(&body) {
+            Some(fault) => Err((400, error("invalid_request_error", "", &fault))),
+            None => Ok((body, model)),
+        });
+        let (body, model) = match read {
+            Ok(read) => read,
+            Err((status, error)) => return Some(messages::refused(Reply::json(status, error))),
+        };
+        // Scripts read the one dialect.
+        let mut chat = request.clone();
+        chat.body = messages::as_chat(&body).to_string().into();
+        let turn = self.turns.next(&chat)?;
+        self.calls += 1;
+        let asked = Asked {
+            id: format!("msg_mock{:06}", self.calls),
+            created: 0,
+            model: &model,
+            chat: true,
+            choices: 1,
+            include_usage: true,
+            input: input(&body["messages"]) + input(&body["system"]),
+        };
+        let reply = match &turn.kind {
+            Kind::Reply(reply) => messages::refused(reply.clone()),
+            Kind::Answer(answer) => {
+                let billed = answer.billed(&asked);
+                self.count(billed);
+                let reply = match body["stream"] == true {
+                    true => messages::stream(answer, &asked, billed),
+                    false => messages::whole(answer, &asked, billed),
+                };
+                reply.header("request-id", &format!("req_mock{:06}", self.calls))
             }
         };
         Some(turn.sent(reply))

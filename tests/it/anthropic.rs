@@ -1,5 +1,10 @@
 //! Anthropic Messages, as it is served and as it is called, through the plane of models.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` values are handed over as they are written"
+)]
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -259,16 +264,16 @@ async fn tokens_are_counted_by_a_vendor_that_can() {
     )
     .await;
     assert!(document(&answer)["input_tokens"].as_u64() > Some(0));
+    // A vendor that has no counter is not asked.
     let other = Provider::custom("lab", upstream.url()).unwrap();
-    let answer = call(
-        other,
-        post("/v1/messages/count_tokens", messages(json!({}))),
-    )
-    .await;
-    assert_eq!(
-        (answer.status(), &document(&answer)["error"]["code"]),
-        (StatusCode::NOT_FOUND, &json!("not_supported"))
-    );
+    let request = post("/v1/messages/count_tokens", messages(json!({})));
+    let answer = call(other, request).await;
+    if cfg!(feature = "tokens") {
+        assert!(document(&answer)["input_tokens"].as_u64() > Some(0));
+    } else {
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+        assert_eq!(document(&answer)["error"]["code"], "not_supported");
+    }
     assert_eq!(upstream.count(), 1);
 }
 
@@ -409,4 +414,120 @@ async fn thoughts_of_another_vendor_come_back_to_it_and_go_nowhere_else() {
     let history = &upstream.last().unwrap().json()["messages"];
     assert_eq!(history[1], json!({"role": "assistant", "content": "Hello"}));
     assert_eq!(answer.headers()["x-gateway-loss"], "messages[1].content[0]");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_rewritten_keeps_its_order() {
+    use tower_gateway::llm::{Delta, Event};
+    let upstream = MockUpstream::start(stream()).await.unwrap();
+    let provider = anthropic(&upstream);
+    let rewriting = tower::service_fn(move |request: ChatRequest| {
+        let provider = provider.clone();
+        async move {
+            let answer = provider.oneshot(request).await?;
+            Ok::<_, tower_gateway::llm::Error>(answer.map(|event| match event {
+                Event::Delta {
+                    choice,
+                    delta: Delta::Text(text),
+                } => Event::Delta {
+                    choice,
+                    delta: Delta::Text(text.replace("Hello", "Bye")),
+                },
+                event => event,
+            }))
+        }
+    });
+    let request = post("/v1/messages", messages(json!({"stream": true})));
+    let answer = call(rewriting, request).await;
+    let all = data(&answer);
+    let kinds: Vec<_> = all
+        .iter()
+        .filter_map(|event| event["type"].as_str())
+        .collect();
+    let expected = [
+        "message_start",
+        "content_block_start",
+        "content_block_delta",
+        "content_block_stop",
+        "message_delta",
+        "message_stop",
+    ];
+    assert_eq!(kinds, expected);
+    assert_eq!(all[0]["message"]["usage"]["cache_read_input_tokens"], 5);
+    assert_eq!(all[2]["delta"]["text"], "Bye");
+    assert_eq!(all[4]["usage"]["output_tokens"], 7);
+}
+
+/// The mock refuses what the vendor would: an unknown field, an empty text, turns that do not
+/// alternate, calls without results.
+#[tokio::test]
+async fn what_is_written_for_the_vendor_is_taken_by_it() {
+    let vendor = Vendor::new(Turn::fitting).key("sk-ant-0123456789-canary");
+    let vendor = vendor.start().await.unwrap();
+    let function = |name: &str| json!({"type": "function", "function": {"name": name}});
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "a.b", "arguments": ""}});
+    for stream in [false, true] {
+        let body = json!({
+            "model": "claude-sonnet-4-5",
+            "stream": stream,
+            "stream_options": {"include_usage": true},
+            "temperature": 1.7,
+            "seed": 1,
+            "user": "u",
+            "parallel_tool_calls": false,
+            "reasoning_effort": "high",
+            "tools": [function("a.b"), function("a_b")],
+            "messages": [
+                {"role": "system", "content": "Be brief."},
+                {"role": "assistant", "content": "Welcome."},
+                {"role": "user", "content": ""},
+                {"role": "user", "content": "Hello"},
+                {"role": "assistant", "content": "", "tool_calls": [call("c.1"), call("c.2")]},
+                {"role": "tool", "tool_call_id": "c.2", "content": "two"},
+                {"role": "tool", "tool_call_id": "c.9", "content": "nobody's"},
+                {"role": "user", "content": "And both?"},
+            ],
+        });
+        let before = vendor.truth().len();
+        let answer = self::call(anthropic(&vendor), post("/v1/chat/completions", body)).await;
+        assert_eq!(answer.status(), 200, "{:?}", answer.body());
+        let choices: Vec<_> = match stream {
+            true => data(&answer)
+                .iter()
+                .map(|chunk| chunk["choices"][0]["delta"].clone())
+                .collect(),
+            false => vec![document(&answer)["choices"][0]["message"].clone()],
+        };
+        let calls = choices
+            .iter()
+            .filter_map(|said| said["tool_calls"].as_array())
+            .flatten();
+        let names: Vec<_> = calls
+            .filter_map(|call| call["function"]["name"].as_str())
+            .collect();
+        assert_eq!(names, ["a.b", "a_b"]);
+        let usage = match stream {
+            true => data(&answer).pop().unwrap()["usage"].clone(),
+            false => document(&answer)["usage"].clone(),
+        };
+        let truth = vendor.truth()[before];
+        assert_eq!(usage["completion_tokens"], truth.output);
+        assert_eq!(usage["prompt_tokens"], truth.input);
+    }
+    let error = json!({"model": "mock-503", "messages": [{"role": "user", "content": "Hello"}]});
+    let answer = call_it(&vendor, error).await;
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            &document(&answer)["error"]["code"]
+        ),
+        (503, &json!("upstream_overloaded"))
+    );
+    let broken = json!({"model": "mock-broken", "stream": true, "messages": [{"role": "user", "content": "one two three"}]});
+    let answer = call_it(&vendor, broken).await;
+    assert_eq!(data(&answer).pop().unwrap()["error"]["code"], "bad_gateway");
+}
+
+async fn call_it(vendor: &MockUpstream, body: Value) -> Response<Bytes> {
+    call(anthropic(vendor), post("/v1/chat/completions", body)).await
 }

@@ -241,6 +241,10 @@ fn every_fault_is_reported_at_once() {
         .cors(["example.com"])
         .route("no-slash", get(|| async {}))
         .route("/v1/mine", get(|| async {}))
+        .route("/health/live", get(|| async {}))
+        .api_keys(ApiKeys::new().add("bob", "0123456789abcdef"))
+        .rate_limit(Quota::per_minute(1))
+        .rate_limit(Quota::per_minute(2))
         .build()
         .unwrap_err();
     let at: Vec<_> = error.faults().map(|(at, _)| at.to_owned()).collect();
@@ -252,6 +256,9 @@ fn every_fault_is_reported_at_once() {
             "model(\"twice\")",
             "cors",
             "route(\"/v1/mine\")",
+            "route(\"/health/live\")",
+            "api_keys",
+            "rate_limit",
             "route(\"no-slash\")"
         ],
         "{error}"

@@ -41,6 +41,8 @@ mod server;
 mod simulator;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "testing", feature = "tokens"))]
+mod tokens;
 mod trace;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;

@@ -182,3 +182,36 @@ async fn a_call_that_passes_through_is_never_parsed() {
     request.chat().unwrap();
     assert!(parsed(&request.clone()), "the test would not see it");
 }
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_told_as_failed_though_its_bytes_end_well() {
+    let (log, lines) = lines();
+    let event =
+        "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n";
+    let error = "data: {\"error\":{\"message\":\"no\",\"type\":\"server_error\"}}\n\n";
+    let reply = Reply::pieces("text/event-stream", [event.to_owned(), error.to_owned()]);
+    let upstream = MockUpstream::start(reply).await.unwrap();
+    let provider = Provider::custom("up", upstream.url()).unwrap();
+    let metrics = Metrics::new();
+    let gateway = Gateway::builder()
+        .model("m", [provider])
+        .metrics(metrics.clone())
+        .access_log(log)
+        .build()
+        .unwrap();
+    let body = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+    let request = Request::post("/v1/chat/completions")
+        .header("content-type", "application/json")
+        .body(Body::from(body))
+        .unwrap();
+    let response = gateway.oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let all = collect(response.into_body(), 1 << 20).await.unwrap();
+    assert!(String::from_utf8_lossy(&all).contains("\"error\""));
+    let line = lines.lock().unwrap().join("\n");
+    assert!(
+        line.contains("status=200") && line.contains("outcome=failed"),
+        "{line}"
+    );
+    assert!(line.contains("first_content_ms="), "{line}");
+}

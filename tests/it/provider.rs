@@ -614,6 +614,34 @@ async fn an_error_that_repeats_our_key_is_ours_and_has_no_words() {
 }
 
 #[tokio::test]
+async fn an_error_that_shows_part_of_a_key_keeps_its_kind_and_loses_its_words() {
+    for hint in ["sk-0123...cdef", "sk-***", "gsk_ab…yz"] {
+        let (log, _guard) = Log::start();
+        let words = format!("Key {hint} may not do this, it is `canary`");
+        let body = format!(r#"{{"error":{{"message":"{words}","type":"invalid_request_error"}}}}"#);
+        let (_upstream, provider) = upstream(Reply::json(400, body)).await;
+        let Err(Error::Vendor(error)) = call(&provider, whole()).await else {
+            panic!("refused");
+        };
+        assert!(error.fault().concerns_caller() && error.message().is_empty());
+        assert!(error.original(Protocol::OpenAi).is_none());
+        assert!(!log.text().contains(hint), "{}", log.text());
+    }
+}
+
+#[tokio::test]
+async fn why_a_vendor_is_not_reached_stands_in_the_log() {
+    let (log, _guard) = Log::start();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = free.local_addr().unwrap();
+    drop(free);
+    let provider = Provider::custom("gone", format!("http://{addr}/v1")).unwrap();
+    let error = call(&provider, whole()).await.unwrap_err();
+    assert!(!error.to_string().contains("refused"), "{error}");
+    assert!(log.text().contains("refused"), "{}", log.text());
+}
+
+#[tokio::test]
 async fn what_a_vendor_does_not_offer_is_not_its_failure() {
     for status in [404, 405, 501] {
         let (_upstream, provider) = upstream(Reply::json(status, "{}")).await;

@@ -223,7 +223,27 @@ fn refused(answer: Result<Completion, Error>) -> Rejection {
 #[tokio::test]
 async fn what_the_dialect_refuses_is_refused_by_name() {
     type Edit = fn(&mut Chat);
-    let wrong: [(&str, Edit); 8] = [
+    let wrong: [(&str, Edit); 13] = [
+        ("tool_choice", |chat| {
+            chat.tool_choice = Some(ToolChoice::Other("nonsense".into()))
+        }),
+        ("response_format", |chat| {
+            chat.response_format = Some(ResponseFormat::Other(serde_json::json!({"type": "weird"})))
+        }),
+        ("response_format.json_schema.schema", |chat| {
+            chat.response_format = Some(ResponseFormat::JsonSchema {
+                name: "x".into(),
+                description: None,
+                schema: Some(5.into()),
+                strict: None,
+            })
+        }),
+        ("logit_bias", |chat| {
+            chat.extra.insert("logit_bias".into(), 5.into());
+        }),
+        ("logprobs", |chat| {
+            chat.extra.insert("logprobs".into(), "x".into());
+        }),
         ("messages", |chat| chat.messages.clear()),
         ("n", |chat| chat.sampling.n = Some(1_000_000_000)),
         ("n", |chat| chat.sampling.n = Some(0)),

@@ -100,12 +100,8 @@ fuzz_target!(|input: &[u8]| {
 
 fn request(operation: Operation, stream: bool, include_usage: bool) -> ChatRequest {
     let bytes = Bytes::from_static(br#"{"model":"m","messages":[],"input":"","prompt":""}"#);
-    let wire = Wire {
-        protocol: Protocol::OpenAi,
-        bytes,
-        model: 9..12,
-        stream_options: None,
-    };
+    let mut wire = Wire::new(Protocol::OpenAi, bytes);
+    wire.model = Some(9..12);
     ChatRequest::from_wire(operation, "m", stream, include_usage, wire)
 }
 

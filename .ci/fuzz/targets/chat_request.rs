@@ -25,6 +25,7 @@ fuzz_target!(|input: &[u8]| {
     };
     let wire = request.wire().expect("its own bytes").clone();
     assert_eq!(wire.bytes, body);
+    let model = wire.model.clone().expect("a name");
     let whole: Option<Map<String, Value>> = serde_json::from_slice(body).ok();
     if let Some(whole) = &whole {
         assert_eq!(whole["model"], **request.model());
@@ -39,8 +40,7 @@ fuzz_target!(|input: &[u8]| {
 
     // On the way to a vendor.
     let asks = request.streams() && !request.includes_usage();
-    let with_name =
-        |name: &[u8]| [&body[..wire.model.start], name, &body[wire.model.end..]].concat();
+    let with_name = |name: &[u8]| [&body[..model.start], name, &body[model.end..]].concat();
     let sent = sent(request.clone());
     if !asks {
         // A name that was written with escapes is written without.
@@ -61,11 +61,9 @@ fuzz_target!(|input: &[u8]| {
         }
         options["include_usage"] = true.into();
         assert_eq!(serde_json::from_slice::<Map<_, _>>(&edited).unwrap(), whole);
-        let span = wire
-            .stream_options
-            .unwrap_or(wire.model.end..wire.model.end);
-        assert!(edited.starts_with(&body[..wire.model.start.min(span.start)]));
-        assert!(edited.ends_with(&body[wire.model.end.max(span.end)..]));
+        let span = wire.stream_options.unwrap_or(model.end..model.end);
+        assert!(edited.starts_with(&body[..model.start.min(span.start)]));
+        assert!(edited.ends_with(&body[model.end.max(span.end)..]));
     }
 
     // Written anew.

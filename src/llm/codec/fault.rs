@@ -2,6 +2,7 @@
 
 use super::{Framing, sse};
 use crate::{
+    answer::Remedy,
     llm::{Error, Protocol, VendorError, VendorFault},
     problem,
 };
@@ -217,10 +218,14 @@ pub(crate) fn read(
     let whole: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let said = Said::read(&whole);
     let mut error = said.error(status.as_u16()).with_status(status);
-    if whole.is_null() {
-        error = error.with_message(cut(&String::from_utf8_lossy(
-            &body[..body.len().min(MOST_WORDS)],
-        )));
+    if whole.is_null()
+        && matches!(
+            error.fault(),
+            VendorFault::InvalidRequest | VendorFault::NotSupported
+        )
+    {
+        // Not in the words of an API: whoever says so may be no vendor at all, and a base URL wrong.
+        error = VendorError::new(VendorFault::Failed).with_status(status);
     }
     // What clients of the protocol read.
     if whole
@@ -231,9 +236,6 @@ pub(crate) fn read(
     }
     error.with_retry_after(retry_after(headers))
 }
-
-/// A year is as good as never.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// When to come back: milliseconds, seconds, or what the vendor says of its limits.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -249,7 +251,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn seconds(seconds: f64) -> Option<Duration> {
     let seconds = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(seconds.min(LONGEST))
+    Some(seconds.min(Remedy::LONGEST))
 }
 
 /// When a limit of which nothing remains is full again.

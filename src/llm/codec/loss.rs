@@ -25,14 +25,12 @@ impl Losses {
 }
 
 /// The header of an answer that names what its request lost.
-#[cfg(feature = "client")]
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-gateway-loss");
 
 const MOST_NAMED: usize = 16;
 const LONGEST: usize = 64;
 
 /// The paths of what was lost, 16 at the most, and how many there are besides. Never a value.
-#[cfg(feature = "client")]
 pub(crate) fn header(losses: &[Loss]) -> Option<HeaderValue> {
     let plain = |char: char| match char {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '_' | '-' | '.' | '[' | ']' => char,
@@ -49,7 +47,7 @@ pub(crate) fn header(losses: &[Loss]) -> Option<HeaderValue> {
         .filter(|_| !losses.is_empty())
 }
 
-#[cfg(all(test, feature = "client"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

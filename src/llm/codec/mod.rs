@@ -206,6 +206,9 @@ pub(crate) trait Codec: Send + Sync {
     /// start of the stream is not passed here, nor to `without_usage`.
     fn scan(&self, raw: &[u8], framing: Framing, before: Option<Usage>) -> Scan;
 
+    /// Whether what is encoded may stand between bytes that came so: no event refers to another.
+    fn mixes(&self) -> bool;
+
     /// Whether the last word of a stream is in these whole events.
     fn is_end(&self, raw: &[u8]) -> bool;
 

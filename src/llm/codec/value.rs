@@ -25,7 +25,8 @@ pub(crate) fn not_json(error: &serde_json::Error) -> Rejection {
     };
     Rejection::new(Kind::InvalidRequest)
         .with_detail(detail)
-        .with_position(error.line(), error.column())
+        // At an end it counts what came before.
+        .with_position(error.line().max(1), error.column().max(1))
 }
 
 pub(crate) const TWICE: &str = "A field is given twice.";

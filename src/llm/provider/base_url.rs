@@ -1,7 +1,7 @@
 //! Where a vendor is.
 
 use super::InvalidProvider;
-use crate::{Rejection, rejection::Kind};
+use crate::{Rejection, client::has_plain_port, rejection::Kind};
 use http::{
     Uri,
     uri::{Authority, Scheme},
@@ -36,8 +36,11 @@ impl BaseUrl {
         if authority.as_str().contains('@') {
             return wrong("the base URL has credentials in it");
         }
-        if authority.host().is_empty() || authority.as_str().ends_with(':') {
-            return wrong("the base URL names no host, or an empty port");
+        if authority.host().is_empty() {
+            return wrong("the base URL names no host");
+        }
+        if !has_plain_port(&authority) {
+            return wrong("the port of the base URL is not a number from 1 to 65535");
         }
         let path = parts.path_and_query.as_ref().map_or("", |path| path.path());
         let path = path.trim_end_matches('/').into();
@@ -95,6 +98,9 @@ mod tests {
             "https://example.com/#secret-canary",
             "https:///v1",
             "https://example.com:",
+            "https://example.com:0",
+            "https://example.com:99999",
+            "https://[::1]:99999",
             "https://exa mple.com/secret-canary",
         ] {
             let error = BaseUrl::new(text).unwrap_err();

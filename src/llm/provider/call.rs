@@ -1,6 +1,11 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
-use super::{Inner, answer, key::masked};
+use super::{
+    Inner, answer,
+    key::{hints_at_a_key, masked},
+};
+#[cfg(feature = "tokens")]
+use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection,
     answer::Remedy,
@@ -18,6 +23,8 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
 };
 use http_body::Body as _;
+#[cfg(feature = "tokens")]
+use std::task::{Context, Poll};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -61,6 +68,10 @@ pub(super) async fn complete(
     if let Some(model) = &provider.model {
         request.set_model(model);
     }
+    #[cfg(feature = "tokens")]
+    if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
+        return counted(request).await;
+    }
     let codec = codec::of(provider.protocol);
     let maker = Maker {
         protocol: provider.protocol,
@@ -96,6 +107,9 @@ pub(super) async fn complete(
     codec.headers(Some(&request), headers);
     configure(&provider, codec, headers)?;
     let lost = loss::header(&losses);
+    if let Some(lost) = &lost {
+        tracing::debug!(vendor = &*provider.name, fields = ?lost, "the vendor's protocol cannot say all");
+    }
     if let Some(exchange) = Exchange::of(&request) {
         exchange.update(|facts| {
             facts.attempts = facts.attempts.saturating_add(1);
@@ -112,7 +126,8 @@ pub(super) async fn complete(
     let response = provider
         .client
         .send(call.map(|()| Body::from(body)))
-        .await?;
+        .await
+        .inspect_err(|rejection| unreachable(&provider, rejection))?;
     let (parts, mut body) = response.into_parts();
     if !parts.status.is_success() {
         return Err(refusal(&provider, codec, parts.status, &parts.headers, body).await);
@@ -169,6 +184,34 @@ pub(super) async fn complete(
     Ok(answer)
 }
 
+/// The count of a conversation for a vendor that has no counter.
+#[cfg(feature = "tokens")]
+async fn counted(request: ChatRequest) -> Result<ChatResponse, Error> {
+    // The first one loads tables, and for as long nobody else shall wait.
+    let count = move || crate::llm::tokens::count(&request);
+    let count = tokio::task::spawn_blocking(count).await;
+    let count = count.map_err(|error| Rejection::new(Kind::Internal).with_source(error))??;
+    Ok(ChatResponse::new(Counted(Some(count.total().tokens))))
+}
+
+/// A count, as an answer.
+#[cfg(feature = "tokens")]
+struct Counted(Option<u64>);
+
+#[cfg(feature = "tokens")]
+impl Batches for Counted {
+    fn spoken(&self) -> Option<Spoken> {
+        None
+    }
+
+    fn want(&mut self, _: Want) {}
+
+    fn poll_batch(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        let count = self.0.take();
+        Poll::Ready(count.map(|count| Ok(Batch::made(vec![Event::Tokens(count)]))))
+    }
+}
+
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     let codec = codec::of(provider.protocol);
     let mut call = head(provider, Method::GET, codec.models_path())?;
@@ -176,7 +219,8 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     codec.headers(None, call.headers_mut());
     configure(provider, codec, call.headers_mut())?;
     let list = async {
-        let response = provider.client.send(call.map(|()| Body::empty())).await?;
+        let response = provider.client.send(call.map(|()| Body::empty())).await;
+        let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
             return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
@@ -303,6 +347,16 @@ pub(super) fn malformed(provider: &Inner, reason: &'static str) -> Error {
         .into()
 }
 
+/// Says in the log why there is no answer: the caller is not told.
+fn unreachable(provider: &Inner, rejection: &Rejection) {
+    tracing::warn!(
+        vendor = &*provider.name,
+        code = rejection.kind().code(),
+        error = std::error::Error::source(rejection),
+        "the vendor cannot be reached"
+    );
+}
+
 /// What an answer means that is not a success.
 async fn refusal(
     provider: &Inner,
@@ -336,6 +390,15 @@ async fn refusal(
     if let Some(after) = retry_after(headers) {
         error = error.with_retry_after(Some(after));
     }
+    let foreign = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
+    if foreign && !body.is_empty() && error.fault() == VendorFault::Failed {
+        let start = String::from_utf8_lossy(&body[..body.len().min(512)]);
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(&start),
+            "the answer is no error of an API"
+        );
+    }
     log(&error);
     error.into()
 }
@@ -349,7 +412,16 @@ pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> Vend
     let words = [Some(error.message()), error.code(), error.param()];
     let said = |words: &Option<&str>| words.is_some_and(|words| key.is_in(words.as_bytes()));
     if !key.is_in(raw) && !words.iter().any(said) {
-        return error;
+        // Of a part of it nobody knows whose it is: whatever went wrong stands, and the words do not.
+        if !hints_at_a_key(error.message()) {
+            return error;
+        }
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(error.message()),
+            "the vendor shows a part of a key: its words are not passed on"
+        );
+        return error.without_words();
     }
     let screened = VendorError::new(VendorFault::Auth).with_vendor(error.vendor().clone());
     match error.status() {

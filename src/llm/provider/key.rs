@@ -75,10 +75,22 @@ pub(super) fn masked(words: &str) -> String {
     masked
 }
 
+/// Whether a part of a key is shown, as vendors do: `sk-pr...cdef`, `sk-***`.
+pub(super) fn hints_at_a_key(words: &str) -> bool {
+    let short = ["**", "..", "…"];
+    words
+        .split(|char: char| char.is_whitespace() || "\"'`(),;:".contains(char))
+        .any(|word| {
+            PREFIXES.iter().any(|prefix| word.starts_with(prefix))
+                && short.iter().any(|cut| word.contains(cut))
+        })
+}
+
+const PREFIXES: [&str; 9] = [
+    "sk-", "sk_", "gsk_", "pk-", "key-", "xai-", "hf_", "AIza", "eyJ",
+];
+
 fn is_like_a_key(word: &str) -> bool {
-    const PREFIXES: [&str; 9] = [
-        "sk-", "sk_", "gsk_", "pk-", "key-", "xai-", "hf_", "AIza", "eyJ",
-    ];
     let has = |of: fn(&u8) -> bool| word.bytes().any(|byte| of(&byte));
     let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     PREFIXES.iter().any(|prefix| word.starts_with(prefix))

@@ -172,6 +172,14 @@ impl Provider {
     ///
     /// If a variable has a value that cannot be. The error names the variable and never its value.
     pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
+        for vendor in Vendor::ALL {
+            for name in [vendor.key_variable(), vendor.url_variable()] {
+                // It must not count as absent: another would get what is meant for this one.
+                if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
+                    return Err(InvalidProvider::new("the value is not Unicode").of(name));
+                }
+            }
+        }
         Self::from_variables(|name| std::env::var(name).ok())
     }
 

@@ -117,6 +117,7 @@ struct ChatBody {
     /// Whether the last bytes that went out as they came held the end.
     ended: bool,
     over: bool,
+    begun: bool,
     exchange: Option<Exchange>,
 }
 
@@ -150,6 +151,7 @@ impl ChatBody {
             ended: false,
             wrote: false,
             over: false,
+            begun: false,
             exchange,
         }
     }
@@ -244,8 +246,13 @@ impl ChatBody {
         }
     }
 
-    /// An error is the last of a stream.
-    fn broken_off(&self, error: &Error) -> Bytes {
+    /// What a client is told of an error after the head, in whole words. Whoever sees only bytes would take
+    /// it for an answer.
+    fn broken_off(&mut self, error: &Error) -> Bytes {
+        self.over = true;
+        if let Some(exchange) = &self.exchange {
+            exchange.update(|facts| facts.broke_off = true);
+        }
         match self.asked.framing {
             Framing::Array => self.joined(gemini::error_element(error)),
             _ => codec::of(self.protocol).encode_error_event(error),
@@ -258,7 +265,9 @@ impl ChatBody {
         if bytes.first() == Some(&b':') {
             return;
         }
-        if let Some(exchange) = self.exchange.take() {
+        if !mem::replace(&mut self.begun, true)
+            && let Some(exchange) = &self.exchange
+        {
             let elapsed = exchange.start().elapsed();
             exchange.update(|facts| {
                 facts.first_content.get_or_insert(elapsed);
@@ -294,10 +303,7 @@ impl HttpBody for ChatBody {
         let this = self.get_mut();
         let bytes = match ready!(this.poll_bytes(cx)) {
             Some(Ok(bytes)) => bytes,
-            Some(Err(error)) => {
-                this.over = true;
-                this.broken_off(&error)
-            }
+            Some(Err(error)) => this.broken_off(&error),
             None => return Poll::Ready(None),
         };
         Poll::Ready(Some(Ok(Frame::data(bytes))))

@@ -150,6 +150,10 @@ fn check(chat: &Chat) -> Result<u32, Rejection> {
                 "It names a tool that is not offered.",
             ));
         }
+        Some(ToolChoice::Other(_)) => {
+            let detail = "Expected auto, none, required, or an object that names a tool.";
+            return Err(refused("tool_choice", detail));
+        }
         _ => {}
     }
     for (at, tool) in chat.tools.iter().enumerate() {
@@ -165,6 +169,7 @@ fn check(chat: &Chat) -> Result<u32, Rejection> {
     {
         return Err(refused("response_format", TOO_LARGE));
     }
+    check_kinds(chat)?;
     let mut calls = HashSet::new();
     for (at, message) in chat.messages.iter().enumerate() {
         for part in &message.parts {
@@ -184,6 +189,40 @@ fn check(chat: &Chat) -> Result<u32, Rejection> {
         }
     }
     Ok(n)
+}
+
+/// Fields that it does not use, and that a vendor would refuse all the same.
+fn check_kinds(chat: &Chat) -> Result<(), Rejection> {
+    match &chat.response_format {
+        Some(ResponseFormat::Other(_)) => {
+            let detail = "Expected an object whose type is text, json_object or json_schema.";
+            return Err(refused("response_format", detail));
+        }
+        Some(ResponseFormat::JsonSchema {
+            schema: Some(schema),
+            ..
+        }) if !schema.is_object() => {
+            let path = "response_format.json_schema.schema";
+            return Err(refused(path, "Expected an object."));
+        }
+        _ => {}
+    }
+    type Kind = fn(&Value) -> bool;
+    let kinds: [(&str, Kind, &str); 6] = [
+        ("logit_bias", Value::is_object, "Expected an object."),
+        ("logprobs", Value::is_boolean, "Expected true or false."),
+        ("modalities", Value::is_array, "Expected a list."),
+        ("functions", Value::is_array, "Expected a list."),
+        ("metadata", Value::is_object, "Expected an object."),
+        ("store", Value::is_boolean, "Expected true or false."),
+    ];
+    for (name, fits, detail) in kinds {
+        let given = chat.extra.get(name).filter(|value| !value.is_null());
+        if given.is_some_and(|value| !fits(value)) {
+            return Err(refused(name, detail));
+        }
+    }
+    Ok(())
 }
 
 const TOO_LARGE: &str = "Expected a schema of 128 KiB or less.";

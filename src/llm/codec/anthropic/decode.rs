@@ -6,7 +6,7 @@ use crate::llm::{
     codec::{Decode, Framing, fault, sse},
 };
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::{borrow::Cow, collections::HashMap};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
@@ -346,10 +346,8 @@ fn say(delta: Delta, events: &mut Vec<Event>) {
 
 /// A field of the message that has no place in the model of this crate.
 fn beside(key: &str, value: Value) -> Delta {
-    Delta::Extra(Extra::from_iter([(
-        "message".to_owned(),
-        json!({key: [value]}),
-    )]))
+    let message = Extra::from_iter([(key.to_owned(), vec![value].into())]);
+    Delta::Extra(Extra::from_iter([("message".to_owned(), message.into())]))
 }
 
 /// Why it ended, from the fields of a message or of the event that tells it.

@@ -49,7 +49,7 @@ impl Head {
         None
     }
 
-    fn message(&self, content: Vec<Value>) -> Value {
+    fn message(&self) -> Value {
         let start = self.start.clone().unwrap_or_default();
         let id = match start.id.is_empty() {
             true => format!("msg_{}", crate::exchange::fresh_id()),
@@ -64,7 +64,7 @@ impl Head {
             "type": "message",
             "role": "assistant",
             "model": model,
-            "content": content,
+            "content": [],
             "stop_reason": null,
             "stop_sequence": null,
             "usage": usage::write(&self.usage.unwrap_or_default()),
@@ -109,7 +109,7 @@ impl Stream {
 
     fn begin(&mut self, out: &mut BytesMut) {
         if !std::mem::replace(&mut self.begun, true) {
-            let message = self.head.message(Vec::new());
+            let message = self.head.message();
             let start = json!({"type": "message_start", "message": message});
             write(out, "message_start", &start);
         }
@@ -233,7 +233,8 @@ impl Encode for Document {
             json!({"input_tokens": self.tokens.unwrap_or(0)})
         } else {
             self.blocks.finish(&mut self.all);
-            let mut message = self.head.message(std::mem::take(&mut self.all.blocks));
+            let mut message = self.head.message();
+            message["content"] = std::mem::take(&mut self.all.blocks).into();
             let (reason, sequence) = self.head.end(&self.blocks);
             message["stop_reason"] = reason;
             message["stop_sequence"] = sequence;

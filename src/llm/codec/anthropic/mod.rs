@@ -158,6 +158,11 @@ impl Codec for Anthropic {
         }
     }
 
+    /// A block has a number, a start and an end.
+    fn mixes(&self) -> bool {
+        false
+    }
+
     fn is_end(&self, raw: &[u8]) -> bool {
         memchr::memmem::rfind(raw, b"message_stop").is_some()
             && sse::events(raw).any(|event| match event.event {

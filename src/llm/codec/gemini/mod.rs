@@ -173,6 +173,11 @@ impl Codec for Gemini {
         }
     }
 
+    /// Calls, and why it ended, are held back until they are whole.
+    fn mixes(&self) -> bool {
+        false
+    }
+
     /// There is no last word, but a reason for the end, or the end of an array.
     fn is_end(&self, raw: &[u8]) -> bool {
         array::is_end(raw) || memchr::memmem::rfind(raw, b"\"finishReason\"").is_some()

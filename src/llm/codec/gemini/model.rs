@@ -49,7 +49,7 @@ pub(super) fn ability(model: &str) -> Ability {
         },
         can_rest: version < (3, 0) && !pro,
         all_levels: !pro,
-        json_schema: version >= (2, 5),
+        json_schema: version >= (2, 0),
         third: version >= (3, 0),
     }
 }
@@ -70,7 +70,7 @@ mod tests {
     fn names_tell_what_a_model_can() {
         for (name, thinking, can_rest, json_schema, third) in [
             ("gemini-1.5-flash", Thinking::None, true, false, false),
-            ("gemini-2.0-flash-exp", Thinking::None, true, false, false),
+            ("gemini-2.0-flash-exp", Thinking::None, true, true, false),
             ("gemini-2.5-flash", Thinking::Budget, true, true, false),
             (
                 "models/gemini-2.5-pro",

@@ -150,6 +150,10 @@ impl Codec for OpenAi {
         }
     }
 
+    fn mixes(&self) -> bool {
+        true
+    }
+
     fn is_end(&self, raw: &[u8]) -> bool {
         memchr::memmem::rfind(raw, b"[DONE]").is_some()
             && sse::events(raw).any(|event| event.data.trim_ascii() == b"[DONE]")

@@ -27,7 +27,7 @@ fn read<'a>(
         let chunk = Bytes::copy_from_slice(chunk);
         match framing {
             Framing::Sse => pieces.extend(framer.push(chunk).unwrap()),
-            Framing::Json => pieces.push(chunk),
+            _ => pieces.push(chunk),
         }
     }
     pieces.extend(framer.finish());

@@ -148,7 +148,7 @@ pub(super) fn ordered(turns: Vec<Turn>, losses: &mut Losses) -> Vec<Value> {
 }
 
 /// The model goes on where the last turn ends, and that must not be white space.
-fn trimmed(blocks: &mut Vec<Value>, losses: &mut Losses) {
+fn trimmed(blocks: &mut [Value], losses: &mut Losses) {
     if let Some(block) = blocks.last_mut()
         && block["type"] == "text"
         && let Value::String(text) = &mut block["text"]

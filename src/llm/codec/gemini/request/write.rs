@@ -367,9 +367,14 @@ impl Writer<'_> {
 
     fn tools(&mut self, chat: &Chat, out: &mut Object) {
         let (mut declared, mut others) = (Vec::new(), Vec::new());
+        // Where the functions stand among the vendor's own tools.
+        let mut place_of_declared = 0;
         for (index, tool) in chat.tools.iter().enumerate() {
             let place = format!("tools[{index}]");
             if !tool.name.is_empty() {
+                if declared.is_empty() {
+                    place_of_declared = others.len();
+                }
                 declared.extend(self.tool(tool, &place));
             } else if self.foreign {
                 self.losses.add(place, "The provider has no such tool.");
@@ -410,7 +415,7 @@ impl Writer<'_> {
             );
         }
         if !declared.is_empty() {
-            others.insert(0, json!({"functionDeclarations": declared}));
+            others.insert(place_of_declared, json!({"functionDeclarations": declared}));
         }
         if !others.is_empty() {
             out.insert("tools".into(), others.into());

@@ -87,11 +87,11 @@ fn what_is_no_request_is_refused_with_its_place() {
     for (body, expected) in [
         (
             "",
-            "The body ends in the middle of the JSON. (line 1, column 0)",
+            "The body ends in the middle of the JSON. (line 1, column 1)",
         ),
         (
             "{\"model\":\n",
-            "The body ends in the middle of the JSON. (line 2, column 0)",
+            "The body ends in the middle of the JSON. (line 2, column 1)",
         ),
         (
             "{\"model\":\n\"a\",}",
@@ -101,7 +101,7 @@ fn what_is_no_request_is_refused_with_its_place() {
             r#"{"model":"a"} x"#,
             "The body is not valid JSON. (line 1, column 15)",
         ),
-        ("[]", "Expected a JSON object. (line 1, column 0)"),
+        ("[]", "Expected a JSON object. (line 1, column 1)"),
         (r#"{"stream":true}"#, "model: A model is required."),
         (r#"{"model":1}"#, "model: Expected a string."),
         (
