@@ -30,6 +30,9 @@ ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "\\": "\\", '"': '"', "'"
 def unescaped(text):
     def one(found):
         kind = found[1]
+        # Where a quote stands alone as a byte, what follows is no literal, and no escape either.
+        if len(kind) == 1 and kind in "ux":
+            return kind
         if kind[0] == "u":
             return chr(int(kind[2:-1], 16))
         if kind[0] == "x":

@@ -223,7 +223,10 @@ fn address(text: &[u8]) -> Option<IpAddr> {
 fn ipv6(text: &str) -> Option<IpAddr> {
     let (addr, zone) = text.split_once('%').unwrap_or((text, "-"));
     let addr = addr.parse::<Ipv6Addr>().ok()?;
-    (!zone.is_empty()).then(|| IpAddr::V6(addr).to_canonical())
+    // RFC 6874: nothing that could be the end of one hop and the beginning of another.
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_zone = !zone.is_empty() && zone.bytes().all(plain);
+    is_zone.then(|| IpAddr::V6(addr).to_canonical())
 }
 
 /// A number, or what RFC 7239 section 6.3 allows in its place.
@@ -318,6 +321,7 @@ mod tests {
             ("10.0.0.1", &["fe80::7%eth0"], "fe80::7"),
             ("10.0.0.1", &["[fe80::7%25eth0]:1"], "fe80::7"),
             ("10.0.0.1", &["fe80::7%"], "10.0.0.1"),
+            ("10.0.0.1", &["::7%';, [..e\" , 10.0.0.1"], "10.0.0.1"),
             ("10.0.0.1", &["::ffff:9.9.9.9"], "9.9.9.9"),
             ("10.0.0.1", &["9.9.9.9, ::ffff:10.0.0.2"], "9.9.9.9"),
             ("10.0.0.1", &["  9.9.9.9  "], "9.9.9.9"),

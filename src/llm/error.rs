@@ -158,6 +158,7 @@ impl VendorError {
     }
 
     /// Forgets what the vendor said, in whatever form.
+    #[cfg(feature = "client")]
     #[must_use]
     pub(crate) fn without_words(mut self) -> Self {
         self.message = "".into();

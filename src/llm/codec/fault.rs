@@ -389,3 +389,33 @@ impl Told {
         told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_more_exact_delay_counts_and_none_is_without_end() {
+        let read = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            retry_after(&headers)
+        };
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(
+            read(&[("retry-after", "2"), ("retry-after-ms", "1500")]),
+            ms(1500)
+        );
+        assert_eq!(read(&[("retry-after", "2")]), ms(2000));
+        assert_eq!(read(&[("retry-after", "1e300")]), None);
+        assert_eq!(read(&[("retry-after", "9999999")]), Some(Remedy::LONGEST));
+        assert_eq!(read(&[("retry-after", "-1")]), None);
+        assert_eq!(
+            read(&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")]),
+            None
+        );
+    }
+}

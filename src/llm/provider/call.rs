@@ -7,9 +7,7 @@ use super::{
 #[cfg(feature = "tokens")]
 use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
-    Body, CollectError, Exchange, Extensible, Rejection,
-    answer::Remedy,
-    collect,
+    Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
         codec::{self, Codec, Encoded, Maker, loss},
@@ -20,7 +18,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode,
-    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
 use http_body::Body as _;
 #[cfg(feature = "tokens")]
@@ -387,9 +385,6 @@ async fn refusal(
         .with_vendor(provider.name.clone())
         .with_status(status)
         .with_headers(back);
-    if let Some(after) = retry_after(headers) {
-        error = error.with_retry_after(Some(after));
-    }
     let foreign = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
     if foreign && !body.is_empty() && error.fault() == VendorFault::Failed {
         let start = String::from_utf8_lossy(&body[..body.len().min(512)]);
@@ -440,44 +435,4 @@ pub(super) fn log(error: &VendorError) {
         words = masked(error.message()),
         "the vendor answered with an error"
     );
-}
-
-/// The longest wait that is believed is [`Remedy::LONGEST`].
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &HeaderName, unit: f64| {
-        let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-        Duration::try_from_secs_f64(number * unit).ok()
-    };
-    let exact = number(&HeaderName::from_static("retry-after-ms"), 0.001);
-    let after = exact.or_else(|| number(&RETRY_AFTER, 1.0))?;
-    Some(after.min(Remedy::LONGEST))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_more_exact_delay_counts_and_none_is_without_end() {
-        let read = |fields: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in fields {
-                headers.insert(*name, HeaderValue::from_static(value));
-            }
-            retry_after(&headers)
-        };
-        let ms = |ms| Some(Duration::from_millis(ms));
-        assert_eq!(
-            read(&[("retry-after", "2"), ("retry-after-ms", "1500")]),
-            ms(1500)
-        );
-        assert_eq!(read(&[("retry-after", "2")]), ms(2000));
-        assert_eq!(read(&[("retry-after", "1e300")]), None);
-        assert_eq!(read(&[("retry-after", "9999999")]), Some(Remedy::LONGEST));
-        assert_eq!(read(&[("retry-after", "-1")]), None);
-        assert_eq!(
-            read(&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")]),
-            None
-        );
-    }
 }
