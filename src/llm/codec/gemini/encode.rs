@@ -58,12 +58,12 @@ impl Choice {
             Delta::Signature(signature) => {
                 let signature = proof::write(&signature);
                 if thinks && proof::is_envelope_written(&signature) {
-                    parts.push(thought(signature));
+                    parts.push(thought(&signature));
                 } else if let Some(before) = self.proof.replace(signature) {
                     parts.push(json!({"text": "", "thoughtSignature": before}));
                 }
             }
-            Delta::Redacted(data) => parts.push(thought(proof::write_redacted(&data))),
+            Delta::Redacted(data) => parts.push(thought(&proof::write_redacted(&data))),
             Delta::ToolCall {
                 index,
                 id,
@@ -188,7 +188,7 @@ const OWN: [&str; 11] = [
     "finishMessage",
 ];
 
-fn thought(signature: String) -> Value {
+fn thought(signature: &str) -> Value {
     json!({"text": "", "thought": true, "thoughtSignature": signature})
 }
 

@@ -67,7 +67,7 @@ pub(super) fn subset(schema: &Value, place: &str, losses: &mut Losses) -> Result
     };
     let written = writer.write(schema).map_err(|detail| {
         Rejection::new(Kind::UnsupportedParameter)
-            .with_param(place.to_owned())
+            .with_param(place)
             .with_detail(detail)
     })?;
     for key in writer.lost {
