@@ -33,7 +33,10 @@
 //! # }
 //! ```
 
-use super::{Protocol, codec};
+use super::{
+    Protocol,
+    codec::{self, gemini},
+};
 use crate::{Body, BoxError, Exchange, Rejection, problem};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
@@ -53,9 +56,9 @@ pub(crate) struct Rendered;
 
 /// The protocol of a request, if its path is one of a language model.
 ///
-/// Two protocols share what is below `/v1`. Where the path itself does not tell whose it is, as
+/// Protocols share what is below `/v1`. Where the path itself does not tell whose it is, as
 /// `/v1/models`, the client does: Anthropic's send `anthropic-version`, or their key in `x-api-key`
-/// and nothing in `authorization`.
+/// and nothing in `authorization`, Google's `x-goog-api-client`, or their key in `x-goog-api-key`.
 #[must_use]
 pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     if path == "/v1beta" || path.starts_with("/v1beta/") {
@@ -71,7 +74,13 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
         headers.contains_key("anthropic-version")
             || headers.contains_key("x-api-key") && !headers.contains_key(header::AUTHORIZATION)
     };
+    let google = || {
+        headers.contains_key("x-goog-api-client")
+            || headers.contains_key("x-goog-api-key")
+                && !headers.contains_key(header::AUTHORIZATION)
+    };
     Some(match first {
+        "models" | "tunedModels" if gemini::ends_in_method(path) || google() => Protocol::Gemini,
         "messages" => Protocol::Anthropic,
         "chat" | "completions" | "embeddings" | "responses" => Protocol::OpenAi,
         _ if anthropic() => Protocol::Anthropic,

@@ -25,7 +25,7 @@
 //! # }
 //! ```
 
-use super::serve::decoded;
+use super::{Protocol, dialect, serve::decoded};
 use http::{HeaderName, HeaderValue, Request, Uri, uri::PathAndQuery};
 use std::task::{Context, Poll};
 use tower_layer::Layer;
@@ -74,7 +74,9 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for QueryKey<S> {
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
-        if request.uri().query().is_some() && request.uri().path().starts_with("/v1beta") {
+        if request.uri().query().is_some()
+            && dialect::of(request.uri().path(), request.headers()) == Some(Protocol::Gemini)
+        {
             moved(&mut request);
         }
         self.inner.call(request)

@@ -31,7 +31,10 @@ mod tests;
 mod usage;
 
 #[cfg_attr(not(feature = "client"), allow(unused_imports))]
-pub(crate) use self::array::{Cutter, elements, joined};
+pub(crate) use self::{
+    array::{Cutter, elements, joined},
+    target::ends_in_method,
+};
 
 use super::{
     Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,

@@ -22,6 +22,12 @@ const METHODS: [&str; 5] = [
     "batchEmbedContents",
 ];
 
+/// Whether a path ends as only this protocol's do, whatever version stands before.
+pub(crate) fn ends_in_method(path: &str) -> bool {
+    let method = path.rsplit_once(':').map(|(_, method)| method);
+    method.is_some_and(|method| METHODS.contains(&method))
+}
+
 /// What a path asks for, and its template, made once and shared.
 pub(super) fn of(path: &str, query: Option<&str>) -> Option<(Target, Arc<str>)> {
     static TEMPLATES: LazyLock<[Arc<str>; 7]> = LazyLock::new(|| {
@@ -38,7 +44,9 @@ pub(super) fn of(path: &str, query: Option<&str>) -> Option<(Target, Arc<str>)> 
         ]
     });
     let told = |target, at: usize| Some((target, TEMPLATES[at].clone()));
-    let below = path.strip_prefix("/v1beta/")?;
+    let below = path
+        .strip_prefix("/v1beta/")
+        .or_else(|| path.strip_prefix("/v1/"))?;
     if below == "models" {
         return told(Target::List(None), 5);
     }
@@ -200,6 +208,9 @@ mod tests {
             assert_eq!(found.3.is_some(), stream == Some(true));
             assert!(found.4.starts_with("/v1beta/models/{model}:"));
         }
+        // Google's own client asks for this version.
+        let stable = ask("/v1/models/m:streamGenerateContent", Some("alt=sse")).unwrap();
+        assert_eq!((&*stable.0, stable.2), ("m", true));
         let tuned = ask("/v1beta/tunedModels/own:generateContent", None).unwrap();
         assert_eq!(tuned.0, "tunedModels/own");
         assert_eq!(escaped(&tuned.0), "/tunedModels/own");
