@@ -21,6 +21,8 @@ pub(crate) mod loss;
 mod names;
 pub(crate) mod openai;
 pub(crate) mod peek;
+#[cfg(test)]
+pub(crate) mod recordings;
 pub(crate) mod skim;
 pub(crate) mod sse;
 pub(crate) mod value;

@@ -1,55 +1,22 @@
 //! Recorded traffic of vendors, where a folder of it lies beside the project.
 
 use super::*;
-use crate::llm::{Completion, Content, Event, codec};
-use std::{fs, panic, path::PathBuf};
+use crate::llm::{
+    Completion, Content, Event,
+    codec::{self, recordings},
+};
 
-struct Exchange {
-    name: String,
-    request: Value,
-    status: u16,
-    response: Value,
-}
+/// `()`: all is of one operation.
+type Exchange = recordings::Exchange<()>;
 
 /// All that is of this protocol, whoever the vendor is.
 fn exchanges() -> Option<Vec<Exchange>> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/wire");
-    let mut files: Vec<_> = fs::read_dir(root)
-        .ok()?
-        .flatten()
-        .filter_map(|vendor| fs::read_dir(vendor.path()).ok())
-        .flat_map(|files| files.flatten().map(|file| file.path()))
-        .collect();
-    files.sort();
-    let read = |file: &PathBuf| {
-        let mut all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-        (all["endpoint"] == "messages").then(|| Exchange {
-            name: all["case"].as_str().unwrap_or_default().to_owned(),
-            request: all["request"]["body"].take(),
-            status: u16::try_from(all["response"]["status"].as_u64().unwrap_or(0)).unwrap(),
-            response: all["response"].take(),
-        })
-    };
-    Some(files.iter().filter_map(read).collect())
+    recordings::exchanges(|all| (all["endpoint"] == "messages").then_some(()))
 }
 
 #[test]
 fn recordings_are_read() {
-    let Some(exchanges) = exchanges() else {
-        println!("recordings: skipped (no shared folder)");
-        return;
-    };
-    let mut failed = Vec::new();
-    for exchange in &exchanges {
-        let check = panic::AssertUnwindSafe(|| exchange.check());
-        if panic::catch_unwind(check).is_err() {
-            failed.push(&*exchange.name);
-        }
-    }
-    let all = exchanges.len();
-    println!("recordings: {all} exchanges, {} failed", failed.len());
-    assert!(failed.is_empty(), "{failed:#?}");
-    assert!(all >= 51, "{all}");
+    recordings::hold(exchanges(), 51, Exchange::check);
 }
 
 fn read<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {

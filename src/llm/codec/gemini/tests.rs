@@ -1,64 +1,29 @@
 //! Recorded traffic of vendors, where a folder of it lies beside the project.
 
 use super::*;
-use crate::llm::{Completion, Content, Event, codec, codec::sse};
-use std::{fs, panic, path::PathBuf};
+use crate::llm::{
+    Completion, Content, Event,
+    codec::{self, recordings, sse},
+};
 
-struct Exchange {
-    name: String,
-    ask: Ask,
-    request: Value,
-    status: u16,
-    response: Value,
-}
+type Exchange = recordings::Exchange<Ask>;
 
 /// All that is of this protocol, whoever the vendor is.
 fn exchanges() -> Option<Vec<Exchange>> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/wire");
-    let mut files: Vec<_> = fs::read_dir(root)
-        .ok()?
-        .flatten()
-        .filter_map(|vendor| fs::read_dir(vendor.path()).ok())
-        .flat_map(|files| files.flatten().map(|file| file.path()))
-        .collect();
-    files.sort();
-    let read = |file: &PathBuf| {
-        let mut all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    recordings::exchanges(|all| {
         let path = all["request"]["path"].as_str()?;
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let (_, model) = path.rsplit_once("/models/")?;
-        let (target, _) = target::of(&format!("/v1beta/models/{model}"), Some(query))?;
-        let Target::Model(ask) = target else {
-            return None;
-        };
-        Some(Exchange {
-            name: all["case"].as_str().unwrap_or_default().to_owned(),
-            ask,
-            request: all["request"]["body"].take(),
-            status: u16::try_from(all["response"]["status"].as_u64().unwrap_or(0)).unwrap(),
-            response: all["response"].take(),
-        })
-    };
-    Some(files.iter().filter_map(read).collect())
+        match target::of(&format!("/v1beta/models/{model}"), Some(query))? {
+            (Target::Model(ask), _) => Some(ask),
+            _ => None,
+        }
+    })
 }
 
 #[test]
 fn recordings_are_read() {
-    let Some(exchanges) = exchanges() else {
-        println!("recordings: skipped (no shared folder)");
-        return;
-    };
-    let mut failed = Vec::new();
-    for exchange in &exchanges {
-        let check = panic::AssertUnwindSafe(|| exchange.check());
-        if panic::catch_unwind(check).is_err() {
-            failed.push(&*exchange.name);
-        }
-    }
-    let all = exchanges.len();
-    println!("recordings: {all} exchanges, {} failed", failed.len());
-    assert!(failed.is_empty(), "{failed:#?}");
-    assert!(all >= 52, "{all}");
+    recordings::hold(exchanges(), 52, Exchange::check);
 }
 
 fn read(operation: Operation, framing: Framing, raw: &[u8], size: usize) -> Vec<Event> {
@@ -117,7 +82,7 @@ impl Exchange {
             }
             (None, body) => (Framing::Json, body.to_string()),
         };
-        match self.ask.operation {
+        match self.of.operation {
             Operation::Chat => self.check_chat(framing, raw.as_bytes()),
             Operation::CountTokens => {
                 let tokens =
@@ -139,11 +104,11 @@ impl Exchange {
 
     fn check_request(&self) {
         let bytes = Bytes::from(self.request.to_string());
-        let mut request = Gemini.peek(&self.ask, bytes.clone()).unwrap();
+        let mut request = Gemini.peek(&self.of, bytes.clone()).unwrap();
         let sent = Gemini.encode_request(&request, &maker(&request)).unwrap();
         assert_eq!(sent.body, bytes);
-        assert_eq!(request.streams(), self.ask.stream == Some(true));
-        if self.ask.operation == Operation::Embeddings {
+        assert_eq!(request.streams(), self.of.stream == Some(true));
+        if self.of.operation == Operation::Embeddings {
             return;
         }
         if request.chat_mut().is_err() {
@@ -153,10 +118,10 @@ impl Exchange {
         // What is edited keeps the rest, and comes to the same again.
         let edited = Gemini.encode_request(&request, &maker(&request)).unwrap();
         assert!(edited.losses.is_empty(), "{:?}", edited.losses);
-        let again = Gemini.peek(&self.ask, edited.body.clone()).unwrap();
+        let again = Gemini.peek(&self.of, edited.body.clone()).unwrap();
         let (one, two) = (request.chat().unwrap(), again.chat().unwrap());
         assert_eq!((&one.messages, &one.tools), (&two.messages, &two.tools));
-        if self.ask.operation == Operation::Chat {
+        if self.of.operation == Operation::Chat {
             assert_eq!((&one.extra, &one.sampling), (&two.extra, &two.sampling));
             assert_eq!(
                 (&one.response_format, &one.effort),
@@ -171,7 +136,7 @@ impl Exchange {
                 ..maker(&request)
             };
             let encoded = codec::of(protocol).encode_request(&request, &other);
-            assert!(encoded.is_ok() || self.ask.operation == Operation::CountTokens);
+            assert!(encoded.is_ok() || self.of.operation == Operation::CountTokens);
         }
     }
 

@@ -1,30 +1,15 @@
 //! Recorded traffic of vendors, where a folder of it lies beside the project.
 
 use super::*;
-use crate::llm::{Content, VendorFault};
+use crate::llm::{Content, VendorFault, codec::recordings};
 use serde_json::json;
-use std::{collections::BTreeMap, fs, panic, path::PathBuf};
+use std::collections::BTreeMap;
 
-struct Exchange {
-    name: String,
-    operation: Operation,
-    request: Value,
-    status: u16,
-    response: Value,
-}
+type Exchange = recordings::Exchange<Operation>;
 
 /// All that is of this protocol, whoever the vendor is.
-fn exchanges() -> Option<Vec<Exchange>> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/wire");
-    let mut files: Vec<_> = fs::read_dir(root)
-        .ok()?
-        .flatten()
-        .filter_map(|vendor| fs::read_dir(vendor.path()).ok())
-        .flat_map(|files| files.flatten().map(|file| file.path()))
-        .collect();
-    files.sort();
-    let read = |file: &PathBuf| {
-        let mut all: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+fn exchanges(wanted: Operation) -> Option<Vec<Exchange>> {
+    recordings::exchanges(|all| {
         let path = all["request"]["path"].as_str().unwrap_or_default();
         let path = path.split('?').next().unwrap_or_default();
         let operation = match all["endpoint"].as_str()? {
@@ -35,38 +20,18 @@ fn exchanges() -> Option<Vec<Exchange>> {
             }
             _ => return None,
         };
-        Some(Exchange {
-            name: all["case"].as_str().unwrap_or_default().to_owned(),
-            operation,
-            request: all["request"]["body"].take(),
-            status: u16::try_from(all["response"]["status"].as_u64()?).ok()?,
-            response: all["response"].take(),
-        })
-    };
-    Some(files.iter().filter_map(read).collect())
+        (operation == wanted).then_some(operation)
+    })
 }
 
 #[test]
-fn recordings_are_read() {
-    let Some(exchanges) = exchanges() else {
-        println!("recordings: skipped (no shared folder)");
-        return;
-    };
-    let mut failed = Vec::new();
-    for exchange in &exchanges {
-        let check = panic::AssertUnwindSafe(|| exchange.check());
-        if panic::catch_unwind(check).is_err() {
-            failed.push(&*exchange.name);
-        }
-    }
-    let chats = exchanges
-        .iter()
-        .filter(|one| one.operation == Operation::Chat);
-    let (chats, all) = (chats.count(), exchanges.len());
-    println!("recordings: {all} exchanges, {} failed", failed.len());
-    assert!(failed.is_empty(), "{failed:#?}");
-    assert!(chats >= 148, "{chats} chats");
-    assert!(all - chats >= 10, "{} embeddings", all - chats);
+fn recorded_chats_are_read() {
+    recordings::hold(exchanges(Operation::Chat), 148, Exchange::check);
+}
+
+#[test]
+fn recorded_embeddings_are_read() {
+    recordings::hold(exchanges(Operation::Embeddings), 10, Exchange::check);
 }
 
 impl Exchange {
@@ -90,7 +55,7 @@ impl Exchange {
             .entry("model")
             .or_insert("m".into());
         let bytes = Bytes::from(body.to_string());
-        let request = OpenAi.peek(&self.operation.into(), bytes.clone()).unwrap();
+        let request = OpenAi.peek(&self.of.into(), bytes.clone()).unwrap();
         let sent = OpenAi.encode_request(&request, &maker()).unwrap().body;
         if request.streams() && !request.includes_usage() {
             let mut expected = body.clone();
@@ -103,7 +68,7 @@ impl Exchange {
         } else {
             assert_eq!(sent, bytes);
         }
-        let view = match OpenAi.parse(self.operation, &bytes) {
+        let view = match OpenAi.parse(self.of, &bytes) {
             Ok(view) => view,
             Err(fault) => {
                 assert!(self.status >= 400, "the vendor took it: {fault}");
@@ -115,7 +80,7 @@ impl Exchange {
             Typed::Chat(chat) => request::write_chat(&request, chat).unwrap(),
             Typed::Embed(embed) => request::write_embed(&request, embed),
         };
-        let again = OpenAi.parse(self.operation, written.to_string().as_bytes());
+        let again = OpenAi.parse(self.of, written.to_string().as_bytes());
         assert_eq!(again.unwrap(), view);
     }
 
@@ -148,7 +113,7 @@ impl Exchange {
 
     fn check_stream(&self, sse: &[u8]) {
         let outcome = |chunks: Vec<&[u8]>| {
-            read(self.operation, Framing::Sse, chunks)
+            read(self.of, Framing::Sse, chunks)
                 .map(completion)
                 .map_err(|error| error.to_string())
         };
@@ -180,21 +145,21 @@ impl Exchange {
         assert!(!errors);
         assert_eq!(whole.usage, OpenAi.scan(sse, Framing::Sse, None).usage);
         assert_said(&whole, &chunks, "delta");
-        let events = read(self.operation, Framing::Sse, [sse]).unwrap();
+        let events = read(self.of, Framing::Sse, [sse]).unwrap();
         let written = write(asked(Framing::Sse), &events, 1);
         assert_eq!(outcome(vec![&written]).map(timeless), Ok(timeless(whole)));
     }
 
     fn check_document(&self, body: &Value) {
         let text = body.to_string();
-        let events = read(self.operation, Framing::Json, [text.as_bytes()]).unwrap();
+        let events = read(self.of, Framing::Json, [text.as_bytes()]).unwrap();
         let whole = timeless(completion(events.clone()));
         assert_eq!(
             whole.usage,
             OpenAi.scan(text.as_bytes(), Framing::Json, None).usage
         );
         check_usage(std::slice::from_ref(body), whole.usage);
-        if self.operation == Operation::Embeddings {
+        if self.of == Operation::Embeddings {
             let rows = body["data"].as_array().unwrap();
             assert_eq!(whole.embeddings.len(), rows.len());
             assert!(whole.embeddings.iter().all(|vector| !vector.is_empty()));
@@ -202,10 +167,10 @@ impl Exchange {
         }
         assert_said(&whole, std::slice::from_ref(body), "message");
         let document = write(asked(Framing::Json), &events, 1);
-        let again = read(self.operation, Framing::Json, [&document[..]]).unwrap();
+        let again = read(self.of, Framing::Json, [&document[..]]).unwrap();
         assert_eq!(timeless(completion(again)), whole);
         let stream = write(asked(Framing::Sse), &events, 1);
-        let again = read(self.operation, Framing::Sse, [&stream[..]]).unwrap();
+        let again = read(self.of, Framing::Sse, [&stream[..]]).unwrap();
         assert_eq!(timeless(completion(again)), whole);
     }
 }
