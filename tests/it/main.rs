@@ -20,6 +20,8 @@ mod edge;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod gemini;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(feature = "gateway", feature = "testing"))]

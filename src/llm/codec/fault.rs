@@ -378,12 +378,17 @@ impl Told {
             told.code = match vendor.fault() {
                 VendorFault::ContextLength => "context_length_exceeded".into(),
                 VendorFault::ContentFilter => "content_filter".into(),
+                // Programs look for the one name, and every vendor has another.
+                VendorFault::UnknownModel => told.code,
                 fault if fault.concerns_caller() => vendor.code().unwrap_or(&told.code).to_owned(),
                 _ => told.code,
             };
             if vendor.fault().concerns_caller() && !vendor.message().is_empty() {
                 told.message = vendor.message().to_owned();
                 told.param = vendor.param().map(str::to_owned);
+                if vendor.fault() == VendorFault::UnknownModel {
+                    told.param.get_or_insert_with(|| "model".to_owned());
+                }
             }
         }
         told

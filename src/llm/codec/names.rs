@@ -13,6 +13,15 @@ pub(crate) struct Names {
 impl Names {
     /// Of all tools that a conversation names: letters, digits, `_` and `-`, `most` at the most.
     pub(crate) fn of(chat: &Chat, most: usize) -> Self {
+        Self::that_begin(|_| true, chat, most)
+    }
+
+    /// The same for a vendor that wants a letter or `_` first.
+    pub(crate) fn lettered(chat: &Chat, most: usize) -> Self {
+        Self::that_begin(|first| !matches!(first, '0'..='9' | '-'), chat, most)
+    }
+
+    fn that_begin(begins: fn(char) -> bool, chat: &Chat, most: usize) -> Self {
         let parts = chat.messages.iter().flat_map(|message| &message.parts);
         let called = parts.filter_map(|part| match &part.content {
             Content::ToolCall(call) => Some(&*call.name),
@@ -24,7 +33,10 @@ impl Names {
         };
         let offered = chat.tools.iter().map(|tool| &*tool.name);
         let all = || offered.clone().chain(called.clone()).chain(chosen);
-        let fits = |name: &str| name.len() <= most && name.chars().all(is_plain);
+        let fits = |name: &str| {
+            let begins = name.is_empty() || name.starts_with(begins);
+            begins && name.len() <= most && name.chars().all(is_plain)
+        };
         let mut names = Self::default();
         if all().all(fits) {
             return names;
@@ -37,8 +49,12 @@ impl Names {
             let plain: String = name
                 .chars()
                 .map(|char| if is_plain(char) { char } else { '_' })
-                .take(most)
                 .collect();
+            let plain: String = match plain.starts_with(begins) {
+                true => plain,
+                false => format!("_{plain}"),
+            };
+            let plain: String = plain.chars().take(most).collect();
             let mut free = plain.clone();
             let mut count = 2_usize;
             while !taken.insert(free.clone()) {
@@ -86,6 +102,18 @@ fn is_plain(char: char) -> bool {
 mod tests {
     use super::*;
     use crate::llm::Tool;
+
+    #[test]
+    fn rule_8_a_name_begins_as_the_vendor_wants_it() {
+        let mut chat = Chat::default();
+        for name in ["2d", "_2d", "-x", "x-2"] {
+            chat.tools.push(Tool::new(name));
+        }
+        assert!(Names::of(&chat, 64).is_empty());
+        let names = Names::lettered(&chat, 64);
+        let sent = chat.tools.iter().map(|tool| names.sent(&tool.name));
+        assert_eq!(sent.collect::<Vec<_>>(), ["_2d_2", "_2d", "_-x", "x-2"]);
+    }
 
     #[test]
     fn rule_8_names_go_there_and_back_though_they_collide() {

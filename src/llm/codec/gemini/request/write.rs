@@ -51,7 +51,7 @@ pub(in super::super) fn encode(
         origin,
         foreign: origin.is_some_and(|origin| origin != Protocol::Gemini),
         own: origin == Some(Protocol::Gemini),
-        names: Names::of(chat, MOST_NAME),
+        names: Names::lettered(chat, MOST_NAME),
         ability: model::ability(request.model()),
         called: called.collect(),
         losses: Losses::default(),
