@@ -425,7 +425,8 @@ def texts_are_embedded_in_order():
 @fact
 def a_wrong_key_is_a_client_error():
     canary = "wrong-canary-0123456789"
-    for call in (lambda: ask(on=client_of(canary)), lambda: list(client_of(canary).models.list())):
+    asking, listing = client_of(canary), client_of(canary)
+    for call in (lambda: ask(on=asking), lambda: list(listing.models.list())):
         error = refused(errors.ClientError, call)
         is_refused(error, 401, "UNAUTHENTICATED")
         assert "canary" not in str(error), "the key is echoed"

@@ -14,7 +14,11 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, Protocol, ResponseFormat,
         Role, Tool, ToolChoice,
-        codec::{Encoded, Losses, Maker, Names},
+        codec::{
+            Encoded, Losses, Maker, Names,
+            gemini::BUDGET,
+            loss::{part_of, place_of},
+        },
     },
     rejection::Kind,
 };
@@ -101,7 +105,7 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = format!("messages[{index}]");
+            let place = place_of(self.origin, chat, index);
             self.message_fields(message, &place);
             if matches!(message.role, Role::System | Role::Developer) {
                 if !turns.is_empty() {
@@ -109,7 +113,7 @@ impl Writer<'_> {
                     self.losses.add(&place, why);
                 }
                 for (at, part) in message.parts.iter().enumerate() {
-                    let place = format!("{place}.content[{at}]");
+                    let place = part_of(&place, at);
                     match &part.content {
                         Content::Text(text) if text.trim().is_empty() => {}
                         Content::Text(text) => {
@@ -445,11 +449,18 @@ impl Writer<'_> {
                     out.insert("metadata".into(), json!({"user_id": value}));
                 }
                 "service_tier" if value == "auto" => {}
+                BUDGET if thinks(out) => {}
                 _ if says(value) => self.losses.add(key, UNKNOWN),
                 _ => {}
             }
         }
     }
+}
+
+/// Whether thoughts have a number of tokens.
+fn thinks(out: &Object) -> bool {
+    let thinking = out.get("thinking");
+    thinking.is_some_and(|thinking| thinking.get("budget_tokens").is_some())
 }
 
 /// Adds what is not there yet, also within an object.

@@ -17,7 +17,10 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, Protocol,
         ResponseFormat, Role, Tool, ToolChoice,
-        codec::{Encoded, Losses, Maker, Names},
+        codec::{
+            Encoded, Losses, Maker, Names,
+            loss::{part_of, place_of},
+        },
     },
 };
 use serde_json::{Map, Value, json};
@@ -96,7 +99,7 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = format!("messages[{index}]");
+            let place = place_of(self.origin, chat, index);
             self.message_fields(message, &place);
             if !matches!(message.role, Role::System | Role::Developer) {
                 turns.push(self.turn(message, &place));
@@ -107,7 +110,7 @@ impl Writer<'_> {
                 self.losses.add(&place, why);
             }
             for (at, part) in message.parts.iter().enumerate() {
-                let place = format!("{place}.content[{at}]");
+                let place = part_of(&place, at);
                 match &part.content {
                     Content::Text(text) if text.is_empty() => {}
                     Content::Text(text) => {
@@ -202,7 +205,8 @@ impl Writer<'_> {
                     if let Some(proof) = proof.or_else(|| skip.then(|| SKIP.to_owned())) {
                         part["thoughtSignature"] = proof.into();
                     }
-                    turn.calls.push((call.id.clone(), call.name.clone()));
+                    let name = self.names.sent(&call.name).to_owned();
+                    turn.calls.push((call.id.clone(), name));
                     Some(part)
                 }
                 Content::Other(part) if !self.foreign => Some(proofs.on(part.clone())),
