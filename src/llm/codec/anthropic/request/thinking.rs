@@ -3,7 +3,7 @@
 use super::super::model::{Ability, Sampling, Thinking};
 use crate::llm::{
     Chat, Role, ToolChoice,
-    codec::{Losses, gemini::BUDGET},
+    codec::{Losses, gemini::BUDGET, translation::put},
 };
 use serde_json::{Map, Value, json};
 
@@ -149,9 +149,9 @@ pub(super) fn sampling(
         losses.add("top_k", if neither { NOT_TAKEN } else { THINKS });
         top_k = None;
     }
-    super::super::put(out, "temperature", temperature);
-    super::super::put(out, "top_p", top_p);
-    super::super::put(out, "top_k", top_k);
+    put(out, "temperature", temperature);
+    put(out, "top_p", top_p);
+    put(out, "top_k", top_k);
     let seed = ("seed", sampling.seed.is_some());
     let frequency = (
         "frequency_penalty",
