@@ -23,6 +23,7 @@ pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "anthropic",
         tells: TELLS,
+        says: |ask| ask,
         write,
         read,
         fault,
@@ -35,6 +36,7 @@ pub(super) fn protocol() -> Protocol {
         models: ["claude-sonnet-4-5"; 2],
         tells: TELLS,
         provider: |vendor| Provider::anthropic(KEY).base_url(vendor.url()).unwrap(),
+        hears: |ask| (ask, false),
         asked,
     }
 }

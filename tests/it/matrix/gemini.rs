@@ -23,6 +23,7 @@ pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "gemini",
         tells: TELLS,
+        says: |ask| ask,
         write,
         read,
         fault,
@@ -38,6 +39,7 @@ pub(super) fn protocol() -> Protocol {
             ..TELLS
         },
         provider: |vendor| Provider::gemini(KEY).base_url(vendor.url()).unwrap(),
+        hears: |ask| (ask, false),
         asked,
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "openai",
         tells: TELLS,
+        says: |ask| ask,
         write,
         read,
         fault,
@@ -39,6 +40,7 @@ pub(super) fn protocol() -> Protocol {
             ..TELLS
         },
         provider: |vendor| Provider::openai(KEY).base_url(vendor.base_url()).unwrap(),
+        hears: |ask| (ask, false),
         asked,
     }
 }
