@@ -27,6 +27,8 @@ pub enum Protocol {
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
     Gemini,
+    /// Amazon Bedrock's Converse and ConverseStream. It is spoken to vendors only.
+    Bedrock,
 }
 
 /// What is asked of a model.

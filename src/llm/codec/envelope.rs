@@ -27,6 +27,7 @@ impl Maker {
             Protocol::OpenAi => "openai",
             Protocol::Anthropic => "anthropic",
             Protocol::Gemini => "gemini",
+            Protocol::Bedrock => "bedrock",
         };
         let vendor = self.vendor.replace(':', "_");
         format!("{MARK}{protocol}:{vendor}:{}:", family(&self.model))

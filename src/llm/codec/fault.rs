@@ -194,7 +194,12 @@ const NO_MODEL: &[&str] = &[
 const OUR_KEY: &[&str] = &["invalid_api_key", "API_KEY_INVALID", "missing_api_key"];
 const WRONG_KEY: &[&str] = &["incorrect api key", "invalid api key", "api key not valid"];
 
-fn cut(text: &str) -> &str {
+/// Whether these words, in small letters, are of a conversation that is too long.
+pub(crate) fn is_too_long(words: &str) -> bool {
+    TOO_LONG.iter().any(|part| words.contains(part))
+}
+
+pub(crate) fn cut(text: &str) -> &str {
     let mut end = text.len().min(MOST_WORDS);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -238,7 +243,7 @@ pub(crate) fn read(
 }
 
 /// When to come back: milliseconds, seconds, or what the vendor says of its limits.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let float = |text: &str, unit: f64| seconds(text.parse::<f64>().ok()? * unit);
     text("retry-after-ms")
@@ -327,6 +332,8 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         Framing::Json => found(None, raw),
         Framing::Sse => sse::events(raw).find_map(|event| found(event.event, &event.data)),
         Framing::Array => super::gemini::elements(raw).find_map(|one| found(None, one)),
+        // Its codec knows its frames.
+        Framing::EventStream => None,
     }
 }
 

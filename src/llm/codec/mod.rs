@@ -12,6 +12,7 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod base64;
+pub(crate) mod bedrock;
 #[cfg(test)]
 mod crossing;
 pub(crate) mod envelope;
@@ -26,6 +27,7 @@ pub(crate) mod recordings;
 pub(crate) mod skim;
 pub(crate) mod sse;
 mod translation;
+mod turns;
 pub(crate) mod value;
 
 pub(crate) use self::{
@@ -51,6 +53,7 @@ pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
         Protocol::OpenAi => &openai::OpenAi,
         Protocol::Anthropic => &anthropic::Anthropic,
         Protocol::Gemini => &gemini::Gemini,
+        Protocol::Bedrock => &bedrock::Bedrock,
     }
 }
 
@@ -63,6 +66,8 @@ pub enum Framing {
     Json,
     /// `application/json`: one array, whose elements come one by one.
     Array,
+    /// `application/vnd.amazon.eventstream`: binary frames.
+    EventStream,
 }
 
 /// What a path asks of a model, and what it tells of the request besides.
@@ -193,6 +198,11 @@ pub(crate) trait Codec: Send + Sync {
 
     /// The same for the list of its models.
     fn models_path(&self) -> &'static str;
+
+    /// Where more of them are listed, if that is elsewhere.
+    fn more_models_path(&self) -> Option<&'static str> {
+        None
+    }
 
     /// The header for a key, and what stands before the key in it.
     fn key_header(&self) -> (HeaderName, &'static str);

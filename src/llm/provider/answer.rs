@@ -6,7 +6,9 @@ use crate::{
     llm::{
         Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
         codec::{
-            self, Codec, Decode, Scan, gemini,
+            self, Codec, Decode, Scan,
+            bedrock::frame,
+            gemini,
             sse::{self, Framer, without_bom},
         },
     },
@@ -59,9 +61,11 @@ impl Source {
         let mut source = Self::new(provider, spoken, usage_unasked);
         let mut framer = Cutter::new(spoken.framing);
         let whole = first.map_or(Ok(None), |first| framer.push(first));
-        source
-            .ready
-            .extend(whole.map_err(|_| too_long()).transpose());
+        source.ready.extend(
+            whole
+                .map_err(|fault| fault.error(&source.provider))
+                .transpose(),
+        );
         source.rest = Some((body, framer));
         source
     }
@@ -115,7 +119,9 @@ impl Source {
             };
             let whole = match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => framer.push(chunk).map_err(|_| too_long()),
+                    Ok(chunk) => framer
+                        .push(chunk)
+                        .map_err(|fault| fault.error(&self.provider)),
                     Err(_trailers) => continue,
                 },
                 Some(Err(error)) => Err(broken(error).into()),
@@ -124,6 +130,7 @@ impl Source {
                     self.rest = None;
                     let is_end = |last: &Bytes| match self.spoken.framing {
                         Framing::Array => closed,
+                        Framing::EventStream => false,
                         _ => self.is_end(last),
                     };
                     match last {
@@ -148,7 +155,8 @@ impl Source {
 
     /// Without the byte order mark that may stand at the very start.
     fn text<'a>(&self, raw: &'a [u8]) -> &'a [u8] {
-        if self.fresh { without_bom(raw) } else { raw }
+        let marked = self.fresh && self.spoken.framing != Framing::EventStream;
+        if marked { without_bom(raw) } else { raw }
     }
 
     /// Whether what no empty line ends may be the end of a stream.
@@ -162,7 +170,8 @@ impl Source {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
-        let mislabelled = self.blank && framing != Framing::Json && is_document(text);
+        let is_text = matches!(framing, Framing::Sse | Framing::Array);
+        let mislabelled = self.blank && is_text && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
@@ -241,6 +250,35 @@ impl Source {
         }
         self.rest = None;
         self.ready.clear();
+        let before = match self.spoken.framing {
+            Framing::EventStream => self.frames_before(raw),
+            _ => self.events_before(raw),
+        };
+        if before == 0 || before == raw.len() {
+            return Some(Err(error));
+        }
+        self.ready.push_back(Err(error));
+        self.batch(raw.slice(..before))
+    }
+
+    /// How much of a chunk stands before the frame that is an error.
+    fn frames_before(&self, raw: &[u8]) -> usize {
+        let mut before = 0;
+        for frame in frame::frames(raw) {
+            let end = before + frame.length;
+            let scan = self
+                .codec
+                .scan(&raw[before..end], self.spoken.framing, None);
+            if scan.error.is_some() {
+                break;
+            }
+            before = end;
+        }
+        before
+    }
+
+    /// How much of a chunk stands before the event that is an error.
+    fn events_before(&self, raw: &Bytes) -> usize {
         let mut framer = Cutter::new(self.spoken.framing);
         let mut before = 0;
         let mut end = 0;
@@ -273,11 +311,7 @@ impl Source {
             }
             before = end;
         }
-        if before == 0 || before == raw.len() {
-            return Some(Err(error));
-        }
-        self.ready.push_back(Err(error));
-        self.batch(raw.slice(..before))
+        before
     }
 }
 
@@ -313,20 +347,41 @@ impl Batches for Source {
 enum Cutter {
     Events(Framer),
     Elements(gemini::Cutter),
+    Frames(frame::Cutter),
+}
+
+/// Why a stream cannot be cut.
+enum Uncut {
+    TooLong,
+    Garbled,
+}
+
+impl Uncut {
+    fn error(&self, provider: &Inner) -> Error {
+        match self {
+            Self::TooLong => too_long(),
+            Self::Garbled => call::malformed(provider, "a frame whose sum is wrong"),
+        }
+    }
 }
 
 impl Cutter {
     fn new(framing: Framing) -> Self {
         match framing {
             Framing::Array => Self::Elements(gemini::Cutter::default()),
+            Framing::EventStream => Self::Frames(frame::Cutter::default()),
             _ => Self::Events(Framer::new()),
         }
     }
 
-    fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, sse::TooLong> {
+    fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Uncut> {
         match self {
-            Self::Events(framer) => framer.push(chunk),
-            Self::Elements(cutter) => cutter.push(chunk),
+            Self::Events(framer) => framer.push(chunk).map_err(|_| Uncut::TooLong),
+            Self::Elements(cutter) => cutter.push(chunk).map_err(|_| Uncut::TooLong),
+            Self::Frames(cutter) => cutter.push(chunk).map_err(|broken| match broken {
+                frame::Broken::TooLong => Uncut::TooLong,
+                frame::Broken::Garbled => Uncut::Garbled,
+            }),
         }
     }
 
@@ -335,6 +390,7 @@ impl Cutter {
         match self {
             Self::Events(framer) => (framer.finish(), true),
             Self::Elements(cutter) => cutter.finish(),
+            Self::Frames(cutter) => (cutter.finish(), true),
         }
     }
 }

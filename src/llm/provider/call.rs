@@ -1,7 +1,7 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
 use super::{
-    Inner, answer,
+    BaseUrl, Inner, answer,
     key::{hints_at_a_key, masked},
 };
 #[cfg(feature = "tokens")]
@@ -10,7 +10,11 @@ use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
-        codec::{self, Codec, Encoded, Maker, loss},
+        codec::{
+            self, Codec, Encoded, Maker,
+            bedrock::{self, EVENT_STREAM},
+            loss,
+        },
         response::Spoken,
     },
     rejection::Kind,
@@ -38,7 +42,7 @@ const ALONG: [HeaderName; 2] = [
 ];
 
 /// The vendor's headers that come back, and under which name.
-const BACK: [(HeaderName, HeaderName); 3] = [
+const BACK: [(HeaderName, HeaderName); 4] = [
     (
         HeaderName::from_static("openai-processing-ms"),
         HeaderName::from_static("openai-processing-ms"),
@@ -50,6 +54,11 @@ const BACK: [(HeaderName, HeaderName); 3] = [
     // Anthropic's word for it.
     (
         HeaderName::from_static("request-id"),
+        HeaderName::from_static("x-upstream-request-id"),
+    ),
+    // Amazon's.
+    (
+        HeaderName::from_static("x-amzn-requestid"),
         HeaderName::from_static("x-upstream-request-id"),
     ),
 ];
@@ -67,7 +76,13 @@ pub(super) async fn complete(
         request.set_model(model);
     }
     #[cfg(feature = "tokens")]
-    if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
+    if request.operation() == Operation::CountTokens
+        && match provider.protocol {
+            Protocol::OpenAi => true,
+            Protocol::Bedrock => !bedrock::counts(request.model()),
+            _ => false,
+        }
+    {
         return counted(request).await;
     }
     let codec = codec::of(provider.protocol);
@@ -93,7 +108,7 @@ pub(super) async fn complete(
         Operation::Chat | Operation::Completions
     );
     let streams = request.streams() && converses;
-    let mut call = head(&provider, Method::POST, &codec.path(&request))?;
+    let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if streams { SSE } else { JSON });
@@ -138,15 +153,21 @@ pub(super) async fn complete(
         ));
     }
     let mut first = None;
+    // Only one protocol has frames for a stream.
+    let framed = provider.protocol == Protocol::Bedrock;
     let framing = match (content(&parts.headers), streams) {
         (Some(Framing::Sse), true) => Framing::Sse,
         (Some(Framing::Json), false) => Framing::Json,
+        (Some(Framing::EventStream), true) if framed => Framing::EventStream,
         _ => {
             let (told, bytes) = sniffed(&mut body).await?;
             first = bytes;
-            // Only one protocol has an array for a stream.
-            told.filter(|told| {
-                *told != Framing::Array || streams && provider.protocol == Protocol::Gemini
+            told.filter(|told| match told {
+                // Likewise an array.
+                Framing::Array => streams && provider.protocol == Protocol::Gemini,
+                Framing::EventStream => streams && framed,
+                Framing::Sse => !framed,
+                Framing::Json => true,
             })
             .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
@@ -157,7 +178,7 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array => {
+        Framing::Sse | Framing::Array | Framing::EventStream => {
             answer::Source::stream(provider, spoken, body, first, usage_unasked)
         }
         Framing::Json => {
@@ -213,32 +234,47 @@ impl Batches for Counted {
 
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     let codec = codec::of(provider.protocol);
-    let mut call = head(provider, Method::GET, codec.models_path())?;
-    call.headers_mut().insert(ACCEPT, JSON);
-    codec.headers(None, call.headers_mut());
-    configure(provider, codec, call.headers_mut())?;
-    let list = async {
-        let call = authorized(provider, call.map(|()| Bytes::new())).await?;
-        let response = provider.client.send(call.map(Body::from)).await;
-        let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
-        let (parts, body) = response.into_parts();
-        if !parts.status.is_success() {
-            return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
+    let listed = async {
+        let mut models = listed(provider, codec, codec.models_path()).await?;
+        if let Some(path) = codec.more_models_path() {
+            // Not every key may see both.
+            models.extend(listed(provider, codec, path).await.unwrap_or_default());
         }
-        let raw = collected(body, None, MOST_MODELS).await?;
-        let models = codec.decode_models(&raw);
-        models.ok_or_else(|| malformed(provider, "not a list of models"))
+        Ok(models)
     };
-    match tokio::time::timeout(MODELS_WITHIN, list).await {
+    match tokio::time::timeout(MODELS_WITHIN, listed).await {
         Ok(models) => models,
         Err(_) => Err(Kind::Timeout.into()),
     }
 }
 
-fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+/// One list.
+async fn listed(
+    provider: &Inner,
+    codec: &'static dyn Codec,
+    path: &str,
+) -> Result<Vec<String>, Error> {
+    let base = provider.lists.as_ref().unwrap_or(&provider.base);
+    let mut call = head(base, Method::GET, path)?;
+    call.headers_mut().insert(ACCEPT, JSON);
+    codec.headers(None, call.headers_mut());
+    configure(provider, codec, call.headers_mut())?;
+    let call = authorized(provider, call.map(|()| Bytes::new())).await?;
+    let response = provider.client.send(call.map(Body::from)).await;
+    let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
+    let (parts, body) = response.into_parts();
+    if !parts.status.is_success() {
+        return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
+    }
+    let raw = collected(body, None, MOST_MODELS).await?;
+    let models = codec.decode_models(&raw);
+    models.ok_or_else(|| malformed(provider, "not a list of models"))
+}
+
+fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
-    *call.uri_mut() = provider.base.join(path)?;
+    *call.uri_mut() = base.join(path)?;
     let headers = call.headers_mut();
     headers.reserve(12);
     headers.insert(ACCEPT_ENCODING, IDENTITY);
@@ -295,6 +331,8 @@ fn content(headers: &HeaderMap) -> Option<Framing> {
         Some(Framing::Sse)
     } else if content.eq_ignore_ascii_case("application/json") {
         Some(Framing::Json)
+    } else if content.eq_ignore_ascii_case(EVENT_STREAM) {
+        Some(Framing::EventStream)
     } else {
         None
     }
@@ -313,6 +351,8 @@ async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Er
             None if read.len() < 1024 => None,
             Some(b'{') => Some(Some(Framing::Json)),
             Some(b'[') => Some(Some(Framing::Array)),
+            // The length of a frame.
+            Some(0) => Some(Some(Framing::EventStream)),
             // The fields of an event, and comments.
             Some(b'd' | b'e' | b'i' | b'r' | b':') => Some(Some(Framing::Sse)),
             _ => Some(None),
