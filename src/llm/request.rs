@@ -27,6 +27,10 @@ pub enum Protocol {
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
     Gemini,
+    /// Cohere, the second version: spoken to vendors.
+    Cohere,
+    /// Ollama's own protocol: spoken to vendors.
+    Ollama,
 }
 
 /// What is asked of a model.

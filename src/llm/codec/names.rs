@@ -13,6 +13,17 @@ pub(crate) struct Names {
 impl Names {
     /// Of all tools that a conversation names: letters, digits, `_` and `-`, `most` at the most.
     pub(crate) fn of(chat: &Chat, most: usize) -> Self {
+        Self::made(chat, most, false)
+    }
+
+    /// The same as variables are named: without `-`, and with no digit at the start.
+    pub(crate) fn of_variables(chat: &Chat, most: usize) -> Self {
+        Self::made(chat, most, true)
+    }
+
+    fn made(chat: &Chat, most: usize, variables: bool) -> Self {
+        let is_plain = |char| is_plain(char) && !(variables && char == '-');
+        let begins = |name: &str| !(variables && name.starts_with(|c: char| c.is_ascii_digit()));
         let parts = chat.messages.iter().flat_map(|message| &message.parts);
         let called = parts.filter_map(|part| match &part.content {
             Content::ToolCall(call) => Some(&*call.name),
@@ -24,7 +35,7 @@ impl Names {
         };
         let offered = chat.tools.iter().map(|tool| &*tool.name);
         let all = || offered.clone().chain(called.clone()).chain(chosen);
-        let fits = |name: &str| name.len() <= most && name.chars().all(is_plain);
+        let fits = |name: &str| name.len() <= most && name.chars().all(is_plain) && begins(name);
         let mut names = Self::default();
         if all().all(fits) {
             return names;
@@ -34,8 +45,10 @@ impl Names {
             if fits(name) || names.sent.contains_key(name) {
                 continue;
             }
-            let plain: String = name
+            let before = if begins(name) { "" } else { "_" };
+            let plain: String = before
                 .chars()
+                .chain(name.chars())
                 .map(|char| if is_plain(char) { char } else { '_' })
                 .take(most)
                 .collect();
@@ -86,6 +99,17 @@ fn is_plain(char: char) -> bool {
 mod tests {
     use super::*;
     use crate::llm::Tool;
+
+    #[test]
+    fn rule_8_names_of_variables_have_no_hyphen_and_begin_with_no_digit() {
+        let mut chat = Chat::default();
+        for name in ["mcp__a-b", "2x", "plain_1"] {
+            chat.tools.push(Tool::new(name));
+        }
+        let names = Names::of_variables(&chat, 8);
+        let sent = ["mcp__a-b", "2x", "plain_1"].map(|name| names.sent(name).to_owned());
+        assert_eq!(sent, ["mcp__a_b", "_2x", "plain_1"]);
+    }
 
     #[test]
     fn rule_8_names_go_there_and_back_though_they_collide() {

@@ -6,7 +6,7 @@ use crate::{
     llm::{
         Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
         codec::{
-            self, Codec, Decode, Scan, gemini,
+            self, Codec, Decode, Scan, gemini, lines,
             sse::{self, Framer, without_bom},
         },
     },
@@ -154,7 +154,10 @@ impl Source {
     /// Whether what no empty line ends may be the end of a stream.
     fn is_end(&self, last: &[u8]) -> bool {
         let text = self.text(last);
-        is_whole(text) || self.blank && is_document(text)
+        match self.spoken.framing {
+            Framing::Ndjson => lines::of(text).all(is_json),
+            _ => is_whole(text) || self.blank && is_document(text),
+        }
     }
 
     /// `None`: nothing is left of it.
@@ -162,7 +165,8 @@ impl Source {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
-        let mislabelled = self.blank && framing != Framing::Json && is_document(text);
+        let of_documents = matches!(framing, Framing::Json | Framing::Ndjson);
+        let mislabelled = self.blank && !of_documents && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
@@ -313,12 +317,14 @@ impl Batches for Source {
 enum Cutter {
     Events(Framer),
     Elements(gemini::Cutter),
+    Lines(lines::Cutter),
 }
 
 impl Cutter {
     fn new(framing: Framing) -> Self {
         match framing {
             Framing::Array => Self::Elements(gemini::Cutter::default()),
+            Framing::Ndjson => Self::Lines(lines::Cutter::default()),
             _ => Self::Events(Framer::new()),
         }
     }
@@ -327,6 +333,7 @@ impl Cutter {
         match self {
             Self::Events(framer) => framer.push(chunk),
             Self::Elements(cutter) => cutter.push(chunk),
+            Self::Lines(cutter) => cutter.push(chunk),
         }
     }
 
@@ -335,6 +342,7 @@ impl Cutter {
         match self {
             Self::Events(framer) => (framer.finish(), true),
             Self::Elements(cutter) => cutter.finish(),
+            Self::Lines(cutter) => (cutter.finish(), true),
         }
     }
 }
@@ -344,13 +352,15 @@ fn is_document(raw: &[u8]) -> bool {
     raw.trim_ascii_start().starts_with(b"{")
 }
 
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
 /// Whether the last event of a body, that no empty line ends, is all there.
 fn is_whole(last: &[u8]) -> bool {
     let whole = |event: sse::SseEvent<'_>| {
         let data = event.data.trim_ascii();
-        event.event == Some(b"error")
-            || data == b"[DONE]"
-            || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+        event.event == Some(b"error") || data == b"[DONE]" || is_json(data)
     };
     let mut events = sse::events(last).peekable();
     match events.peek() {

@@ -27,6 +27,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
@@ -67,7 +68,7 @@ pub(super) async fn complete(
         request.set_model(model);
     }
     #[cfg(feature = "tokens")]
-    if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
+    if request.operation() == Operation::CountTokens && !has_counter(provider.protocol) {
         return counted(request).await;
     }
     let codec = codec::of(provider.protocol);
@@ -96,7 +97,15 @@ pub(super) async fn complete(
     let mut call = head(&provider, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(ACCEPT, if streams { SSE } else { JSON });
+    let by_lines = streams && provider.protocol == Protocol::Ollama;
+    headers.insert(
+        ACCEPT,
+        match streams {
+            true if by_lines => NDJSON,
+            true => SSE,
+            false => JSON,
+        },
+    );
     for name in ALONG {
         if let Some(value) = request.headers().get(&name) {
             headers.insert(name, value.clone());
@@ -140,9 +149,15 @@ pub(super) async fn complete(
     let framing = match (content(&parts.headers), streams) {
         (Some(Framing::Sse), true) => Framing::Sse,
         (Some(Framing::Json), false) => Framing::Json,
+        (Some(Framing::Json | Framing::Ndjson), true) if by_lines => Framing::Ndjson,
         _ => {
             let (told, bytes) = sniffed(&mut body).await?;
             first = bytes;
+            // The first line is a document, and may be all.
+            let told = match told {
+                Some(Framing::Json) if by_lines => Some(Framing::Ndjson),
+                told => told,
+            };
             // Only one protocol has an array for a stream.
             told.filter(|told| {
                 *told != Framing::Array || streams && provider.protocol == Protocol::Gemini
@@ -156,7 +171,7 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array => {
+        Framing::Sse | Framing::Array | Framing::Ndjson => {
             answer::Source::stream(provider, spoken, body, first, usage_unasked)
         }
         Framing::Json => {
@@ -180,6 +195,11 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+#[cfg(feature = "tokens")]
+fn has_counter(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Anthropic | Protocol::Gemini)
 }
 
 /// The count of a conversation for a vendor that has no counter.
@@ -285,6 +305,8 @@ fn content(headers: &HeaderMap) -> Option<Framing> {
         Some(Framing::Sse)
     } else if content.eq_ignore_ascii_case("application/json") {
         Some(Framing::Json)
+    } else if content.eq_ignore_ascii_case("application/x-ndjson") {
+        Some(Framing::Ndjson)
     } else {
         None
     }
