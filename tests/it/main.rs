@@ -22,6 +22,8 @@ mod follow;
 mod gateway;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod native;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod once;
 #[cfg(all(feature = "client", feature = "testing"))]
