@@ -24,6 +24,8 @@ mod gateway;
 mod gemini;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod native;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod once;
 #[cfg(all(feature = "client", feature = "testing"))]

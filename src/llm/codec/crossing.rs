@@ -3,8 +3,10 @@
 //! The numbers are those of the project's list of what translators get wrong most often.
 
 mod answers;
+mod cohere;
 mod google;
 mod laws;
+mod ollama;
 mod requests;
 
 use super::*;

@@ -56,7 +56,8 @@ impl<'a> Said<'a> {
             detail => detail?.as_str(),
         };
         self.message = self.message.or(text("message")).or_else(detail);
-        self.kind = self.kind.or(text("type")).or(text("status"));
+        let kind = text("type").or(text("status")).or(text("error_type"));
+        self.kind = self.kind.or(kind);
         self.param = self.param.or(text("param"));
         if self.code.is_none() {
             self.code = match object.get("code") {
@@ -334,6 +335,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         Framing::Array => super::gemini::elements(raw).find_map(|one| found(None, one)),
         // Its codec knows its frames.
         Framing::EventStream => None,
+        Framing::Ndjson => super::lines::of(raw).find_map(|line| found(None, line)),
     }
 }
 

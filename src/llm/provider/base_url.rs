@@ -59,6 +59,14 @@ impl BaseUrl {
         self
     }
 
+    /// Without `path` at its end, if it is there.
+    pub(super) fn above(mut self, path: &str) -> Self {
+        if let Some(above) = self.path.strip_suffix(path) {
+            self.path = above.into();
+        }
+        self
+    }
+
     /// The URI of a path that begins with a slash.
     pub(super) fn join(&self, path: &str) -> Result<Uri, Rejection> {
         Uri::builder()
@@ -116,5 +124,10 @@ mod tests {
         }
         let uri = BaseUrl::new("https://a").unwrap().join("/models").unwrap();
         assert_eq!(uri, "https://a/models");
+        for base in ["http://a:1", "http://a:1/v1/"] {
+            let base = BaseUrl::new(base).unwrap().above("/v1");
+            assert_eq!(base.to_string(), "http://a:1");
+            assert_eq!(base.below("/v1").to_string(), "http://a:1/v1");
+        }
     }
 }
