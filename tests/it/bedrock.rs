@@ -109,14 +109,8 @@ async fn a_client_of_any_dialect_calls_tools_by_calls_that_are_signed() {
             let answer = call(signing(vendor.url()), request).await;
             assert_eq!(answer.status(), 200, "{path}: {:?}", answer.body());
             let text = String::from_utf8(answer.body().to_vec()).unwrap();
-            assert!(
-                text.contains("get_weather") && text.contains("city"),
-                "{text}"
-            );
-            if stream {
-                let all = data(&answer);
-                assert!(all.len() > 2, "{path}: {text}");
-            }
+            assert!(text.contains("get_weather"), "{text}");
+            assert_eq!(stream, !data(&answer).is_empty(), "{path}: {text}");
             let asked = vendor.last().unwrap();
             let operation = if stream {
                 "converse-stream"

@@ -1,5 +1,6 @@
-use super::*;
+use super::{super::laws::conversation, *};
 use crate::rejection::Kind;
+use proptest::prelude::*;
 
 #[test]
 fn rule_1_what_the_operator_says_is_in_blocks_of_its_own() {
@@ -464,4 +465,71 @@ fn a_count_asks_for_a_conversation_and_nothing_else() {
         .decode(b"{\"inputTokens\":42}", &mut events)
         .unwrap();
     assert_eq!(events, [Event::Tokens(42)]);
+}
+
+/// What a conversation says, in order: texts, calls and results.
+fn said(body: &Value, openai: bool) -> Vec<String> {
+    let mut out = Vec::new();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for message in body["messages"].as_array().unwrap() {
+        if openai {
+            if message["role"] == "system" {
+                continue;
+            }
+            if let Some(text) = message["content"].as_str() {
+                out.push(format!("{} {text}", text_of_call(&message["tool_call_id"])));
+            }
+            for call in message["tool_calls"].as_array().into_iter().flatten() {
+                let input: Value =
+                    serde_json::from_str(&text(&call["function"]["arguments"])).unwrap();
+                out.push(format!(
+                    "{} {} {input}",
+                    text(&call["id"]),
+                    text(&call["function"]["name"])
+                ));
+            }
+            continue;
+        }
+        for block in message["content"].as_array().unwrap() {
+            let (call, result) = (&block["toolUse"], &block["toolResult"]);
+            if call.is_object() {
+                let (id, name) = (text(&call["toolUseId"]), text(&call["name"]));
+                out.push(format!("{id} {name} {}", call["input"]));
+            } else if result.is_object() {
+                let said = text(&result["content"][0]["text"]);
+                out.push(format!("{} {said}", text(&result["toolUseId"])));
+            } else {
+                out.push(format!(" {}", text(&block["text"])));
+            }
+        }
+    }
+    out
+}
+
+fn text_of_call(id: &Value) -> &str {
+    id.as_str().unwrap_or_default()
+}
+
+proptest! {
+    #[test]
+    fn a_conversation_keeps_all_that_is_said_and_is_one_that_the_vendor_takes(body in conversation()) {
+        let request = sent(OPENAI, &body);
+        let (there, losses) = gets(BEDROCK, &request);
+        let messages = there["messages"].as_array().unwrap();
+        let mut roles = messages.iter().map(|message| message["role"].as_str().unwrap());
+        prop_assert!(roles.clone().step_by(2).all(|role| role == "user"));
+        prop_assert!(roles.all(|role| ["user", "assistant"].contains(&role)));
+        let spoken_of = there.to_string().contains("toolUseId");
+        let offered = body.get("tools").is_some();
+        prop_assert_eq!(there.get("toolConfig").is_some(), spoken_of || offered);
+        let expected: &[&str] = if spoken_of && !offered { &["tools"] } else { &[] };
+        prop_assert_eq!(losses, expected);
+        prop_assert_eq!(said(&there, false), said(&body, true));
+        let system = body["messages"][0].get("content").filter(|_| body["messages"][0]["role"] == "system");
+        prop_assert_eq!(there["system"][0].get("text"), system);
+        let inference = &there["inferenceConfig"];
+        prop_assert_eq!(&inference["maxTokens"], &body["max_tokens"]);
+        prop_assert_eq!(inference.get("temperature"), body.get("temperature"));
+        prop_assert_eq!(inference.get("stopSequences"), body.get("stop"));
+    }
 }
