@@ -6,6 +6,8 @@ mod anthropic;
 #[cfg(feature = "auth")]
 mod auth;
 mod bare;
+#[cfg(all(feature = "bedrock", feature = "testing"))]
+mod bedrock;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;

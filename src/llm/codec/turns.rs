@@ -20,8 +20,9 @@ pub(crate) struct Turn {
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) call: String,
-    /// The answer, and what stands behind it.
     pub(crate) parts: Vec<Value>,
+    /// What stands behind all answers.
+    pub(crate) beside: Vec<Value>,
     pub(crate) place: String,
 }
 
@@ -49,8 +50,14 @@ impl Turn {
 
     /// All of it: what tools answered stands first.
     pub(crate) fn into_parts(self) -> Vec<Value> {
-        let results = self.results.into_iter().flat_map(|answer| answer.parts);
-        results.chain(self.parts).collect()
+        let (mut parts, mut beside) = (Vec::new(), Vec::new());
+        for answer in self.results {
+            parts.extend(answer.parts);
+            beside.extend(answer.beside);
+        }
+        parts.extend(beside);
+        parts.extend(self.parts);
+        parts
     }
 }
 
@@ -110,6 +117,7 @@ fn stub(call: String, name: &str, form: &Form, losses: &mut Losses) -> Answered 
     Answered {
         parts: vec![(form.stub)(&call, name)],
         call,
+        beside: Vec::new(),
         place: String::new(),
     }
 }

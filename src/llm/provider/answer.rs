@@ -60,13 +60,13 @@ impl Source {
     ) -> Self {
         let mut source = Self::new(provider, spoken, usage_unasked);
         let mut framer = Cutter::new(spoken.framing);
-        let whole = first.map_or(Ok(None), |first| framer.push(first));
-        source.ready.extend(
-            whole
-                .map_err(|fault| fault.error(&source.provider))
-                .transpose(),
-        );
-        source.rest = Some((body, framer));
+        if let Some(first) = first {
+            let cut = framer.push(first);
+            source.take(cut);
+        }
+        if !matches!(source.ready.back(), Some(Err(_))) {
+            source.rest = Some((body, framer));
+        }
         source
     }
 
@@ -108,6 +108,15 @@ impl Source {
         }
     }
 
+    /// What is whole of a chunk, and behind it why there is no more. Answers whether that is so.
+    fn take(&mut self, (whole, on): (Option<Bytes>, Result<(), Uncut>)) -> bool {
+        self.ready.extend(whole.map(Ok));
+        let fault = on.err().map(|fault| fault.error(&self.provider));
+        let over = fault.is_some();
+        self.ready.extend(fault.map(Err));
+        over
+    }
+
     /// The next whole events.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
@@ -119,9 +128,13 @@ impl Source {
             };
             let whole = match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => framer
-                        .push(chunk)
-                        .map_err(|fault| fault.error(&self.provider)),
+                    Ok(chunk) => {
+                        let cut = framer.push(chunk);
+                        if self.take(cut) {
+                            self.rest = None;
+                        }
+                        continue;
+                    }
                     Err(_trailers) => continue,
                 },
                 Some(Err(error)) => Err(broken(error).into()),
@@ -296,7 +309,7 @@ impl Source {
         };
         for line in raw.split_inclusive(|byte| *byte == last) {
             end += line.len();
-            let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
+            let (Some(event), _) = framer.push(Bytes::copy_from_slice(line)) else {
                 continue;
             };
             let text = if before == 0 {
@@ -379,15 +392,24 @@ impl Cutter {
         }
     }
 
-    fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, Uncut> {
-        match self {
-            Self::Events(framer) => framer.push(chunk).map_err(|_| Uncut::TooLong),
-            Self::Lines(cutter) => cutter.push(chunk).map_err(|_| Uncut::TooLong),
-            Self::Elements(cutter) => cutter.push(chunk).map_err(|_| Uncut::TooLong),
-            Self::Frames(cutter) => cutter.push(chunk).map_err(|broken| match broken {
-                frame::Broken::TooLong => Uncut::TooLong,
-                frame::Broken::Garbled => Uncut::Garbled,
-            }),
+    /// What is whole by now, and why there will be no more.
+    fn push(&mut self, chunk: Bytes) -> (Option<Bytes>, Result<(), Uncut>) {
+        let whole = match self {
+            Self::Events(framer) => framer.push(chunk),
+            Self::Elements(cutter) => cutter.push(chunk),
+            Self::Lines(cutter) => cutter.push(chunk),
+            Self::Frames(cutter) => {
+                let (whole, on) = cutter.push(chunk);
+                let on = on.map_err(|broken| match broken {
+                    frame::Broken::TooLong => Uncut::TooLong,
+                    frame::Broken::Garbled => Uncut::Garbled,
+                });
+                return (whole, on);
+            }
+        };
+        match whole {
+            Ok(whole) => (whole, Ok(())),
+            Err(sse::TooLong { .. }) => (None, Err(Uncut::TooLong)),
         }
     }
 

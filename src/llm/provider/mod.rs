@@ -23,7 +23,7 @@
 //! protocol cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
-//! nowhere else.
+//! nowhere else. What is no key, and has to be asked for or made for each call, is a [`Credential`].
 //!
 //! # What comes back
 //!
@@ -349,8 +349,9 @@ impl Provider {
     }
 
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
-    /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Cohere before `/v2`,
-    /// and for Ollama's own protocol before `/api`, whether or not there is a `/v1`.
+    /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Bedrock before
+    /// `/model/…`, most often with nothing; for Cohere before `/v2`, and for Ollama's own protocol before
+    /// `/api`, whether or not there is a `/v1`.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
         self.set(|inner| {

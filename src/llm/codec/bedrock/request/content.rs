@@ -134,6 +134,7 @@ impl Writer<'_> {
         Ok(Some(Answered {
             call,
             parts,
+            beside: Vec::new(),
             place: place.to_owned(),
         }))
     }
