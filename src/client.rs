@@ -66,11 +66,20 @@
 //! was written is tried again once, if the connection was a used one, the method is idempotent
 //! (RFC 9110 §9.2.2) and there is no body. All else is for a retry layer.
 //!
+//! # Who drives a connection
+//!
+//! What is HTTP/1.1 from the start (`http`, or [`http1_only`](Client::http1_only)) is driven by whoever
+//! polls the call and then the body of its answer, in the same turn of the scheduler: an answer that
+//! nobody polls is not read. Where it begins before the request is over, a task takes the connection
+//! over, so that the rest goes up all the same. HTTP/2, connections for which a protocol is negotiated,
+//! and upgrades have tasks of their own.
+//!
 //! # What is shared, and cancellation
 //!
 //! Clones share one pool; a clone costs one counter. Every setter starts a pool of its own. To drop
 //! the future or the body of the response ends the call: HTTP/2 resets the stream, HTTP/1.1 closes
-//! the connection.
+//! the connection, unless all of the answer had come. A connection that is not used is closed when the
+//! server closes it, or when it has been idle for too long.
 //!
 //! [`BadGateway`]: crate::rejection::Kind::BadGateway
 //! [`ConnectTimeout`]: crate::rejection::Kind::ConnectTimeout
@@ -264,10 +273,7 @@ impl Client {
             && request.uri().scheme() == Some(&Scheme::HTTPS)
             && names_another_host(&request)
         {
-            let http1 = self
-                .0
-                .http1_only
-                .get_or_init(|| self.clone().http1_only());
+            let http1 = self.0.http1_only.get_or_init(|| self.clone().http1_only());
             return http1.send(request);
         }
         let bare = request.body().is_end_stream();

@@ -3,14 +3,13 @@
 //! A connection with a task of its own has two turns of the scheduler and three channels for each piece of
 //! an answer. Here it is driven by whoever waits for the answer, or for the next piece of its body: what
 //! has come is there in the same turn. Nobody drives a connection that is idle; it
-//! [rings](bell::Bell) if something comes, and then its keeper looks after it.
+//! [rings](crate::bell::Bell) if something comes, and then its keeper looks after it.
 //!
 //! One that has begun to answer while the body of the request is still going up must not wait for those
 //! who read the answer: it becomes a task.
 //!
 //! A call that finds no idle connection makes one, and takes one that comes free before it is made.
 
-mod bell;
 mod connection;
 mod host;
 

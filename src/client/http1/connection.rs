@@ -2,10 +2,9 @@
 
 use super::{
     super::{connect::Stream, fault::broken_off, stream::Outgoing},
-    bell::Bell,
     host::Host,
 };
-use crate::{Body, BoxError};
+use crate::{Body, BoxError, bell::Bell};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -24,9 +23,6 @@ use std::{
     task::{Context, Poll, Waker},
 };
 use tokio::sync::Notify;
-
-/// How often what rang within a poll is seen to at once, before others have their turn.
-const TURNS: usize = 4;
 
 /// A connection, and what its parts know of each other.
 pub(super) struct Connection {
@@ -89,23 +85,16 @@ impl Connection {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        self.bell.wakes(cx.waker());
-        // It is polled whenever the connection was: it need not be woken.
-        let quiet = &mut Context::from_waker(Waker::noop());
-        for _ in 0..TURNS {
-            let stirred = self.bell.begin();
-            let mut polled = poll(quiet);
-            if polled.is_pending() && stirred {
-                self.drive();
-                polled = poll(quiet);
-            }
-            let rang = self.bell.end();
-            if polled.is_ready() || !rang {
+        let (bell, waker) = (self.bell.clone(), self.waker.clone());
+        let inner = &mut Context::from_waker(&waker);
+        bell.poll(cx, |stirred| {
+            let polled = poll(inner);
+            if polled.is_ready() || !stirred {
                 return polled;
             }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
+            self.drive();
+            poll(inner)
+        })
     }
 
     /// Whether it has done with one request, and can take another.
@@ -229,7 +218,9 @@ impl HttpBody for Answer {
             this.gave = false;
             return Poll::Pending;
         };
-        if matches!(frame, None | Some(Err(_))) || incoming.is_end_stream() {
+        let over = matches!(frame, None | Some(Err(_))) || incoming.is_end_stream();
+        let reads_on = this.connection.is_some() && !over;
+        if over {
             this.release();
         }
         match frame.transpose() {
@@ -242,6 +233,10 @@ impl HttpBody for Answer {
             Err(error) => Poll::Ready(Some(Err(broken_off(error).into()))),
             Ok(frame) => {
                 this.gave = true;
+                let frame = frame.map(|frame| match reads_on {
+                    true => frame.map_data(apart),
+                    false => frame,
+                });
                 Poll::Ready(frame.map(Ok))
             }
         }
@@ -254,6 +249,17 @@ impl HttpBody for Answer {
     fn size_hint(&self) -> SizeHint {
         let hint = self.incoming.as_ref().map(HttpBody::size_hint);
         hint.unwrap_or(SizeHint::with_exact(0))
+    }
+}
+
+/// A small piece in memory of its own. As part of the buffer it was read into it would keep that from
+/// being used for the next one, and a stream would take a new buffer for each event.
+fn apart(piece: Bytes) -> Bytes {
+    const SMALL: usize = 2048;
+    if piece.len() <= SMALL {
+        Bytes::copy_from_slice(&piece)
+    } else {
+        piece
     }
 }
 

@@ -26,7 +26,11 @@ struct Places {
 }
 
 impl Host {
-    pub(super) fn new(authority: Authority, header: Option<HeaderValue>, pool: Weak<Shared>) -> Self {
+    pub(super) fn new(
+        authority: Authority,
+        header: Option<HeaderValue>,
+        pool: Weak<Shared>,
+    ) -> Self {
         Self {
             authority,
             header,

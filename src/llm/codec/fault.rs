@@ -313,6 +313,10 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         #[serde(default)]
         object: Option<Value>,
     }
+    static WORD: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
+        std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"error"));
+    // All that is looked for has this in it, and nearly nothing that comes by has.
+    WORD.find(raw)?;
     let named = framing == Framing::Sse && NAMES.iter().any(|name| name.find(raw).is_some());
     let found = |name: Option<&[u8]>, data: &[u8]| {
         // Whatever it says, and whether or not that is JSON.

@@ -133,7 +133,7 @@ pub(super) async fn complete(
             facts.losses = losses;
         });
     }
-    let operation = request.operation();
+    let (operation, origin) = (request.operation(), request.origin());
     // An event that tells the usage is sent because it is always asked for.
     let usage_unasked = !request.includes_usage();
     // What the request holds is not needed while the vendor thinks.
@@ -203,7 +203,10 @@ pub(super) async fn complete(
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
     }
-    answer.extensions_mut().insert(maker);
+    // Who is told in the words of the vendor itself has no use for it.
+    if origin != Some(maker.protocol) {
+        answer.extensions_mut().insert(maker);
+    }
     // Room for what the layers further out add.
     answer.headers_mut().reserve(12);
     pass_back(&parts.headers, answer.headers_mut());
@@ -343,7 +346,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 fn content(headers: &HeaderMap) -> Option<Framing> {
-    let content = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let content = headers.get(CONTENT_TYPE)?;
+    if content == JSON {
+        return Some(Framing::Json);
+    }
+    let content = content.to_str().ok()?;
     let content = content.split(';').next().unwrap_or_default().trim();
     if content.eq_ignore_ascii_case("text/event-stream") {
         Some(Framing::Sse)
