@@ -24,6 +24,8 @@ mod follow;
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod matrix;
 #[cfg(feature = "metrics")]
 mod metrics;
 #[cfg(all(feature = "client", feature = "testing"))]
