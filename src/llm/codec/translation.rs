@@ -57,6 +57,11 @@ impl<'a> Translation<'a> {
         place_of(self.origin, chat, index)
     }
 
+    /// The protocol that it came in.
+    pub(crate) fn origin(&self) -> Option<Protocol> {
+        self.origin
+    }
+
     /// Tells what of a message has no place: all but its role and its parts.
     pub(crate) fn message(&mut self, message: &Message, place: &str) {
         if message.name.is_some() && message.role != Role::Tool {

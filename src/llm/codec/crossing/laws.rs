@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// What both protocols can say of a conversation.
-fn conversation() -> impl Strategy<Value = Value> {
+pub(super) fn conversation() -> impl Strategy<Value = Value> {
     let text = "[a-z\"\\\\é🦀{}]{1,10}";
     let turn = (
         text,

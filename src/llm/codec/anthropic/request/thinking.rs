@@ -14,7 +14,7 @@ const EFFORT: &str = "reasoning_effort";
 const LEAST: u64 = 1024;
 
 /// Writes what the effort of another dialect comes to. Answers whether the model will think.
-pub(super) fn write(
+pub(crate) fn write(
     chat: &Chat,
     ability: Ability,
     max_tokens: u64,
@@ -114,7 +114,7 @@ fn called_without_thought(chat: &Chat) -> bool {
 }
 
 /// Writes how the next token is chosen, as far as the model takes it.
-pub(super) fn sampling(
+pub(crate) fn sampling(
     chat: &Chat,
     ability: Ability,
     thinks: bool,

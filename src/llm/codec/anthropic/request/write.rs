@@ -170,7 +170,12 @@ impl Writer<'_> {
                     put(&mut block, "is_error", *is_error);
                     let extra = self.fields(&part.extra, &place);
                     let block = with(block.into(), extra);
-                    turn.results.push(Answered { call, block, place });
+                    turn.results.push(Answered {
+                        call,
+                        parts: vec![block],
+                        beside: Vec::new(),
+                        place,
+                    });
                     continue;
                 }
                 Content::ToolCall(call) => {
@@ -196,7 +201,7 @@ impl Writer<'_> {
             };
             if let Some(block) = block {
                 let extra = self.fields(&part.extra, &place);
-                turn.blocks.push(with(block, extra));
+                turn.parts.push(with(block, extra));
             }
         }
         turn

@@ -141,7 +141,7 @@ impl Writer<'_> {
                     match self.base.own {
                         true => turn
                             .parts
-                            .extend([answer.part].into_iter().chain(answer.shown)),
+                            .extend(answer.parts.into_iter().chain(answer.beside)),
                         false => turn.results.push(answer),
                     }
                     continue;
@@ -328,8 +328,8 @@ impl Writer<'_> {
         inside(&mut function, &mut extra, "functionResponse");
         Some(Answered {
             call: call_id.clone(),
-            part: with(json!({"functionResponse": function}), extra),
-            shown,
+            parts: vec![with(json!({"functionResponse": function}), extra)],
+            beside: shown,
             place: place.to_owned(),
         })
     }
