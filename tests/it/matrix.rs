@@ -7,8 +7,10 @@
 
 mod anthropic;
 mod bedrock;
+mod cohere;
 mod gemini;
 mod meaning;
+mod ollama;
 mod openai;
 mod scenarios;
 
@@ -55,6 +57,8 @@ struct Protocol {
     /// A model of theirs, and one that thinks.
     models: [&'static str; 2],
     tells: Tells,
+    /// It can say that an answer was held back.
+    refuses: bool,
     provider: fn(&MockVendor) -> Provider,
     /// What of a request arrives, and whether it is less than was asked.
     hears: fn(Ask) -> (Ask, bool),
@@ -70,6 +74,9 @@ fn protocols() -> Vec<Protocol> {
         openai::protocol(),
         anthropic::protocol(),
         gemini::protocol(),
+        bedrock::protocol(),
+        cohere::protocol(),
+        ollama::protocol(),
     ]
 }
 
@@ -139,7 +146,12 @@ impl Place<'_> {
         let lost = answer.headers().get("x-gateway-loss");
         let lost = lost.map(|lost| lost.to_str().unwrap().to_owned());
         if scenario.lossless {
-            self.expect(name, &format!("whether {lost:?} is lost"), lost.is_some(), lossy);
+            self.expect(
+                name,
+                &format!("whether {lost:?} is lost"),
+                lost.is_some(),
+                lossy,
+            );
         }
         let read = (self.dialect.read)(&answer, self.stream);
         let (mut expected, read) = match (&scenario.expected, read) {
@@ -261,7 +273,13 @@ impl Place<'_> {
             self.expect(name, other.name, answer.status().as_u16(), 200);
             let body = vendor.last().unwrap().body;
             let body = String::from_utf8_lossy(&body).into_owned();
-            for trace in ["tg1:", "dGcxO", "bW9jaw==", "gAAAAAmock", scenarios::THOUGHT] {
+            for trace in [
+                "tg1:",
+                "dGcxO",
+                "bW9jaw==",
+                "gAAAAAmock",
+                scenarios::THOUGHT,
+            ] {
                 self.expect(name, other.name, body.contains(trace), false);
             }
             let lost = answer.headers().get("x-gateway-loss");
@@ -277,7 +295,8 @@ async fn hold(only: impl Fn(&scenarios::Scenario) -> bool) {
         for dialect in &dialects {
             for protocol in &protocols {
                 for stream in [false, true] {
-                    if !stream && scenario.streams_only() {
+                    let untold = scenario.refuses() && !protocol.refuses;
+                    if untold || !stream && scenario.streams_only() {
                         continue;
                     }
                     let mut place = Place {

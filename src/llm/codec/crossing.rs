@@ -8,6 +8,7 @@ mod cohere;
 mod google;
 mod laws;
 mod ollama;
+mod recorded;
 mod requests;
 
 use super::*;

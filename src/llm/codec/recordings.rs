@@ -1,6 +1,6 @@
 //! Recorded traffic of vendors, where a folder of it lies beside the project.
 
-mod all;
+pub(in crate::llm::codec) mod all;
 mod usage;
 
 use serde_json::Value;

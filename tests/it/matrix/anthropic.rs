@@ -35,6 +35,7 @@ pub(super) fn protocol() -> Protocol {
         name: "anthropic",
         models: ["claude-sonnet-4-5"; 2],
         tells: TELLS,
+        refuses: true,
         provider: |vendor| Provider::anthropic(KEY).base_url(vendor.url()).unwrap(),
         hears: |ask| (ask, false),
         asked,

@@ -19,6 +19,7 @@ pub(super) fn protocol() -> Protocol {
             thoughts: false,
             refusal: false,
         },
+        refuses: true,
         provider: |vendor| {
             let provider = Provider::bedrock_with_key("eu-central-1", KEY).unwrap();
             provider.base_url(vendor.url()).unwrap()
@@ -30,8 +31,15 @@ pub(super) fn protocol() -> Protocol {
 
 fn asked(request: &Recorded) -> Ask {
     let method = request.path.rsplit('/').next().unwrap();
-    assert!(["converse", "converse-stream"].contains(&method), "{}", request.path);
-    assert_eq!(request.header("authorization"), Some(&*format!("Bearer {KEY}")));
+    assert!(
+        ["converse", "converse-stream"].contains(&method),
+        "{}",
+        request.path
+    );
+    assert_eq!(
+        request.header("authorization"),
+        Some(&*format!("Bearer {KEY}"))
+    );
     let body = request.json();
     let mut ask = Ask::default();
     let system = list(&body["system"]).iter();

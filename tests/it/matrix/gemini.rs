@@ -38,6 +38,7 @@ pub(super) fn protocol() -> Protocol {
             refusal: false,
             ..TELLS
         },
+        refuses: true,
         provider: |vendor| Provider::gemini(KEY).base_url(vendor.url()).unwrap(),
         hears: |ask| (ask, false),
         asked,

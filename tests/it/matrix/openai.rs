@@ -39,6 +39,7 @@ pub(super) fn protocol() -> Protocol {
             cache_write: false,
             ..TELLS
         },
+        refuses: true,
         provider: |vendor| Provider::openai(KEY).base_url(vendor.base_url()).unwrap(),
         hears: |ask| (ask, false),
         asked,

@@ -75,6 +75,10 @@ impl Scenario {
         self.expected == Err(Fault::Middle)
     }
 
+    pub(super) fn refuses(&self) -> bool {
+        matches!(&self.expected, Ok(answer) if answer.refused)
+    }
+
     /// The model's turn that was answered, as the vendor gets it again.
     pub(super) fn answered(&self) -> Turn {
         let Ok(answer) = &self.expected else {
