@@ -37,7 +37,11 @@ fn said(request: &ChatRequest) -> Vec<(bool, String)> {
         _ => text.to_owned(),
     };
     let media = |source: &Media| match source {
-        Media::Data { mime, base64 } => format!("[{mime} {base64}]"),
+        Media::Data { mime, base64 } => {
+            // Of sounds some tell the format alone.
+            let format = mime.strip_prefix("audio/").unwrap_or(mime);
+            format!("[{format} {base64}]")
+        }
         Media::Url(at) | Media::Id(at) => format!("[{at}]"),
     };
     let mut out: Vec<(bool, String)> = Vec::new();
@@ -122,7 +126,11 @@ fn a_recorded_request_keeps_what_both_can_say() {
                 (names.collect::<Vec<_>>(), chat.tool_choice.clone())
             };
             if said(&third) != said(&first) || view(&third) != view(&first) {
-                faults.push(format!("{} to {to:?} and back", exchange.name));
+                let (one, other) = (said(&third), said(&first));
+                faults.push(format!(
+                    "{} to {to:?} and back\n  {other:?}\n  {one:?}",
+                    exchange.name
+                ));
             }
         }
     }

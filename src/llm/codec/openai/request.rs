@@ -4,7 +4,7 @@ mod message;
 mod tool;
 mod write;
 
-pub(super) use self::write::{write_chat, write_embed};
+pub(super) use self::write::{sound, write_chat, write_embed};
 
 use crate::{
     Rejection,

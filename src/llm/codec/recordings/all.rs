@@ -248,7 +248,7 @@ impl Exchange<Result<Kind, &'static str>> {
 }
 
 /// About as many bytes as are read of one recording.
-const WORK: usize = 300_000;
+const WORK: usize = 150_000;
 
 fn check_answer(protocol: Protocol, framing: Framing, raw: &[u8]) {
     let of = (protocol, Operation::Chat);
