@@ -82,7 +82,8 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     Some(match first {
         "models" | "tunedModels" if gemini::ends_in_method(path) || google() => Protocol::Gemini,
         "messages" => Protocol::Anthropic,
-        "chat" | "completions" | "embeddings" | "responses" => Protocol::OpenAi,
+        "responses" => Protocol::Responses,
+        "chat" | "completions" | "embeddings" => Protocol::OpenAi,
         _ if anthropic() => Protocol::Anthropic,
         _ => Protocol::OpenAi,
     })

@@ -23,6 +23,7 @@ pub(crate) mod openai;
 pub(crate) mod peek;
 #[cfg(test)]
 pub(crate) mod recordings;
+pub(crate) mod responses;
 pub(crate) mod skim;
 pub(crate) mod sse;
 mod translation;
@@ -39,7 +40,7 @@ use super::{
     request::{ChatRequest, Operation, Protocol, Typed},
     serve::Model,
 };
-use crate::{Rejection, exchange::Usage};
+use crate::{Rejection, exchange::Usage, rejection::Kind};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::Value;
@@ -49,6 +50,7 @@ use std::{borrow::Cow, sync::Arc};
 pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
     match protocol {
         Protocol::OpenAi => &openai::OpenAi,
+        Protocol::Responses => &responses::Responses,
         Protocol::Anthropic => &anthropic::Anthropic,
         Protocol::Gemini => &gemini::Gemini,
     }
@@ -131,6 +133,8 @@ pub(crate) struct Asked {
     pub(crate) base64: bool,
     /// Whether one vector is asked for, and not a list of them.
     pub(crate) single: bool,
+    /// Settings of the request that the answers of its protocol repeat: the text of a JSON object.
+    pub(crate) repeated: Option<Arc<str>>,
 }
 
 /// What was found in passing in bytes that nobody decodes.
@@ -157,6 +161,11 @@ pub(crate) trait Codec: Send + Sync {
     /// What a path asks for, with its query, and the template of the path for labels; `None` if it is
     /// none of this protocol's.
     fn target(&self, path: &str, query: Option<&str>) -> Option<(Target, Arc<str>)>;
+
+    /// What is told of a path that is none of this protocol's.
+    fn unserved(&self, _path: &str) -> Rejection {
+        Kind::NotSupported.into()
+    }
 
     /// Reads what a gateway must know of a request (the model's name, whether to stream) and where in
     /// the bytes it stands. Nothing else is parsed, but all of it is checked to be JSON.
@@ -235,6 +244,10 @@ pub(crate) trait Encode: Send {
 
     /// Writes the end.
     fn finish(&mut self, out: &mut BytesMut);
+
+    /// Writes the end of a stream that breaks off, if that depends on what was said before. Else it says
+    /// nothing, and an [event](Codec::encode_error_event) by itself does.
+    fn fail(&mut self, _error: &Error, _out: &mut BytesMut) {}
 }
 
 /// Reads one answer. A decoder has state, so it must see all of the bytes, in order.

@@ -4,7 +4,7 @@
 //! rule holds for all of them: what came in this protocol, or was made here, goes along as it is; what
 //! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
 
-use super::{Losses, Maker, Names};
+use super::{Losses, Maker, Names, responses};
 use crate::llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice};
 use serde_json::{Map, Value};
 
@@ -52,13 +52,23 @@ impl<'a> Translation<'a> {
         }
     }
 
+    /// The protocol that it came in.
+    pub(crate) fn origin(&self) -> Option<Protocol> {
+        self.origin
+    }
+
+    /// Whether something is lost with this field.
+    fn is_lost(&self, key: &str, value: &Value) -> bool {
+        is_lost(self.origin, key, value)
+    }
+
     /// Tells what of a message has no place: all but its role and its parts.
     pub(crate) fn message(&mut self, message: &Message, place: &str) {
         if message.name.is_some() && message.role != Role::Tool {
             self.losses.add(format_args!("{place}.name"), UNKNOWN);
         }
         for (key, value) in &message.extra {
-            if says(value) {
+            if self.is_lost(key, value) {
                 self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
             }
         }
@@ -83,7 +93,7 @@ impl<'a> Translation<'a> {
         for (key, value) in extra {
             if shared(key, value) {
                 kept.insert(key.clone(), value.clone());
-            } else if says(value) {
+            } else if self.is_lost(key, value) {
                 self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
             }
         }
@@ -101,7 +111,7 @@ impl<'a> Translation<'a> {
         for (key, value) in extra {
             if !self.foreign {
                 merge(out, key, value);
-            } else if !known(key, value, out) && says(value) {
+            } else if !known(key, value, out) && self.is_lost(key, value) {
                 self.losses.add(key, UNKNOWN);
             }
         }
@@ -187,6 +197,12 @@ pub(crate) fn says(value: &Value) -> bool {
         Value::Object(all) => !all.is_empty(),
         _ => true,
     }
+}
+
+/// Whether something is lost with a field of a request of this origin.
+pub(crate) fn is_lost(origin: Option<Protocol>, key: &str, value: &Value) -> bool {
+    let met = origin == Some(Protocol::Responses) && responses::says_nothing(key, value);
+    says(value) && !met
 }
 
 /// The object that the text of arguments means; what is none is wrapped, and told.

@@ -67,12 +67,15 @@ pub(super) async fn complete(
         request.set_model(model);
     }
     #[cfg(feature = "tokens")]
-    if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
+    if request.operation() == Operation::CountTokens
+        && matches!(provider.protocol, Protocol::OpenAi | Protocol::Responses)
+    {
         return counted(request).await;
     }
-    let codec = codec::of(provider.protocol);
+    let protocol = spoken_with(&provider, &request);
+    let codec = codec::of(protocol);
     let maker = Maker {
-        protocol: provider.protocol,
+        protocol,
         vendor: provider.name.clone(),
         model: request.model().clone(),
     };
@@ -144,14 +147,12 @@ pub(super) async fn complete(
             let (told, bytes) = sniffed(&mut body).await?;
             first = bytes;
             // Only one protocol has an array for a stream.
-            told.filter(|told| {
-                *told != Framing::Array || streams && provider.protocol == Protocol::Gemini
-            })
-            .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
+            told.filter(|told| *told != Framing::Array || streams && protocol == Protocol::Gemini)
+                .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
     };
     let spoken = Spoken {
-        protocol: provider.protocol,
+        protocol,
         framing,
         operation,
     };
@@ -180,6 +181,13 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+/// The words for this request: those that it came in, if the vendor knows them.
+fn spoken_with(provider: &Inner, request: &ChatRequest) -> Protocol {
+    let own = request.origin();
+    let own = own.filter(|own| provider.besides.contains(own));
+    own.unwrap_or(provider.protocol)
 }
 
 /// The count of a conversation for a vendor that has no counter.

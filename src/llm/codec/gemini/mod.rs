@@ -98,6 +98,7 @@ impl Codec for Gemini {
             include_usage: true,
             base64: false,
             single,
+            repeated: None,
         }
     }
 
