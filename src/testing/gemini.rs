@@ -54,7 +54,12 @@ pub(super) fn camel(value: Value) -> Value {
                     }
                 }
                 // What these hold is named by the caller.
-                let own = ["args", "response", "parametersJsonSchema", "responseJsonSchema"];
+                let own = [
+                    "args",
+                    "response",
+                    "parametersJsonSchema",
+                    "responseJsonSchema",
+                ];
                 let value = match (&*name, value) {
                     (name, value) if own.contains(&name) => value,
                     ("properties", Value::Object(all)) => {
@@ -172,7 +177,13 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
             if let Some(fault) = unknown(part, &PART, &format!(" at 'contents[{at}].parts[0]'")) {
                 return Some(fault);
             }
-            let data = ["text", "inlineData", "fileData", "functionCall", "functionResponse"];
+            let data = [
+                "text",
+                "inlineData",
+                "fileData",
+                "functionCall",
+                "functionResponse",
+            ];
             if data.iter().filter(|key| part.get(**key).is_some()).count() != 1 {
                 return Some(format!(
                     "* GenerateContentRequest.contents[{at}].parts[0].data: required oneof field 'data' must have one initialized field"
@@ -202,7 +213,9 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
         if calls > 0 && (at == 0 || role != "model") {
             return Some("Please ensure that function call turn comes immediately after a user turn or after a function response turn.".to_owned());
         }
-        let mut called = parts.iter().filter(|part| part.get("functionCall").is_some());
+        let mut called = parts
+            .iter()
+            .filter(|part| part.get("functionCall").is_some());
         let unsigned = |part: &Value| part.get("thoughtSignature").is_none();
         if model.starts_with("gemini-3") && called.next().is_some_and(unsigned) {
             return Some(
@@ -234,7 +247,11 @@ pub(super) fn as_chat(body: &Value, model: &str, streams: bool) -> Value {
                 json!({"role": "tool", "content": answer["response"].to_string()})
             }
             None => {
-                let role = if content["role"] == "model" { "assistant" } else { "user" };
+                let role = if content["role"] == "model" {
+                    "assistant"
+                } else {
+                    "user"
+                };
                 json!({"role": role, "content": content["parts"]})
             }
         });
@@ -261,7 +278,9 @@ pub(super) fn as_chat(body: &Value, model: &str, streams: bool) -> Value {
     }
     let config = &body["generationConfig"];
     if config["responseMimeType"] == "application/json" {
-        let schema = config.get("responseJsonSchema").or(config.get("responseSchema"));
+        let schema = config
+            .get("responseJsonSchema")
+            .or(config.get("responseSchema"));
         chat["response_format"] = match schema {
             Some(schema) => {
                 json!({"type": "json_schema", "json_schema": {"schema": in_lower_case(schema)}})
@@ -450,7 +469,9 @@ pub(super) fn as_embedding(body: &Value) -> Option<(Value, bool)> {
 }
 
 pub(super) fn embedded(vectors: &[Value], input: u64, single: bool) -> Reply {
-    let mut vectors = vectors.iter().map(|one| json!({"values": one["embedding"]}));
+    let mut vectors = vectors
+        .iter()
+        .map(|one| json!({"values": one["embedding"]}));
     let usage = json!({"promptTokenCount": input});
     let body = match single {
         true => json!({"embedding": vectors.next(), "usageMetadata": usage}),

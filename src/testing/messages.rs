@@ -76,9 +76,13 @@ pub(super) fn fault(body: &Value) -> Option<String> {
                 ));
             }
             let source = &block["source"];
-            let data = source["data"].as_str().filter(|_| source["type"] == "base64");
+            let data = source["data"]
+                .as_str()
+                .filter(|_| source["type"] == "base64");
             if data.is_some_and(|data| embedding::decode(data).is_none()) {
-                return Some(format!("messages.{at}.content.0.image.source.base64: invalid base64 data"));
+                return Some(format!(
+                    "messages.{at}.content.0.image.source.base64: invalid base64 data"
+                ));
             }
         }
         let empty = |text: &&str| text.trim().is_empty();
@@ -89,7 +93,10 @@ pub(super) fn fault(body: &Value) -> Option<String> {
                 "messages.{at}: text content blocks must be non-empty"
             ));
         }
-        if let Some(proof) = of("thinking", "signature").iter().find(|it| **it != SIGNATURE) {
+        if let Some(proof) = of("thinking", "signature")
+            .iter()
+            .find(|it| **it != SIGNATURE)
+        {
             return Some(format!(
                 "messages.{at}: Invalid `signature` in `thinking` block: {proof}"
             ));

@@ -37,8 +37,8 @@
 //!
 //! # A vendor
 //!
-//! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models), Anthropic's
-//! (messages) and Gemini's, of which it refuses what the vendor would refuse. Its script is of
+//! [`MockVendor`] speaks OpenAI's protocols (chat, completions, embeddings, models; responses),
+//! Anthropic's (messages) and Gemini's, of which it refuses what the vendor would refuse. Its script is of
 //! [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
 //! of what each call cost.
 //!
@@ -82,6 +82,7 @@ mod gemini;
 mod messages;
 mod recording;
 mod reply;
+mod responses;
 mod turn;
 mod upstream;
 mod vendor;
