@@ -6,6 +6,7 @@ mod answers;
 mod google;
 mod laws;
 mod requests;
+mod responses;
 
 use super::*;
 use crate::llm::{Completion, Delta};

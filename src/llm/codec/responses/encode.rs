@@ -375,11 +375,9 @@ impl Encode for Encoder {
     fn events(&mut self, events: Vec<Event>, out: &mut BytesMut) {
         for event in events {
             match event {
-                Event::Start(start) => {
-                    if self.response.is_none() {
-                        self.start.get_or_insert(start);
-                        self.begin(out);
-                    }
+                Event::Start(start) if self.response.is_none() => {
+                    self.start = Some(start);
+                    self.begin(out);
                 }
                 // There is one answer to a request.
                 Event::Delta { choice: 0, delta } => self.delta(delta, out),

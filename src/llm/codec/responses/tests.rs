@@ -4,13 +4,15 @@
 )]
 
 mod answers;
+mod errors;
 mod recordings;
 mod requests;
 
 use super::*;
-use crate::llm::{Completion, Event, codec};
+use crate::llm::{Completion, Delta, Event, FinishReason, codec};
 use bytes::BytesMut;
 use serde_json::json;
+use std::collections::BTreeMap;
 
 fn read<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
     tried(framing, chunks).unwrap()
@@ -96,50 +98,124 @@ fn maker(model: &str) -> Maker {
 
 /// The order that the protocol promises, and what each event must say.
 fn assert_order(stream: &[Value]) {
-    let mut open: std::collections::BTreeMap<u64, (Value, Option<u64>)> = Default::default();
+    // By their index: the name of an item, and its part that is open.
+    let mut open: BTreeMap<u64, (Value, Option<u64>)> = BTreeMap::new();
     let mut next = 0;
     let last = stream.len() - 1;
     for (at, event) in stream.iter().enumerate() {
         assert_eq!(event["sequence_number"], at);
-        let index = event["output_index"].as_u64();
         let part = event["content_index"].as_u64();
         let kind = event["type"].as_str().unwrap();
-        if kind != "response.output_item.added" && index.is_some() {
-            let id = event.get("item_id").unwrap_or(&event["item"]["id"]);
-            assert_eq!(open[&index.unwrap()].0, *id, "{event}");
+        let Some(index) = event["output_index"].as_u64() else {
+            match kind {
+                "response.created" => assert_eq!(at, 0),
+                "response.in_progress" => assert_eq!(at, 1),
+                "response.completed" | "response.incomplete" => {
+                    assert_eq!((at, open.len()), (last, 0));
+                    let output = event["response"]["output"].as_array().unwrap();
+                    assert_eq!(output.len() as u64, next);
+                }
+                "response.failed" => assert_eq!(at, last),
+                other => panic!("{other}"),
+            }
+            continue;
+        };
+        if kind == "response.output_item.added" {
+            assert_eq!(index, next);
+            next += 1;
+            open.insert(index, (event["item"]["id"].clone(), None));
+            continue;
         }
+        let (id, inner) = open.get_mut(&index).unwrap();
+        assert_eq!(event.get("item_id").unwrap_or(&event["item"]["id"]), id);
         match kind {
-            "response.created" => assert_eq!(at, 0),
-            "response.in_progress" => assert_eq!(at, 1),
-            "response.output_item.added" => {
-                assert_eq!(index, Some(next));
-                next += 1;
-                open.insert(index.unwrap(), (event["item"]["id"].clone(), None));
-            }
             "response.output_item.done" => {
-                let (_, part) = open.remove(&index.unwrap()).unwrap();
-                assert_eq!(part, None, "{event}");
+                assert_eq!(*inner, None, "{event}");
+                open.remove(&index);
             }
-            "response.content_part.added" => open.get_mut(&index.unwrap()).unwrap().1 = part,
-            "response.content_part.done" => {
-                assert_eq!(open[&index.unwrap()].1, part);
-                open.get_mut(&index.unwrap()).unwrap().1 = None;
-            }
-            "response.output_text.delta"
-            | "response.output_text.done"
-            | "response.output_text.annotation.added"
-            | "response.refusal.delta"
-            | "response.refusal.done" => assert_eq!(open[&index.unwrap()].1, part),
-            "response.completed" | "response.incomplete" => {
-                assert_eq!((at, open.len()), (last, 0));
-                assert_eq!(
-                    event["response"]["output"].as_array().unwrap().len() as u64,
-                    next
-                );
-            }
-            "response.failed" => assert_eq!(at, last),
-            _ => {}
+            "response.content_part.added" => *inner = part,
+            "response.content_part.done" => assert_eq!(inner.take(), part),
+            _ => assert_eq!(*inner, part),
         }
     }
-    assert!(stream[last]["response"]["id"] == stream[0]["response"]["id"]);
+    assert_eq!(stream[last]["response"]["id"], stream[0]["response"]["id"]);
 }
+
+fn said(delta: Delta) -> Event {
+    Event::Delta { choice: 0, delta }
+}
+
+fn text(text: &str) -> Event {
+    said(Delta::Text(text.into()))
+}
+
+fn call(index: u32, name: Option<&str>, arguments: &str) -> Event {
+    said(Delta::ToolCall {
+        index,
+        id: name.map(|name| format!("call_{name}")),
+        name: name.map(str::to_owned),
+        arguments: arguments.to_owned(),
+    })
+}
+
+fn finish(reason: FinishReason) -> Event {
+    Event::Finish { choice: 0, reason }
+}
+
+fn stream(events: &[Event]) -> Vec<Value> {
+    let stream = documents(&write(asked(Framing::Sse), events, 1));
+    assert_order(&stream);
+    stream
+}
+
+fn document(events: &[Event]) -> Value {
+    serde_json::from_slice(&write(asked(Framing::Json), events, 1)).unwrap()
+}
+
+/// A stream of these events, numbered.
+fn vendors(events: &[Value]) -> String {
+    let mut out = BytesMut::new();
+    for (at, event) in events.iter().enumerate() {
+        let mut event = event.clone();
+        event["sequence_number"] = at.into();
+        let name = event["type"].as_str().unwrap().to_owned();
+        codec::sse::write_event(&mut out, Some(&name), event.to_string().as_bytes());
+    }
+    String::from_utf8(out.to_vec()).unwrap()
+}
+
+fn kinds(stream: &[Value]) -> Vec<&str> {
+    let kinds = stream.iter().map(|event| event["type"].as_str().unwrap());
+    kinds
+        .map(|kind| kind.trim_start_matches("response."))
+        .collect()
+}
+
+/// The names of fields that the vendor's own package declares as required, or that its clients read
+/// without asking.
+const FIELDS: [&str; 24] = [
+    "id",
+    "object",
+    "created_at",
+    "status",
+    "background",
+    "error",
+    "incomplete_details",
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "model",
+    "output",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "reasoning",
+    "service_tier",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation",
+    "metadata",
+];

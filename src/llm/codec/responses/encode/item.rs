@@ -114,11 +114,9 @@ impl Message {
             return None;
         }
         let index = part.annotations.len();
-        part.annotations.push(annotation.clone());
-        Some(self.event(
-            "response.output_text.annotation.added",
-            json!({"annotation": annotation, "annotation_index": index}),
-        ))
+        let fields = json!({"annotation": annotation, "annotation_index": index});
+        part.annotations.push(annotation);
+        Some(self.event("response.output_text.annotation.added", fields))
     }
 
     /// Ends the part that goes on.

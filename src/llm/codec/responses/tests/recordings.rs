@@ -141,7 +141,7 @@ fn check_stream(sse: &str) {
     // What the last event says of all of it.
     let data = sse.lines().filter_map(|line| line.strip_prefix("data:"));
     let events = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
-    let last = events.last().unwrap()["response"].clone();
+    let last = events.collect::<Vec<_>>().pop().unwrap()["response"].clone();
     let document = completion(read(Framing::Json, [last.to_string().as_bytes()]));
     assert_same(&document, &once);
     // A thought is sealed anew whenever it is told.
