@@ -43,7 +43,7 @@ const KNOWN: [&str; 29] = [
 const USER: &str = "user";
 
 /// What the vendor seals a thought with.
-const SEALED: &str = "gAAAAAmock";
+const SEALED: &str = "bW9jaw==";
 const SEAL: &str = "reasoning.encrypted_content";
 
 /// What the vendor would find fault with: the document that says so.
@@ -241,7 +241,8 @@ fn usage(billed: Usage) -> Value {
     json!({
         "input_tokens": billed.input,
         "input_tokens_details": {
-            "cache_write_tokens": 0, "cached_tokens": billed.cache_read.unwrap_or(0),
+            "cache_write_tokens": billed.cache_write.unwrap_or(0),
+            "cached_tokens": billed.cache_read.unwrap_or(0),
         },
         "output_tokens": billed.output,
         "output_tokens_details": {"reasoning_tokens": billed.reasoning.unwrap_or(0)},
@@ -333,10 +334,19 @@ fn items(answer: &Answer, asked: &Asked<'_>, body: &Value) -> Vec<(Value, Vec<Va
         ));
         items.push((item, events));
     }
-    if !answer.text.is_empty() {
+    let refuses = !answer.refusal.is_empty();
+    if refuses || !answer.text.is_empty() {
         let at = items.len();
-        let text = &answer.text;
-        let part = |text: &str| json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text});
+        let part = |said: &str| match refuses {
+            true => json!({"type": "refusal", "refusal": said}),
+            false => {
+                json!({"type": "output_text", "annotations": [], "logprobs": [], "text": said})
+            }
+        };
+        let (said, name, key) = match refuses {
+            true => (&answer.refusal, "refusal", "refusal"),
+            false => (&answer.text, "output_text", "text"),
+        };
         let status = if cut(answer).is_some() {
             "incomplete"
         } else {
@@ -344,19 +354,19 @@ fn items(answer: &Answer, asked: &Asked<'_>, body: &Value) -> Vec<(Value, Vec<Va
         };
         let item = json!({
             "id": id("msg", at), "type": "message", "status": status, "role": "assistant",
-            "content": [part(text)],
+            "content": [part(said)],
         });
         let on = |kind: &str, more: Value| event(kind, &item["id"], at, "content_index", more);
         let mut events = vec![on("content_part.added", json!({"part": part("")}))];
-        events.extend(pieces(text).into_iter().map(|piece| {
+        events.extend(pieces(said).into_iter().map(|piece| {
             let more = json!({"delta": piece, "logprobs": [], "obfuscation": "xxxx"});
-            on("output_text.delta", more)
+            on(&format!("{name}.delta"), more)
         }));
         events.push(on(
-            "output_text.done",
-            json!({"text": text, "logprobs": []}),
+            &format!("{name}.done"),
+            json!({key: said, "logprobs": []}),
         ));
-        events.push(on("content_part.done", json!({"part": part(text)})));
+        events.push(on("content_part.done", json!({"part": part(said)})));
         items.push((item, events));
     }
     for (n, (name, arguments)) in answer.calls.iter().enumerate() {

@@ -16,11 +16,11 @@ fn rule_1_what_the_operator_says_are_instructions() {
     let text = |text: &str| json!({"type": "text", "text": text});
     let (there, losses) = to(ANTHROPIC, body.clone());
     assert_eq!(there["system"], json!([text("i"), text("d"), text("s")]));
-    assert_eq!(losses, ["messages[3]"]);
+    assert_eq!(losses, ["messages[2]"]);
     let (there, losses) = to(GEMINI, body);
     let parts = json!([{"text": "i"}, {"text": "d"}, {"text": "s"}]);
     assert_eq!(there["systemInstruction"]["parts"], parts);
-    assert_eq!(losses, ["messages[3]"]);
+    assert_eq!(losses, ["messages[2]"]);
     // And back: one text is the instructions, several keep their bounds.
     let (there, losses) = of_openai(json!({"messages": [
         {"role": "system", "content": "i"}, {"role": "developer", "content": "d"}, user("hi"),
