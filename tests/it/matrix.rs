@@ -12,6 +12,7 @@ mod gemini;
 mod meaning;
 mod ollama;
 mod openai;
+mod responses;
 mod scenarios;
 
 use self::meaning::{Answer, Ask, Failed, Fault, Said, Turn, Used};
@@ -66,12 +67,18 @@ struct Protocol {
 }
 
 fn dialects() -> Vec<Dialect> {
-    vec![openai::dialect(), anthropic::dialect(), gemini::dialect()]
+    vec![
+        openai::dialect(),
+        responses::dialect(),
+        anthropic::dialect(),
+        gemini::dialect(),
+    ]
 }
 
 fn protocols() -> Vec<Protocol> {
     vec![
         openai::protocol(),
+        responses::protocol(),
         anthropic::protocol(),
         gemini::protocol(),
         bedrock::protocol(),

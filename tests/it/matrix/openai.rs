@@ -40,7 +40,10 @@ pub(super) fn protocol() -> Protocol {
             ..TELLS
         },
         refuses: true,
-        provider: |vendor| Provider::openai(KEY).base_url(vendor.base_url()).unwrap(),
+        provider: |vendor| {
+            let provider = Provider::openai(KEY).base_url(vendor.base_url()).unwrap();
+            provider.speaking_besides([])
+        },
         hears: |ask| (ask, false),
         asked,
     }
