@@ -222,7 +222,7 @@ impl Provider {
         let mut providers = Vec::new();
         for vendor in Vendor::ALL {
             if *vendor == table::BEDROCK {
-                providers.extend(bedrock::from_variables(&variable)?);
+                providers.extend(bedrock::from_variables(variable)?);
                 continue;
             }
             let key =
