@@ -29,6 +29,10 @@ pub enum Protocol {
     Gemini,
     /// Amazon Bedrock's Converse and ConverseStream. It is spoken to vendors only.
     Bedrock,
+    /// Cohere, the second version: spoken to vendors.
+    Cohere,
+    /// Ollama's own protocol: spoken to vendors.
+    Ollama,
 }
 
 /// What is asked of a model.

@@ -54,7 +54,12 @@ pub(super) fn camel(value: Value) -> Value {
                     }
                 }
                 // What these hold is named by the caller.
-                let own = ["args", "response", "parametersJsonSchema", "responseJsonSchema"];
+                let own = [
+                    "args",
+                    "response",
+                    "parametersJsonSchema",
+                    "responseJsonSchema",
+                ];
                 let value = match (&*name, value) {
                     (name, value) if own.contains(&name) => value,
                     ("properties", Value::Object(all)) => {
@@ -172,7 +177,13 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
             if let Some(fault) = unknown(part, &PART, &format!(" at 'contents[{at}].parts[0]'")) {
                 return Some(fault);
             }
-            let data = ["text", "inlineData", "fileData", "functionCall", "functionResponse"];
+            let data = [
+                "text",
+                "inlineData",
+                "fileData",
+                "functionCall",
+                "functionResponse",
+            ];
             if data.iter().filter(|key| part.get(**key).is_some()).count() != 1 {
                 return Some(format!(
                     "* GenerateContentRequest.contents[{at}].parts[0].data: required oneof field 'data' must have one initialized field"
@@ -185,10 +196,9 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
             }
             let bytes = [&part["thoughtSignature"], &part["inlineData"]["data"]];
             let mut bytes = bytes.into_iter().filter_map(Value::as_str);
-            // A word that the vendor documents is no base64, and is taken.
             let is_bytes = |text: &str| {
                 let plain = text.replace('-', "+").replace('_', "/");
-                text == "skip_thought_signature_validator" || embedding::decode(&plain).is_some()
+                text == SKIP || embedding::decode(&plain).is_some()
             };
             if !bytes.all(is_bytes) {
                 return Some("Invalid value: Base64 decoding failed".to_owned());
@@ -202,7 +212,9 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
         if calls > 0 && (at == 0 || role != "model") {
             return Some("Please ensure that function call turn comes immediately after a user turn or after a function response turn.".to_owned());
         }
-        let mut called = parts.iter().filter(|part| part.get("functionCall").is_some());
+        let mut called = parts
+            .iter()
+            .filter(|part| part.get("functionCall").is_some());
         let unsigned = |part: &Value| part.get("thoughtSignature").is_none();
         if model.starts_with("gemini-3") && called.next().is_some_and(unsigned) {
             return Some(
@@ -234,7 +246,11 @@ pub(super) fn as_chat(body: &Value, model: &str, streams: bool) -> Value {
                 json!({"role": "tool", "content": answer["response"].to_string()})
             }
             None => {
-                let role = if content["role"] == "model" { "assistant" } else { "user" };
+                let role = if content["role"] == "model" {
+                    "assistant"
+                } else {
+                    "user"
+                };
                 json!({"role": role, "content": content["parts"]})
             }
         });
@@ -261,7 +277,9 @@ pub(super) fn as_chat(body: &Value, model: &str, streams: bool) -> Value {
     }
     let config = &body["generationConfig"];
     if config["responseMimeType"] == "application/json" {
-        let schema = config.get("responseJsonSchema").or(config.get("responseSchema"));
+        let schema = config
+            .get("responseJsonSchema")
+            .or(config.get("responseSchema"));
         chat["response_format"] = match schema {
             Some(schema) => {
                 json!({"type": "json_schema", "json_schema": {"schema": in_lower_case(schema)}})
@@ -351,12 +369,15 @@ fn reason(answer: &Answer) -> String {
     match answer.finish.as_deref() {
         Some("length") => "MAX_TOKENS".to_owned(),
         Some("content_filter") => "SAFETY".to_owned(),
+        None if !answer.refusal.is_empty() => "PROHIBITED_CONTENT".to_owned(),
         None | Some("stop" | "tool_calls") => "STOP".to_owned(),
         Some(other) => other.to_ascii_uppercase(),
     }
 }
 
 const SIGNATURE: &str = "bW9jaw==";
+/// What the vendor documents for calls of other vendors' models.
+const SKIP: &str = "skip_thought_signature_validator";
 
 /// The parts of an answer: whole, or in these pieces. What is said first is signed if it was thought
 /// about.
@@ -450,7 +471,9 @@ pub(super) fn as_embedding(body: &Value) -> Option<(Value, bool)> {
 }
 
 pub(super) fn embedded(vectors: &[Value], input: u64, single: bool) -> Reply {
-    let mut vectors = vectors.iter().map(|one| json!({"values": one["embedding"]}));
+    let mut vectors = vectors
+        .iter()
+        .map(|one| json!({"values": one["embedding"]}));
     let usage = json!({"promptTokenCount": input});
     let body = match single {
         true => json!({"embedding": vectors.next(), "usageMetadata": usage}),

@@ -75,12 +75,14 @@
 //! A client that closes its connection, or its sending half, before the answer is whole has
 //! [hung up](MockUpstream::hang_ups). Dropping a mock closes its port and all its connections.
 
+mod cohere;
 mod connection;
 mod converse;
 mod embedding;
 mod fitting;
 mod gemini;
 mod messages;
+mod ollama;
 mod recording;
 mod reply;
 mod turn;

@@ -1,5 +1,9 @@
-//! A vendor of language models that speaks OpenAI's protocol, Anthropic's, Gemini's and Bedrock's.
+//! A vendor of language models that speaks OpenAI's protocol, Anthropic's, Gemini's, Bedrock's,
+//! Cohere's and Ollama's.
 
+mod native;
+
+use self::native::Tongue;
 use super::{
     MockUpstream, Recorded, Reply, Script, Turn, converse, embedding, gemini, messages,
     turn::{Asked, Kind, error, tokens},
@@ -23,7 +27,8 @@ impl Script<Self> for Turn {
 ///
 /// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
 /// `…/messages` and `…/messages/count_tokens` under any prefix, `…/models/{model}:{method}` of
-/// Gemini's, and `…/model/{id}/converse` and what belongs to it of Bedrock's. Only completions, messages,
+/// Gemini's, `…/model/{id}/converse` and what belongs to it of Bedrock's, `…/v2/chat` and `…/v2/embed` of
+/// Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of Ollama's. Only completions, messages, chats,
 /// and what generates content or converses, take a [`Turn`] of the script.
 pub struct Vendor {
     pub(super) turns: Box<dyn Script<Turn>>,
@@ -122,6 +127,9 @@ impl Vendor {
         let call = gemini::Call::of(request);
         if self.key.as_deref().is_some_and(|key| key != given) {
             let refused = reply_of(Turn::unauthorized(given));
+            if let Some(tongue) = Tongue::of(request) {
+                return Some(Self::wrong_key(given, tongue));
+            }
             return Some(if messages {
                 messages::refused(refused)
             } else if call.is_some() || google.is_some() {
@@ -135,6 +143,9 @@ impl Vendor {
         }
         if google.is_some() || gemini::is_listed(request) {
             return Some(self.googles(request));
+        }
+        if let Some(tongue) = Tongue::of(request) {
+            return self.native(request, tongue);
         }
         match request.method.as_str() {
             "GET" if route.ends_with("/models") => Some(Reply::json(200, self.list())),

@@ -4,8 +4,10 @@
 
 mod answers;
 mod bedrock;
+mod cohere;
 mod google;
 mod laws;
+mod ollama;
 mod requests;
 
 use super::*;

@@ -56,7 +56,8 @@ impl<'a> Said<'a> {
             detail => detail?.as_str(),
         };
         self.message = self.message.or(text("message")).or_else(detail);
-        self.kind = self.kind.or(text("type")).or(text("status"));
+        let kind = text("type").or(text("status")).or(text("error_type"));
+        self.kind = self.kind.or(kind);
         self.param = self.param.or(text("param"));
         if self.code.is_none() {
             self.code = match object.get("code") {
@@ -312,6 +313,10 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         #[serde(default)]
         object: Option<Value>,
     }
+    static WORD: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
+        std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"error"));
+    // All that is looked for has this in it, and nearly nothing that comes by has.
+    WORD.find(raw)?;
     let named = framing == Framing::Sse && NAMES.iter().any(|name| name.find(raw).is_some());
     let found = |name: Option<&[u8]>, data: &[u8]| {
         // Whatever it says, and whether or not that is JSON.
@@ -334,6 +339,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         Framing::Array => super::gemini::elements(raw).find_map(|one| found(None, one)),
         // Its codec knows its frames.
         Framing::EventStream => None,
+        Framing::Ndjson => super::lines::of(raw).find_map(|line| found(None, line)),
     }
 }
 
@@ -385,12 +391,17 @@ impl Told {
             told.code = match vendor.fault() {
                 VendorFault::ContextLength => "context_length_exceeded".into(),
                 VendorFault::ContentFilter => "content_filter".into(),
+                // Programs look for the one name, and every vendor has another.
+                VendorFault::UnknownModel => told.code,
                 fault if fault.concerns_caller() => vendor.code().unwrap_or(&told.code).to_owned(),
                 _ => told.code,
             };
             if vendor.fault().concerns_caller() && !vendor.message().is_empty() {
                 told.message = vendor.message().to_owned();
                 told.param = vendor.param().map(str::to_owned);
+                if vendor.fault() == VendorFault::UnknownModel {
+                    told.param.get_or_insert_with(|| "model".to_owned());
+                }
             }
         }
         told

@@ -8,7 +8,7 @@ use crate::{
         codec::{
             self, Codec, Decode, Scan,
             bedrock::frame,
-            gemini,
+            gemini, lines,
             sse::{self, Framer, without_bom},
         },
     },
@@ -175,7 +175,10 @@ impl Source {
     /// Whether what no empty line ends may be the end of a stream.
     fn is_end(&self, last: &[u8]) -> bool {
         let text = self.text(last);
-        is_whole(text) || self.blank && is_document(text)
+        match self.spoken.framing {
+            Framing::Ndjson => lines::of(text).all(is_json),
+            _ => is_whole(text) || self.blank && is_document(text),
+        }
     }
 
     /// `None`: nothing is left of it.
@@ -183,8 +186,8 @@ impl Source {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
-        let is_text = matches!(framing, Framing::Sse | Framing::Array);
-        let mislabelled = self.blank && is_text && is_document(text);
+        let is_none = matches!(framing, Framing::Sse | Framing::Array);
+        let mislabelled = self.blank && is_none && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
@@ -361,6 +364,7 @@ enum Cutter {
     Events(Framer),
     Elements(gemini::Cutter),
     Frames(frame::Cutter),
+    Lines(lines::Cutter),
 }
 
 /// Why a stream cannot be cut.
@@ -383,6 +387,7 @@ impl Cutter {
         match framing {
             Framing::Array => Self::Elements(gemini::Cutter::default()),
             Framing::EventStream => Self::Frames(frame::Cutter::default()),
+            Framing::Ndjson => Self::Lines(lines::Cutter::default()),
             _ => Self::Events(Framer::new()),
         }
     }
@@ -392,6 +397,7 @@ impl Cutter {
         let whole = match self {
             Self::Events(framer) => framer.push(chunk),
             Self::Elements(cutter) => cutter.push(chunk),
+            Self::Lines(cutter) => cutter.push(chunk),
             Self::Frames(cutter) => {
                 let (whole, on) = cutter.push(chunk);
                 let on = on.map_err(|broken| match broken {
@@ -413,6 +419,7 @@ impl Cutter {
             Self::Events(framer) => (framer.finish(), true),
             Self::Elements(cutter) => cutter.finish(),
             Self::Frames(cutter) => (cutter.finish(), true),
+            Self::Lines(cutter) => (cutter.finish(), true),
         }
     }
 }
@@ -422,13 +429,15 @@ fn is_document(raw: &[u8]) -> bool {
     raw.trim_ascii_start().starts_with(b"{")
 }
 
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
 /// Whether the last event of a body, that no empty line ends, is all there.
 fn is_whole(last: &[u8]) -> bool {
     let whole = |event: sse::SseEvent<'_>| {
         let data = event.data.trim_ascii();
-        event.event == Some(b"error")
-            || data == b"[DONE]"
-            || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+        event.event == Some(b"error") || data == b"[DONE]" || is_json(data)
     };
     let mut events = sse::events(last).peekable();
     match events.peek() {

@@ -31,6 +31,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
@@ -76,13 +77,7 @@ pub(super) async fn complete(
         request.set_model(model);
     }
     #[cfg(feature = "tokens")]
-    if request.operation() == Operation::CountTokens
-        && match provider.protocol {
-            Protocol::OpenAi => true,
-            Protocol::Bedrock => !bedrock::counts(request.model()),
-            _ => false,
-        }
-    {
+    if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;
     }
     let codec = codec::of(provider.protocol);
@@ -111,7 +106,15 @@ pub(super) async fn complete(
     let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(ACCEPT, if streams { SSE } else { JSON });
+    let by_lines = streams && provider.protocol == Protocol::Ollama;
+    headers.insert(
+        ACCEPT,
+        match streams {
+            true if by_lines => NDJSON,
+            true => SSE,
+            false => JSON,
+        },
+    );
     for name in ALONG {
         if let Some(value) = request.headers().get(&name) {
             headers.insert(name, value.clone());
@@ -130,7 +133,7 @@ pub(super) async fn complete(
             facts.losses = losses;
         });
     }
-    let operation = request.operation();
+    let (operation, origin) = (request.operation(), request.origin());
     // An event that tells the usage is sent because it is always asked for.
     let usage_unasked = !request.includes_usage();
     // What the request holds is not needed while the vendor thinks.
@@ -159,15 +162,21 @@ pub(super) async fn complete(
         (Some(Framing::Sse), true) => Framing::Sse,
         (Some(Framing::Json), false) => Framing::Json,
         (Some(Framing::EventStream), true) if framed => Framing::EventStream,
+        (Some(Framing::Json | Framing::Ndjson), true) if by_lines => Framing::Ndjson,
         _ => {
             let (told, bytes) = sniffed(&mut body).await?;
             first = bytes;
+            // The first line is a document, and may be all.
+            let told = match told {
+                Some(Framing::Json) if by_lines => Some(Framing::Ndjson),
+                told => told,
+            };
             told.filter(|told| match told {
                 // Likewise an array.
                 Framing::Array => streams && provider.protocol == Protocol::Gemini,
                 Framing::EventStream => streams && framed,
                 Framing::Sse => !framed,
-                Framing::Json => true,
+                Framing::Json | Framing::Ndjson => true,
             })
             .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
@@ -178,7 +187,7 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array | Framing::EventStream => {
+        Framing::Sse | Framing::Array | Framing::EventStream | Framing::Ndjson => {
             answer::Source::stream(provider, spoken, body, first, usage_unasked)
         }
         Framing::Json => {
@@ -194,7 +203,10 @@ pub(super) async fn complete(
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
     }
-    answer.extensions_mut().insert(maker);
+    // Who is told in the words of the vendor itself has no use for it.
+    if origin != Some(maker.protocol) {
+        answer.extensions_mut().insert(maker);
+    }
     // Room for what the layers further out add.
     answer.headers_mut().reserve(12);
     pass_back(&parts.headers, answer.headers_mut());
@@ -202,6 +214,15 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+#[cfg(feature = "tokens")]
+fn counts(protocol: Protocol, request: &ChatRequest) -> bool {
+    match protocol {
+        Protocol::Anthropic | Protocol::Gemini => true,
+        Protocol::Bedrock => bedrock::counts(request.model()),
+        _ => false,
+    }
 }
 
 /// The count of a conversation for a vendor that has no counter.
@@ -325,7 +346,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 fn content(headers: &HeaderMap) -> Option<Framing> {
-    let content = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let content = headers.get(CONTENT_TYPE)?;
+    if content == JSON {
+        return Some(Framing::Json);
+    }
+    let content = content.to_str().ok()?;
     let content = content.split(';').next().unwrap_or_default().trim();
     if content.eq_ignore_ascii_case("text/event-stream") {
         Some(Framing::Sse)
@@ -333,6 +358,8 @@ fn content(headers: &HeaderMap) -> Option<Framing> {
         Some(Framing::Json)
     } else if content.eq_ignore_ascii_case(EVENT_STREAM) {
         Some(Framing::EventStream)
+    } else if content.eq_ignore_ascii_case("application/x-ndjson") {
+        Some(Framing::Ndjson)
     } else {
         None
     }

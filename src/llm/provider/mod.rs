@@ -119,6 +119,18 @@ struct Inner {
     client: Client,
 }
 
+impl Inner {
+    /// One vendor has two protocols at one address, each below a path of its own.
+    fn fit(&mut self) {
+        let base = self.base.clone();
+        self.base = match (self.protocol, self.vendor) {
+            (Protocol::Ollama, _) => base.above("/v1").above("/api"),
+            (protocol, Some(vendor)) if protocol == vendor.protocol => base.below(vendor.path),
+            _ => base,
+        };
+    }
+}
+
 impl Provider {
     /// OpenAI.
     #[must_use]
@@ -150,7 +162,14 @@ impl Provider {
         Self::of(table::OPENROUTER).key(key)
     }
 
-    /// Ollama, on this machine.
+    /// Cohere.
+    #[must_use]
+    pub fn cohere(key: impl AsRef<str>) -> Self {
+        Self::of(table::COHERE).key(key)
+    }
+
+    /// Ollama, on this machine, as it speaks OpenAI's protocol. [Speaking](Self::speaking)
+    /// [`Protocol::Ollama`] it takes what only its own has a place for.
     #[must_use]
     pub fn ollama() -> Self {
         Self::of(table::OLLAMA)
@@ -325,15 +344,20 @@ impl Provider {
         Ok(self.set(|inner| {
             inner.base = base;
             inner.lists = None;
+            inner.fit();
         }))
     }
 
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
-    /// `/messages`, before `/models/…` or before `/model/…`; most often with `/v1` or `/v1beta`, or for the
-    /// last of these, Bedrock, with nothing.
+    /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Bedrock before
+    /// `/model/…`, most often with nothing; for Cohere before `/v2`, and for Ollama's own protocol before
+    /// `/api`, whether or not there is a `/v1`.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
-        self.set(|inner| inner.protocol = protocol)
+        self.set(|inner| {
+            inner.protocol = protocol;
+            inner.fit();
+        })
     }
 
     /// Refuses a request that the vendor's protocol cannot say in full, with

@@ -144,10 +144,39 @@ pub(super) const OLLAMA: Vendor = Vendor {
         ["OLLAMA_API_KEY", "OLLAMA_HOST"],
     )
 };
+/// <https://github.com/cohere-ai/cohere-python>: its paths begin with `/v1` or `/v2`.
+pub(super) const COHERE: Vendor = Vendor {
+    protocol: Protocol::Cohere,
+    other_key_variable: Some("COHERE_API_KEY"),
+    models: &[
+        "command-a-03-2025",
+        "command-r7b-12-2024",
+        "embed-v4.0",
+        "rerank-v3.5",
+    ],
+    ..row(
+        "cohere",
+        "https://api.cohere.com",
+        "",
+        ["CO_API_KEY", "CO_API_URL"],
+    )
+};
+/// <https://jina.ai/reranker>: vectors in OpenAI's form, and rerank. It has no conversations.
+pub(super) const JINA: Vendor = Vendor {
+    models: &["jina-reranker-v2-base-multilingual", "jina-embeddings-v3"],
+    ..row(
+        "jina",
+        "https://api.jina.ai/v1",
+        "",
+        ["JINA_API_KEY", "JINA_BASE_URL"],
+    )
+};
 
 impl Vendor {
     /// All that are known here.
-    pub const ALL: &[Self] = &[OPENAI, ANTHROPIC, GEMINI, BEDROCK, GROQ, OPENROUTER, OLLAMA];
+    pub const ALL: &[Self] = &[
+        OPENAI, ANTHROPIC, GEMINI, BEDROCK, GROQ, OPENROUTER, OLLAMA, COHERE, JINA,
+    ];
 
     /// Its name, which no other has.
     #[must_use]

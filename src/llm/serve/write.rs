@@ -82,6 +82,10 @@ pub(super) async fn written(
             HeaderValue::from_static("text/event-stream"),
         ),
         Framing::Array => (Body::boxed(body), JSON),
+        Framing::Ndjson => (
+            Body::boxed(body),
+            HeaderValue::from_static("application/x-ndjson"),
+        ),
         // No client is answered in frames.
         Framing::Json | Framing::EventStream => (Body::from(body.whole().await?), JSON),
     };

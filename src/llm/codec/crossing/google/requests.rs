@@ -289,7 +289,8 @@ fn rule_18_schemas_are_json_schema_where_the_model_takes_it() {
 /// The vendor's own client spells it so.
 #[test]
 fn rule_18_schemas_are_read_in_either_spelling() {
-    let one = json!({"type": "STRING", "min_length": "2", "nullable": true, "property_ordering": ["b"]});
+    let one =
+        json!({"type": "STRING", "min_length": "2", "nullable": true, "property_ordering": ["b"]});
     let schema = json!({
         "type": "OBJECT",
         // What a tool calls its own is its own.
