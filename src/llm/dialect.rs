@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"}}` |
 //! | `/v1beta…` | Google: `{"error":{"code","message","status","details"}}` |
-//! | any other below `/v1` | OpenAI: `{"error":{"message","type","param","code"}}` |
+//! | any other below `/v1`, `/v1/responses` among them | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
 //!
 //! ```
@@ -82,7 +82,8 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     Some(match first {
         "models" | "tunedModels" if gemini::ends_in_method(path) || google() => Protocol::Gemini,
         "messages" => Protocol::Anthropic,
-        "chat" | "completions" | "embeddings" | "responses" => Protocol::OpenAi,
+        "responses" => Protocol::Responses,
+        "chat" | "completions" | "embeddings" => Protocol::OpenAi,
         _ if anthropic() => Protocol::Anthropic,
         _ => Protocol::OpenAi,
     })

@@ -23,6 +23,8 @@ use std::{
 pub enum Protocol {
     /// OpenAI Chat Completions, with its embeddings and its older completions.
     OpenAi,
+    /// OpenAI Responses.
+    Responses,
     /// Anthropic Messages.
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
@@ -65,6 +67,9 @@ pub struct Wire {
     pub stream_options: Option<Range<usize>>,
     /// What of the query goes on to a vendor of the same protocol.
     pub query: Option<&'static str>,
+    /// A setting that the client left to the vendor and the gateway has decided: where its text is put,
+    /// in the place of what.
+    pub decided: Option<(Range<usize>, &'static str)>,
 }
 
 impl Wire {
@@ -77,6 +82,7 @@ impl Wire {
             model: None,
             stream_options: None,
             query: None,
+            decided: None,
         }
     }
 }
@@ -247,6 +253,10 @@ impl ChatRequest {
     #[must_use]
     pub fn wire(&self) -> Option<&Wire> {
         self.wire.as_ref()
+    }
+
+    pub(crate) fn wire_mut(&mut self) -> Option<&mut Wire> {
+        self.wire.as_mut()
     }
 
     /// The protocol that it came in, whether or not it was edited since: whose words are in the fields

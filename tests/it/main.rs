@@ -40,6 +40,8 @@ mod proxy;
 mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod responses;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;

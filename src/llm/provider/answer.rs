@@ -91,7 +91,7 @@ impl Source {
 
     fn new(provider: Arc<Inner>, spoken: Spoken, usage_unasked: bool) -> Self {
         Self {
-            codec: codec::of(provider.protocol),
+            codec: codec::of(spoken.protocol),
             provider,
             spoken,
             want: Want::Bytes,
@@ -195,7 +195,8 @@ impl Source {
         };
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
-            return self.failed(&raw, call::screened(&self.provider, &raw, error).into());
+            let error = call::screened(&self.provider, &raw, error);
+            return self.failed(&raw, error.into(), scan.usage);
         }
         if mislabelled {
             self.rest = None;
@@ -260,7 +261,13 @@ impl Source {
     }
 
     /// A chunk has an error in it: what stands before it is given, and nothing after it.
-    fn failed(&mut self, raw: &Bytes, error: Error) -> Option<Result<Batch, Error>> {
+    /// What was used until then may stand beside the error.
+    fn failed(
+        &mut self,
+        raw: &Bytes,
+        error: Error,
+        used: Option<Usage>,
+    ) -> Option<Result<Batch, Error>> {
         if let Error::Vendor(error) = &error {
             call::log(error);
         }
@@ -270,11 +277,20 @@ impl Source {
             Framing::EventStream => self.frames_before(raw),
             _ => self.events_before(raw),
         };
-        if before == 0 || before == raw.len() {
+        let alone = before == 0 || before == raw.len();
+        if alone && used.is_none() {
             return Some(Err(error));
         }
         self.ready.push_back(Err(error));
-        self.batch(raw.slice(..before))
+        if alone {
+            return Some(Ok(Batch::new(None, Vec::new(), used)));
+        }
+        self.batch(raw.slice(..before)).map(|batch| {
+            batch.map(|batch| match used {
+                Some(used) => batch.with_usage(used),
+                None => batch,
+            })
+        })
     }
 
     /// How much of a chunk stands before the frame that is an error.

@@ -80,9 +80,10 @@ pub(super) async fn complete(
     if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;
     }
-    let codec = codec::of(provider.protocol);
+    let protocol = spoken_with(&provider, &request);
+    let codec = codec::of(protocol);
     let maker = Maker {
-        protocol: provider.protocol,
+        protocol,
         vendor: provider.name.clone(),
         model: request.model().clone(),
     };
@@ -106,7 +107,7 @@ pub(super) async fn complete(
     let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    let by_lines = streams && provider.protocol == Protocol::Ollama;
+    let by_lines = streams && protocol == Protocol::Ollama;
     headers.insert(
         ACCEPT,
         match streams {
@@ -157,7 +158,7 @@ pub(super) async fn complete(
     }
     let mut first = None;
     // Only one protocol has frames for a stream.
-    let framed = provider.protocol == Protocol::Bedrock;
+    let framed = protocol == Protocol::Bedrock;
     let framing = match (content(&parts.headers), streams) {
         (Some(Framing::Sse), true) => Framing::Sse,
         (Some(Framing::Json), false) => Framing::Json,
@@ -173,7 +174,7 @@ pub(super) async fn complete(
             };
             told.filter(|told| match told {
                 // Likewise an array.
-                Framing::Array => streams && provider.protocol == Protocol::Gemini,
+                Framing::Array => streams && protocol == Protocol::Gemini,
                 Framing::EventStream => streams && framed,
                 Framing::Sse => !framed,
                 Framing::Json | Framing::Ndjson => true,
@@ -182,7 +183,7 @@ pub(super) async fn complete(
         }
     };
     let spoken = Spoken {
-        protocol: provider.protocol,
+        protocol,
         framing,
         operation,
     };
@@ -214,6 +215,13 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+/// The words for this request: those that it came in, if the vendor knows them.
+fn spoken_with(provider: &Inner, request: &ChatRequest) -> Protocol {
+    let own = request.origin();
+    let own = own.filter(|own| provider.besides.contains(own));
+    own.unwrap_or(provider.protocol)
 }
 
 #[cfg(feature = "tokens")]

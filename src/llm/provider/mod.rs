@@ -18,9 +18,9 @@
 //!
 //! # What is sent
 //!
-//! A request that came in the vendor's protocol goes on in its own bytes, edited where the model's name
-//! stands; the usage of a stream is always asked for. Any other is written anew, and what the vendor's
-//! protocol cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
+//! A request that came in a protocol that the vendor speaks goes on in its own bytes, edited where the
+//! model's name stands; the usage of a stream is always asked for. Any other is written anew in the
+//! first of the vendor's protocols, and what that cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
 //! nowhere else. What is no key, and has to be asked for or made for each call, is a [`Credential`].
@@ -110,6 +110,7 @@ struct Inner {
     /// Where its models are listed, if that is elsewhere.
     lists: Option<BaseUrl>,
     protocol: Protocol,
+    besides: Vec<Protocol>,
     key: Option<ApiKey>,
     credential: Option<Arc<dyn Credential>>,
     model: Option<Arc<str>>,
@@ -282,6 +283,7 @@ impl Provider {
             base,
             lists: None,
             protocol,
+            besides: vendor.map_or_else(Vec::new, |vendor| vendor.besides.to_vec()),
             key: None,
             credential: None,
             model: None,
@@ -351,13 +353,25 @@ impl Provider {
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
     /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Bedrock before
     /// `/model/…`, most often with nothing; for Cohere before `/v2`, and for Ollama's own protocol before
-    /// `/api`, whether or not there is a `/v1`.
+    /// `/api`, whether or not there is a `/v1`. What it speaks [besides](Self::speaking_besides) is
+    /// nothing then, until it is said anew.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
         self.set(|inner| {
             inner.protocol = protocol;
+            inner.besides.clear();
             inner.fit();
         })
+    }
+
+    /// Sets what it speaks besides, under the same base URL. What a client says in one of these goes on
+    /// in it; all else is said in what it [speaks](Self::speaking). A vendor of the table begins with
+    /// what it [documents](Vendor::besides); whoever has another server under its name, which is not
+    /// as able, names none.
+    #[must_use]
+    pub fn speaking_besides(self, protocols: impl IntoIterator<Item = Protocol>) -> Self {
+        let protocols = protocols.into_iter().collect();
+        self.set(|inner| inner.besides = protocols)
     }
 
     /// Refuses a request that the vendor's protocol cannot say in full, with
@@ -414,6 +428,12 @@ impl Provider {
         self.0.protocol
     }
 
+    /// What it speaks besides.
+    #[must_use]
+    pub fn besides(&self) -> &[Protocol] {
+        &self.0.besides
+    }
+
     /// The model that it is bound to.
     #[must_use]
     pub fn pinned_model(&self) -> Option<&Arc<str>> {
@@ -438,6 +458,7 @@ impl fmt::Debug for Provider {
             .field("name", &inner.name)
             .field("base_url", &inner.base)
             .field("protocol", &inner.protocol)
+            .field("besides", &inner.besides)
             .field("key", &inner.key)
             .field("signs", &inner.credential.is_some())
             .field("model", &inner.model)

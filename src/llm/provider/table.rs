@@ -13,6 +13,8 @@ pub struct Vendor {
     /// What the vendor's own programs add to it.
     pub(super) path: &'static str,
     pub(super) protocol: Protocol,
+    /// What else it speaks, as documented.
+    pub(super) besides: &'static [Protocol],
     key_variable: &'static str,
     url_variable: &'static str,
     /// Another variable of the key, if the first is not there.
@@ -34,6 +36,7 @@ const fn row(
         host,
         path,
         protocol: Protocol::OpenAi,
+        besides: &[],
         key_variable,
         url_variable,
         other_key_variable: None,
@@ -42,8 +45,11 @@ const fn row(
     }
 }
 
+const RESPONSES: &[Protocol] = &[Protocol::Responses];
+
 /// <https://github.com/openai/openai-python>: `OPENAI_BASE_URL` ends with `/v1`.
 pub(super) const OPENAI: Vendor = Vendor {
+    besides: RESPONSES,
     models: &[
         "gpt-5-mini",
         "gpt-5",
@@ -88,6 +94,8 @@ pub(super) const GEMINI: Vendor = Vendor {
 };
 /// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.
 pub(super) const GROQ: Vendor = Vendor {
+    // <https://console.groq.com/docs/responses-api>
+    besides: RESPONSES,
     models: &[
         "openai/gpt-oss-20b",
         "openai/gpt-oss-120b",
@@ -102,6 +110,8 @@ pub(super) const GROQ: Vendor = Vendor {
 };
 /// <https://openrouter.ai/docs>. The variable of its address is in the form of OpenAI's.
 pub(super) const OPENROUTER: Vendor = Vendor {
+    // <https://openrouter.ai/docs/api-reference/responses-api/overview>
+    besides: RESPONSES,
     models: &[
         "openai/gpt-4.1-mini",
         "anthropic/claude-haiku-4.5",
@@ -200,6 +210,18 @@ impl Vendor {
     #[must_use]
     pub fn url_variable(&self) -> &'static str {
         self.url_variable
+    }
+
+    /// What it speaks.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// What it speaks besides, as it documents.
+    #[must_use]
+    pub fn besides(&self) -> &'static [Protocol] {
+        self.besides
     }
 
     /// Models that it is known to answer for, the first a good one to begin with. What it has besides, it

@@ -7,12 +7,15 @@
 //! | path | |
 //! |---|---|
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | OpenAI |
+//! | `POST /v1/responses`, `/v1/responses/input_tokens` | OpenAI's Responses |
 //! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic |
 //! | `POST /v1beta/models/{model}:generateContent`, `:streamGenerateContent`, `:countTokens`, `:embedContent`, `:batchEmbedContents` | Gemini |
 //! | `GET /v1beta/models`, `/v1beta/models/{id}` | the models, in Gemini's form |
 //! | `GET /v1/models`, `/v1/models/{id}` | what [`models`](Serve::models) lists, in the form of the [client](dialect::of) |
 //!
-//! Any other path is 404 in its [dialect](dialect::of).
+//! Any other path is 404 in its [dialect](dialect::of). So is what would have to be kept from one call to
+//! the next: a response by its id, `previous_response_id`, `conversation`, `background`. A vendor keeps
+//! nothing either, unless the client says `"store":true`.
 //!
 //! ```
 //! use bytes::Bytes;

@@ -19,7 +19,8 @@ pub(super) fn of(
 ) -> Result<(Target, Arc<str>), Rejection> {
     let protocol = protocol.ok_or(Kind::NotFound)?;
     let found = codec::of(protocol).target(uri.path(), uri.query());
-    let (target, template) = found.ok_or(Kind::NotSupported)?;
+    let found = found.ok_or_else(|| codec::of(protocol).unserved(uri.path()));
+    let (target, template) = found?;
     // A model's name may have a colon, but whoever posts to one means what stands behind it.
     if let (Target::List(Some(id)), Protocol::Gemini, &Method::POST) = (&target, protocol, method)
         && id.contains(':')

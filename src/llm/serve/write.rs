@@ -4,7 +4,7 @@ use crate::{
     Body, BoxError, End, Exchange,
     llm::{
         ChatResponse, Error, Event, Framing, Protocol, Start, Want,
-        codec::{self, Asked, Encode, Maker, Sealer, gemini},
+        codec::{self, Asked, Encode, Maker, Sealer, gemini, responses::Trail},
         dialect,
         response::MOST_WHOLE,
     },
@@ -115,6 +115,8 @@ struct ChatBody {
     encoder: Option<Box<dyn Encode>>,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
     start: Option<Start>,
+    /// What the last word of a stream must repeat of bytes that went out as they came.
+    trail: Option<Trail>,
     /// How much came of an answer in one piece: none of it is let go before its end.
     size: usize,
     /// Whether anything went out.
@@ -142,6 +144,7 @@ impl ChatBody {
         if !same {
             answer.want(Want::Events);
         }
+        let trails = same && protocol == Protocol::Responses && asked.framing == Framing::Sse;
         Self {
             answer,
             protocol,
@@ -152,6 +155,7 @@ impl ChatBody {
                 .map(Sealer::new),
             encoder: None,
             start: None,
+            trail: trails.then(Trail::default),
             size: 0,
             ended: false,
             wrote: false,
@@ -183,6 +187,8 @@ impl ChatBody {
                     self.passed(&raw, batch.events());
                     raw
                 }
+                // Its events would refer to those that went out as they came.
+                None if self.trail.is_some() => Bytes::new(),
                 None => {
                     let mut events = batch.into_events();
                     if let Some(sealer) = &mut self.sealer {
@@ -201,6 +207,10 @@ impl ChatBody {
 
     /// Remembers of bytes that go out as they came what an encoder would have to know later.
     fn passed(&mut self, raw: &Bytes, events: &[Event]) {
+        if let Some(trail) = &mut self.trail {
+            trail.see(raw);
+            return;
+        }
         // A chunk that holds nothing but the end has no events.
         if events.is_empty() && self.encoder.is_none() {
             return;
@@ -258,9 +268,19 @@ impl ChatBody {
         if let Some(exchange) = &self.exchange {
             exchange.update(|facts| facts.broke_off = true);
         }
-        match self.asked.framing {
-            Framing::Array => self.joined(gemini::error_element(error)),
-            _ => codec::of(self.protocol).encode_error_event(error),
+        if let Some(trail) = &self.trail {
+            return trail.failed(error);
+        }
+        if self.asked.framing == Framing::Array {
+            return self.joined(gemini::error_element(error));
+        }
+        let mut out = BytesMut::new();
+        if let Some(encoder) = &mut self.encoder {
+            encoder.fail(error, &mut out);
+        }
+        match out.is_empty() {
+            true => codec::of(self.protocol).encode_error_event(error),
+            false => out.freeze(),
         }
     }
 
@@ -351,6 +371,7 @@ mod tests {
             include_usage: false,
             base64: false,
             single: false,
+            repeated: None,
         }
     }
 

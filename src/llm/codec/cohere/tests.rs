@@ -139,6 +139,7 @@ impl Exchange {
                     include_usage: true,
                     base64: false,
                     single: false,
+                    repeated: None,
                 });
                 let mut out = BytesMut::new();
                 for event in events.clone() {

@@ -51,6 +51,7 @@ pub(crate) struct OpenAi;
 
 #[cfg_attr(not(feature = "client"), allow(unused_imports))]
 pub(super) use self::target::models;
+pub(super) use self::{foreign::effort, request::reasons};
 
 impl Codec for OpenAi {
     fn target(&self, path: &str, _: Option<&str>) -> Option<(Target, Arc<str>)> {
@@ -84,6 +85,7 @@ impl Codec for OpenAi {
             include_usage: request.streams() && request.includes_usage(),
             base64,
             single: false,
+            repeated: None,
         }
     }
 

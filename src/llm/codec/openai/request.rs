@@ -4,6 +4,7 @@ mod message;
 mod tool;
 mod write;
 
+pub(in super::super) use self::write::reasons;
 pub(super) use self::write::{write_chat, write_embed};
 
 use crate::{
