@@ -17,6 +17,7 @@ pub mod pool;
 pub mod provider;
 pub mod query_key;
 mod request;
+mod rerank;
 mod response;
 pub mod serve;
 pub mod simulator;
@@ -36,6 +37,7 @@ pub use self::{
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
     request::{ChatRequest, Operation, Protocol, Wire},
+    rerank::{Document, Ranked, Rerank},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
     simulator::Simulator,
 };

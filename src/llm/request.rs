@@ -3,6 +3,7 @@
 use super::{
     codec,
     message::{Chat, Embed, Message, Role},
+    rerank::Rerank,
 };
 use crate::{
     Rejection,
@@ -27,7 +28,7 @@ pub enum Protocol {
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
     Gemini,
-    /// Cohere, the second version: spoken to vendors.
+    /// Cohere, the second version: spoken to vendors, and by clients that ask for a rerank.
     Cohere,
     /// Ollama's own protocol: spoken to vendors.
     Ollama,
@@ -47,6 +48,8 @@ pub enum Operation {
     Embeddings,
     /// How many tokens a conversation has. Nothing is generated.
     CountTokens,
+    /// The order of documents, by how well they fit a question.
+    Rerank,
 }
 
 /// The bytes that a client sent, in its words, and where in them stands what a gateway edits.
@@ -88,6 +91,7 @@ impl Wire {
 pub(crate) enum Typed {
     Chat(Chat),
     Embed(Embed),
+    Rerank(Rerank),
 }
 
 /// A request to a language model: a conversation, a text to continue, or texts to embed.
@@ -126,6 +130,14 @@ impl ChatRequest {
     #[must_use]
     pub fn embed(embed: Embed) -> Self {
         let mut request = Self::typed(Operation::Embeddings, Typed::Embed(embed));
+        request.stream = false;
+        request
+    }
+
+    /// A request for the order of documents.
+    #[must_use]
+    pub fn rerank(rerank: Rerank) -> Self {
+        let mut request = Self::typed(Operation::Rerank, Typed::Rerank(rerank));
         request.stream = false;
         request
     }
@@ -271,7 +283,7 @@ impl ChatRequest {
     pub fn chat(&self) -> Result<&Chat, Rejection> {
         match self.view()? {
             Typed::Chat(chat) => Ok(chat),
-            Typed::Embed(_) => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
@@ -283,7 +295,19 @@ impl ChatRequest {
     pub fn embedding(&self) -> Result<&Embed, Rejection> {
         match self.view()? {
             Typed::Embed(embed) => Ok(embed),
-            Typed::Chat(_) => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
+        }
+    }
+
+    /// What is to be ranked: parsed when first read, once for all clones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`chat`](Self::chat).
+    pub fn reranking(&self) -> Result<&Rerank, Rejection> {
+        match self.view()? {
+            Typed::Rerank(rerank) => Ok(rerank),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
@@ -328,6 +352,7 @@ impl Describe for ChatRequest {
             Operation::Completions => "text_completion",
             Operation::Embeddings => "embeddings",
             Operation::CountTokens => "count_tokens",
+            Operation::Rerank => "rerank",
         })
     }
 }

@@ -84,6 +84,7 @@ mod messages;
 mod ollama;
 mod recording;
 mod reply;
+mod rerank;
 mod turn;
 mod upstream;
 mod vendor;

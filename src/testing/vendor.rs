@@ -27,7 +27,7 @@ impl Script<Self> for Turn {
 ///
 /// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
 /// `…/messages` and `…/messages/count_tokens` under any prefix, and `…/models/{model}:{method}` of
-/// Gemini's, `…/v2/chat` and `…/v2/embed` of Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of
+/// Gemini's, `…/rerank`, `…/v2/chat`, `…/v2/embed` and `…/v2/rerank` of Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of
 /// Ollama's. Only completions, messages, chats and what generates content take a [`Turn`] of the script.
 pub struct Vendor {
     turns: Box<dyn Script<Turn>>,
@@ -141,6 +141,7 @@ impl Vendor {
             "POST" if messages && route.ends_with("/count_tokens") => Some(self.tokens(request)),
             "POST" if messages => self.message(request),
             "POST" if route.ends_with("/embeddings") => Some(self.embed(request)),
+            "POST" if route.ends_with("/rerank") => Some(self.rank(request, false)),
             _ => Some(no_route(request)),
         }
     }

@@ -34,6 +34,8 @@ mod proxy;
 mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod rerank;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;

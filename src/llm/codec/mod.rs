@@ -28,6 +28,7 @@ pub(crate) mod openai;
 pub(crate) mod peek;
 #[cfg(test)]
 pub(crate) mod recordings;
+pub(crate) mod rerank;
 pub(crate) mod skim;
 pub(crate) mod sse;
 mod translation;

@@ -4,7 +4,7 @@ use super::{Inner, call};
 use crate::{
     Body, BoxError, Rejection,
     llm::{
-        Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
+        Batch, Batches, Error, Event, Framing, Operation, Spoken, Usage, Want,
         codec::{
             self, Codec, Decode, Scan, gemini, lines,
             sse::{self, Framer, without_bom},
@@ -184,6 +184,10 @@ impl Source {
         }
         self.blank &= text.trim_ascii().is_empty();
         self.fresh = false;
+        let scan = Scan {
+            usage: scan.usage.map(|usage| self.of_operation(usage)),
+            ..scan
+        };
         self.usage = scan.usage.or(self.usage);
         let mut events = Vec::new();
         let wanted = match self.want {
@@ -225,6 +229,14 @@ impl Source {
             return None;
         }
         Some(Ok(Batch::new(Some(raw), events, scan.usage)))
+    }
+
+    /// Where nothing is written, all that was used was read, whichever count tells it.
+    fn of_operation(&self, mut usage: Usage) -> Usage {
+        if let Operation::Embeddings | Operation::Rerank = self.spoken.operation {
+            (usage.input, usage.output) = (usage.total(), 0);
+        }
+        usage
     }
 
     fn decode(&mut self, raw: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {

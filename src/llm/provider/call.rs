@@ -10,7 +10,7 @@ use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
-        codec::{self, Codec, Encoded, Maker, loss},
+        codec::{self, Codec, Encoded, Maker, loss, rerank},
         response::Spoken,
     },
     rejection::Kind,
@@ -125,6 +125,10 @@ pub(super) async fn complete(
         });
     }
     let operation = request.operation();
+    let reranks = match operation {
+        Operation::Rerank => rerank::completed(request.reranking()?),
+        _ => None,
+    };
     // An event that tells the usage is sent because it is always asked for.
     let usage_unasked = !request.includes_usage();
     // What the request holds is not needed while the vendor thinks.
@@ -187,6 +191,9 @@ pub(super) async fn complete(
     let mut answer = ChatResponse::new(source);
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
+    }
+    if let Some(completed) = reranks {
+        answer = answer.map(completed);
     }
     answer.extensions_mut().insert(maker);
     // Room for what the layers further out add.

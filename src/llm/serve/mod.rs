@@ -9,6 +9,7 @@
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | OpenAI |
 //! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic |
 //! | `POST /v1beta/models/{model}:generateContent`, `:streamGenerateContent`, `:countTokens`, `:embedContent`, `:batchEmbedContents` | Gemini |
+//! | `POST /v1/rerank`, `/v2/rerank` | documents by how well they fit a question, in the shape of Cohere and Jina |
 //! | `GET /v1beta/models`, `/v1beta/models/{id}` | the models, in Gemini's form |
 //! | `GET /v1/models`, `/v1/models/{id}` | what [`models`](Serve::models) lists, in the form of the [client](dialect::of) |
 //!
