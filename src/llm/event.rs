@@ -37,6 +37,8 @@ pub enum Event {
     Tokens(u64),
     /// How well a document fits. The best comes first.
     Ranked(Ranked),
+    /// Bytes that are passed on as they are: those of its batch.
+    Opaque,
 }
 
 impl Event {
@@ -51,9 +53,11 @@ impl Event {
                 Delta::ToolCall { .. } | Delta::Audio(_) => true,
                 Delta::Signature(_) | Delta::Redacted(_) | Delta::Extra(_) => false,
             },
-            Self::Finish { .. } | Self::Embedding { .. } | Self::Tokens(_) | Self::Ranked(_) => {
-                true
-            }
+            Self::Finish { .. }
+            | Self::Embedding { .. }
+            | Self::Tokens(_)
+            | Self::Ranked(_)
+            | Self::Opaque => true,
             Self::Start(_) | Self::Usage(_) => false,
         }
     }
@@ -209,6 +213,7 @@ impl Completion {
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Tokens(tokens) => self.tokens = Some(tokens),
             Event::Ranked(ranked) => self.ranking.push(ranked),
+            Event::Opaque => {}
             Event::Embedding { index, vector } => {
                 let index = index as usize;
                 if index <= self.embeddings.len() {

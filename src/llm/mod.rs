@@ -12,6 +12,7 @@ pub mod dialect;
 mod error;
 mod event;
 mod message;
+mod passthrough;
 pub mod pool;
 #[cfg(feature = "client")]
 pub mod provider;
@@ -36,6 +37,7 @@ pub use self::{
         Chat, Content, Embed, EmbedInput, Extra, Media, Message, Part, Reasoning, ResponseFormat,
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
+    passthrough::Passthrough,
     request::{ChatRequest, Operation, Protocol, Wire},
     rerank::{Document, Ranked, Rerank},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},

@@ -3,6 +3,7 @@
 use super::{
     codec,
     message::{Chat, Embed, Message, Role},
+    passthrough::{Passthrough, Upload},
     rerank::Rerank,
 };
 use crate::{
@@ -50,6 +51,8 @@ pub enum Operation {
     CountTokens,
     /// The order of documents, by how well they fit a question.
     Rerank,
+    /// What is passed on as it is. It has no typed view.
+    Passthrough(Passthrough),
 }
 
 /// The bytes that a client sent, in its words, and where in them stands what a gateway edits.
@@ -66,6 +69,8 @@ pub struct Wire {
     pub stream_options: Option<Range<usize>>,
     /// What of the query goes on to a vendor of the same protocol.
     pub query: Option<&'static str>,
+    /// A form, of which the body is the beginning.
+    pub(crate) upload: Option<Upload>,
 }
 
 impl Wire {
@@ -78,6 +83,7 @@ impl Wire {
             model: None,
             stream_options: None,
             query: None,
+            upload: None,
         }
     }
 }
@@ -353,6 +359,7 @@ impl Describe for ChatRequest {
             Operation::Embeddings => "embeddings",
             Operation::CountTokens => "count_tokens",
             Operation::Rerank => "rerank",
+            Operation::Passthrough(asked) => asked.name(),
         })
     }
 }

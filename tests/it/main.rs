@@ -26,6 +26,8 @@ mod metrics;
 mod native;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod once;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod passed;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]

@@ -329,6 +329,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         Framing::Sse => sse::events(raw).find_map(|event| found(event.event, &event.data)),
         Framing::Array => super::gemini::elements(raw).find_map(|one| found(None, one)),
         Framing::Ndjson => super::lines::of(raw).find_map(|line| found(None, line)),
+        Framing::Opaque => None,
     }
 }
 

@@ -73,6 +73,8 @@ pub enum Framing {
     Array,
     /// `application/x-ndjson`: a JSON document on each line.
     Ndjson,
+    /// Bytes of any kind, passed on as they are.
+    Opaque,
 }
 
 /// What a path asks of a model, and what it tells of the request besides.

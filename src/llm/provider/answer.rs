@@ -396,7 +396,7 @@ pub(super) fn broken(error: BoxError) -> Rejection {
     }
 }
 
-fn too_long() -> Error {
+pub(super) fn too_long() -> Error {
     Rejection::new(Kind::UpstreamTooLarge)
         .with_detail("An event of the upstream's answer is too long.")
         .into()

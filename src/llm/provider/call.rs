@@ -3,6 +3,7 @@
 use super::{
     Inner, answer,
     key::{hints_at_a_key, masked},
+    passed,
 };
 #[cfg(feature = "tokens")]
 use crate::llm::{Batch, Batches, Event, Want};
@@ -25,7 +26,7 @@ use http_body::Body as _;
 use std::task::{Context, Poll};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -33,7 +34,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// The client's headers that go on.
-const ALONG: [HeaderName; 2] = [
+pub(super) const ALONG: [HeaderName; 2] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
@@ -55,7 +56,7 @@ const BACK: [(HeaderName, HeaderName); 3] = [
     ),
 ];
 
-const MOST_ANSWER: usize = 64 << 20;
+pub(super) const MOST_ANSWER: usize = 64 << 20;
 const MOST_ERROR: usize = 1 << 20;
 const MOST_MODELS: usize = 4 << 20;
 const MODELS_WITHIN: Duration = Duration::from_secs(10);
@@ -70,6 +71,9 @@ pub(super) async fn complete(
     #[cfg(feature = "tokens")]
     if request.operation() == Operation::CountTokens && !has_counter(provider.protocol) {
         return counted(request).await;
+    }
+    if let Operation::Passthrough(asked) = request.operation() {
+        return passed::pass(provider, request, asked).await;
     }
     let codec = codec::of(provider.protocol);
     let maker = Maker {
@@ -176,7 +180,7 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array | Framing::Ndjson => {
+        Framing::Sse | Framing::Array | Framing::Ndjson | Framing::Opaque => {
             answer::Source::stream(provider, spoken, body, first, usage_unasked)
         }
         Framing::Json => {
@@ -262,7 +266,7 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     }
 }
 
-fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+pub(super) fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
     *call.uri_mut() = provider.base.join(path)?;
@@ -274,7 +278,7 @@ fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rej
 }
 
 /// The key, and the headers that were configured.
-fn configure(
+pub(super) fn configure(
     provider: &Inner,
     codec: &dyn Codec,
     headers: &mut HeaderMap,
@@ -301,7 +305,7 @@ async fn authorized(provider: &Inner, call: Request<Bytes>) -> Result<Request<By
     }
 }
 
-fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
+pub(super) fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     for (theirs, ours) in BACK {
         if let Some(value) = from.get(theirs) {
             to.insert(ours, value.clone());
@@ -309,13 +313,13 @@ fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn content(headers: &HeaderMap) -> Option<Framing> {
+pub(super) fn content(headers: &HeaderMap) -> Option<Framing> {
     let content = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let content = content.split(';').next().unwrap_or_default().trim();
     if content.eq_ignore_ascii_case("text/event-stream") {
@@ -361,7 +365,11 @@ async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Er
     }
 }
 
-async fn collected(body: Body, first: Option<Bytes>, most: usize) -> Result<Bytes, Error> {
+pub(super) async fn collected(
+    body: Body,
+    first: Option<Bytes>,
+    most: usize,
+) -> Result<Bytes, Error> {
     let collected = collect(body, most).await.map_err(|error| match error {
         CollectError::TooLarge => Rejection::new(Kind::UpstreamTooLarge),
         CollectError::Broken(error) => answer::broken(error),
@@ -385,7 +393,7 @@ pub(super) fn malformed(provider: &Inner, reason: &'static str) -> Error {
 }
 
 /// Says in the log why there is no answer: the caller is not told.
-fn unreachable(provider: &Inner, rejection: &Rejection) {
+pub(super) fn unreachable(provider: &Inner, rejection: &Rejection) {
     tracing::warn!(
         vendor = &*provider.name,
         code = rejection.kind().code(),
@@ -395,7 +403,7 @@ fn unreachable(provider: &Inner, rejection: &Rejection) {
 }
 
 /// What an answer means that is not a success.
-async fn refusal(
+pub(super) async fn refusal(
     provider: &Inner,
     codec: &'static dyn Codec,
     status: StatusCode,

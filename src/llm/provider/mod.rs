@@ -65,6 +65,7 @@ mod base_url;
 mod call;
 pub mod credential;
 mod key;
+mod passed;
 mod table;
 
 use self::{base_url::BaseUrl, credential::Bearer, key::ApiKey};

@@ -209,6 +209,7 @@ impl Simulator {
             }
             Operation::Embeddings => vec![embedding::events(request)?],
             Operation::Rerank => vec![rerank::events(request)?],
+            Operation::Passthrough(_) => return Err(Kind::NotSupported.into()),
             Operation::CountTokens => vec![vec![Event::Tokens(answer::tokens_of(request)?)]],
         };
         let converses = matches!(

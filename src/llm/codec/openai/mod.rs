@@ -117,6 +117,7 @@ impl Codec for OpenAi {
             Operation::Completions => "/completions",
             Operation::Embeddings => "/embeddings",
             Operation::Rerank => "/rerank",
+            Operation::Passthrough(asked) => asked.path(),
         })
     }
 
@@ -139,7 +140,7 @@ impl Codec for OpenAi {
         }
         match request.operation() {
             Operation::Chat | Operation::Completions => foreign::encode(request, to),
-            Operation::CountTokens => Err(Kind::NotSupported.into()),
+            Operation::CountTokens | Operation::Passthrough(_) => Err(Kind::NotSupported.into()),
             Operation::Embeddings => foreign::embed(request, request.embedding()?),
             Operation::Rerank => rerank::write(request, false),
         }

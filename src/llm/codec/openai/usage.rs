@@ -273,7 +273,7 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
         usage.map(Usage::from)
     };
     match framing {
-        Framing::Json | Framing::Array | Framing::Ndjson => {
+        Framing::Json | Framing::Array | Framing::Ndjson | Framing::Opaque => {
             near_the_end(raw).or_else(|| found(raw))
         }
         Framing::Sse if !may_have_usage(raw) => None,
