@@ -1,5 +1,10 @@
 //! Documents by how well they fit a question: in the shape of Cohere and Jina, whoever ranks them.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` values are handed over as they are written"
+)]
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;

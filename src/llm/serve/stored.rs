@@ -29,11 +29,11 @@ pub(super) fn unsupported(path: &str) -> Rejection {
     let below = ["/v1/", "/v1beta/"]
         .iter()
         .find_map(|root| path.strip_prefix(root));
-    let is = |known: &&str| {
-        let rest = below.and_then(|below| below.strip_prefix(*known));
+    let is = |known: &str| {
+        let rest = below.and_then(|below| below.strip_prefix(known));
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
     };
-    match STORED.iter().any(|known| is(&known)) {
+    match STORED.iter().any(|known| is(known)) {
         true => rejection.with_detail(
             "The gateway has one account with each provider: what is stored there by one caller would be shown to the others.",
         ),
