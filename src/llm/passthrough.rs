@@ -97,12 +97,12 @@ impl Upload {
 
     /// What comes after the beginning. It can be had once: `Err` if someone had it.
     #[cfg_attr(not(feature = "client"), allow(dead_code))]
-    pub(crate) fn take(&self) -> Result<Body, ()> {
+    pub(crate) fn take(&self) -> Result<Option<Body>, ()> {
         let Some(rest) = &self.rest else {
-            return Ok(Body::empty());
+            return Ok(None);
         };
         let mut rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
-        rest.take().ok_or(())
+        rest.take().map(Some).ok_or(())
     }
 }
 

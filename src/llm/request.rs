@@ -29,6 +29,8 @@ pub enum Protocol {
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
     Gemini,
+    /// Amazon Bedrock's Converse and ConverseStream. It is spoken to vendors only.
+    Bedrock,
     /// Cohere, the second version: spoken to vendors, and by clients that ask for a rerank.
     Cohere,
     /// Ollama's own protocol: spoken to vendors.

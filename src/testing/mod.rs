@@ -38,8 +38,8 @@
 //! # A vendor
 //!
 //! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models), Anthropic's
-//! (messages) and Gemini's, of which it refuses what the vendor would refuse. Its script is of
-//! [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
+//! (messages), Gemini's and Bedrock's (Converse), of which it refuses what the vendor would refuse. Its
+//! script is of [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
 //! of what each call cost.
 //!
 //! ```
@@ -77,6 +77,7 @@
 
 mod cohere;
 mod connection;
+mod converse;
 mod embedding;
 mod fitting;
 mod gemini;

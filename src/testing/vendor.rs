@@ -1,11 +1,11 @@
-//! A vendor of language models that speaks OpenAI's protocol, Anthropic's, Gemini's, Cohere's and
-//! Ollama's.
+//! A vendor of language models that speaks OpenAI's protocol, Anthropic's, Gemini's, Bedrock's,
+//! Cohere's and Ollama's.
 
 mod native;
 
 use self::native::Tongue;
 use super::{
-    MockUpstream, Recorded, Reply, Script, Turn, embedding, gemini, messages,
+    MockUpstream, Recorded, Reply, Script, Turn, converse, embedding, gemini, messages,
     turn::{Asked, Kind, error, tokens},
 };
 use crate::exchange::Usage;
@@ -26,16 +26,18 @@ impl Script<Self> for Turn {
 /// What a mock vendor is made of. Also a [`Script`], for a [`MockUpstream`].
 ///
 /// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
-/// `…/messages` and `…/messages/count_tokens` under any prefix, and `…/models/{model}:{method}` of
-/// Gemini's, `…/rerank`, `…/v2/chat`, `…/v2/embed` and `…/v2/rerank` of Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of
-/// Ollama's. Only completions, messages, chats and what generates content take a [`Turn`] of the script.
+/// `…/messages` and `…/messages/count_tokens` under any prefix, `…/models/{model}:{method}` of
+/// Gemini's, `…/model/{id}/converse` and what belongs to it of Bedrock's, `…/rerank`, `…/v2/chat`, `…/v2/embed`
+/// and `…/v2/rerank` of Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of Ollama's. Only completions,
+/// messages, chats, and what generates content or converses, take a [`Turn`] of the script.
 pub struct Vendor {
-    turns: Box<dyn Script<Turn>>,
-    key: Option<String>,
-    models: Vec<String>,
-    strict: bool,
+    pub(super) turns: Box<dyn Script<Turn>>,
+    pub(super) key: Option<String>,
+    pub(super) signer: Option<converse::Keys>,
+    pub(super) models: Vec<String>,
+    pub(super) strict: bool,
     truth: Arc<Mutex<Vec<Usage>>>,
-    calls: u64,
+    pub(super) calls: u64,
 }
 
 impl Vendor {
@@ -45,6 +47,7 @@ impl Vendor {
         Self {
             turns: Box::new(turns),
             key: None,
+            signer: None,
             models: vec!["mock-chat".to_owned(), "mock-embed".to_owned()],
             strict: false,
             truth: Arc::default(),
@@ -56,6 +59,23 @@ impl Vendor {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// As Bedrock, takes calls alone that are signed with these keys for this region, and answers any other
+    /// with 403. The signature is checked over the bytes that came.
+    #[must_use]
+    pub fn aws_keys(
+        mut self,
+        access_key: impl Into<String>,
+        secret: impl Into<String>,
+        region: impl Into<String>,
+    ) -> Self {
+        self.signer = Some(converse::Keys {
+            access_key: access_key.into(),
+            secret: secret.into(),
+            region: region.into(),
+        });
         self
     }
 
@@ -92,6 +112,9 @@ impl Vendor {
     }
 
     fn serve(&mut self, request: &Recorded) -> Option<Reply> {
+        if let Some(call) = converse::Call::of(request) {
+            return self.converse(request, &call);
+        }
         let given = request.header("authorization").unwrap_or_default();
         let route = request.route();
         let messages = route.ends_with("/messages") || route.ends_with("/messages/count_tokens");
@@ -362,7 +385,7 @@ impl Vendor {
             .header("x-ratelimit-reset-requests", "120ms")
     }
 
-    fn count(&self, usage: Usage) {
+    pub(super) fn count(&self, usage: Usage) {
         locked(&self.truth).push(usage);
     }
 }
@@ -428,7 +451,7 @@ impl Deref for MockVendor {
     }
 }
 
-fn reply_of(turn: Turn) -> Reply {
+pub(super) fn reply_of(turn: Turn) -> Reply {
     match turn.kind {
         Kind::Reply(reply) => reply,
         Kind::Answer(_) => Reply::status(500),
@@ -439,7 +462,7 @@ fn model(id: &str) -> Value {
     json!({ "id": id, "object": "model", "created": 1_700_000_000, "owned_by": "mock" })
 }
 
-fn no_model(id: &str) -> (u16, Value) {
+pub(super) fn no_model(id: &str) -> (u16, Value) {
     let message = format!("The model `{id}` does not exist or you do not have access to it.");
     let error = error("invalid_request_error", "model_not_found", &message);
     (404, error)

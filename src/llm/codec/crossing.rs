@@ -3,6 +3,7 @@
 //! The numbers are those of the project's list of what translators get wrong most often.
 
 mod answers;
+mod bedrock;
 mod cohere;
 mod google;
 mod laws;

@@ -27,6 +27,7 @@ impl Maker {
             Protocol::OpenAi => "openai",
             Protocol::Anthropic => "anthropic",
             Protocol::Gemini => "gemini",
+            Protocol::Bedrock => "bedrock",
             Protocol::Cohere => "cohere",
             Protocol::Ollama => "ollama",
         };

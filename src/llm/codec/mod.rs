@@ -12,6 +12,7 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod base64;
+pub(crate) mod bedrock;
 pub(crate) mod cohere;
 #[cfg(test)]
 mod crossing;
@@ -32,6 +33,7 @@ pub(crate) mod rerank;
 pub(crate) mod skim;
 pub(crate) mod sse;
 mod translation;
+mod turns;
 pub(crate) mod value;
 
 pub(crate) use self::{
@@ -57,6 +59,7 @@ pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
         Protocol::OpenAi => &openai::OpenAi,
         Protocol::Anthropic => &anthropic::Anthropic,
         Protocol::Gemini => &gemini::Gemini,
+        Protocol::Bedrock => &bedrock::Bedrock,
         Protocol::Cohere => &cohere::Cohere,
         Protocol::Ollama => &ollama::Ollama,
     }
@@ -71,6 +74,8 @@ pub enum Framing {
     Json,
     /// `application/json`: one array, whose elements come one by one.
     Array,
+    /// `application/vnd.amazon.eventstream`: binary frames.
+    EventStream,
     /// `application/x-ndjson`: a JSON document on each line.
     Ndjson,
     /// Bytes of any kind, passed on as they are.
@@ -240,6 +245,11 @@ pub(crate) trait Codec: Send + Sync {
 
     /// The same for the list of its models.
     fn models_path(&self) -> &'static str;
+
+    /// Where more of them are listed, if that is elsewhere.
+    fn more_models_path(&self) -> Option<&'static str> {
+        None
+    }
 
     /// The header for a key, and what stands before the key in it.
     fn key_header(&self) -> (HeaderName, &'static str);

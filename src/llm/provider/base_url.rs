@@ -4,7 +4,7 @@ use super::InvalidProvider;
 use crate::{Rejection, client::has_plain_port, rejection::Kind};
 use http::{
     Uri,
-    uri::{Authority, Scheme},
+    uri::{Authority, InvalidUri, Parts, Scheme},
 };
 use std::{fmt, sync::Arc};
 
@@ -69,12 +69,19 @@ impl BaseUrl {
 
     /// The URI of a path that begins with a slash.
     pub(super) fn join(&self, path: &str) -> Result<Uri, Rejection> {
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(format!("{}{path}", self.path))
-            .build()
-            .map_err(|error| Rejection::new(Kind::Internal).with_source(error))
+        let wrong = |error: http::Error| Rejection::new(Kind::Internal).with_source(error);
+        let mut whole = String::with_capacity(self.path.len() + path.len());
+        whole.push_str(&self.path);
+        whole.push_str(path);
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(
+            whole
+                .try_into()
+                .map_err(|error| wrong(InvalidUri::into(error)))?,
+        );
+        Uri::from_parts(parts).map_err(|error| wrong(error.into()))
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::{
     Inner, answer,
-    call::{self, ALONG, collected, configure, content, head, is_encoded, malformed, refusal},
+    call::{
+        self, ALONG, authorized, collected, configure, content, head, is_encoded, malformed,
+        refusal,
+    },
 };
 use crate::{
     Body, BoxError, Exchange, Extensible, Rejection,
@@ -46,8 +49,8 @@ pub(super) async fn pass(
             .into());
     };
     let codec = codec::of(provider.protocol);
-    let body = body(wire, request.model(), asked)?;
-    let mut call = head(&provider, Method::POST, &codec.path(&request))?;
+    let (first, rest) = body(wire, request.model(), asked)?;
+    let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(ACCEPT, ANYTHING);
     let content_type = request.headers().get(CONTENT_TYPE);
@@ -67,7 +70,13 @@ pub(super) async fn pass(
     let operation = request.operation();
     drop(request);
 
-    let response = provider.client.send(call.map(|()| body)).await;
+    // What is still to come cannot be signed.
+    let call = authorized(&provider, call.map(|()| first)).await?;
+    let call = call.map(|first| match rest {
+        Some(rest) => Body::boxed(Outgoing { first, rest }),
+        None => Body::from(first),
+    });
+    let response = provider.client.send(call).await;
     let response = response.inspect_err(|rejection| call::unreachable(&provider, rejection))?;
     let (parts, body) = response.into_parts();
     if !parts.status.is_success() {
@@ -111,36 +120,34 @@ pub(super) async fn pass(
     Ok(answer)
 }
 
-/// The client's own bytes, with the model's name in its place if it is another.
-fn body(wire: &Wire, model: &str, asked: Passthrough) -> Result<Body, Rejection> {
-    let named = wire.model.clone().zip(wire.model.clone());
+/// The client's own bytes, with the model's name in its place if it is another, and what is still to
+/// come.
+fn body(wire: &Wire, model: &str, asked: Passthrough) -> Result<(Bytes, Option<Body>), Rejection> {
+    let named = wire.model.clone();
     let own = wire
         .model
         .as_ref()
         .and_then(|at| wire.bytes.get(at.clone()));
     let Some(upload) = &wire.upload else {
         let name = Value::from(model).to_string();
-        return Ok(match named {
-            Some((at, _)) if own != Some(name.as_bytes()) => {
-                spliced(&wire.bytes, at, name.as_bytes())?.into()
-            }
+        let bytes = match named {
+            Some(at) if own != Some(name.as_bytes()) => spliced(&wire.bytes, at, name.as_bytes())?,
             None if asked.default_model() != Some(model) => {
                 let open = memchr::memchr(b'{', &wire.bytes).map_or(0, |at| at + 1);
                 let empty = wire.bytes[open..].trim_ascii_start().starts_with(b"}");
                 let comma = if empty { "" } else { "," };
                 let field = format!("\"model\":{name}{comma}");
-                spliced(&wire.bytes, open..open, field.as_bytes())?.into()
+                spliced(&wire.bytes, open..open, field.as_bytes())?
             }
-            _ => wire.bytes.clone().into(),
-        });
+            _ => wire.bytes.clone(),
+        };
+        return Ok((bytes, None));
     };
     if model.contains(['\r', '\n']) {
         return Err(Kind::Internal.into());
     }
     let first = match named {
-        Some((at, _)) if own != Some(model.as_bytes()) => {
-            spliced(&wire.bytes, at, model.as_bytes())?
-        }
+        Some(at) if own != Some(model.as_bytes()) => spliced(&wire.bytes, at, model.as_bytes())?,
         None if asked.default_model() != Some(model) => {
             let field = format!(
                 "--{}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\n{model}\r\n",
@@ -155,7 +162,7 @@ fn body(wire: &Wire, model: &str, asked: Passthrough) -> Result<Body, Rejection>
             "The upload went to another provider, which failed: it cannot be sent twice.",
         )
     })?;
-    Ok(Body::boxed(Outgoing { first, rest }))
+    Ok((first, rest))
 }
 
 fn spliced(bytes: &Bytes, at: std::ops::Range<usize>, text: &[u8]) -> Result<Bytes, Rejection> {

@@ -114,6 +114,26 @@ pub(super) const OPENROUTER: Vendor = Vendor {
         ["OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"],
     )
 };
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html>: a key of its own, or access keys, of
+/// which [`Provider::from_env`](super::Provider::from_env) takes care. The models are profiles that most
+/// regions have.
+pub(super) const BEDROCK: Vendor = Vendor {
+    protocol: Protocol::Bedrock,
+    models: &[
+        "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "global.amazon.nova-2-lite-v1:0",
+    ],
+    ..row(
+        "bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "",
+        [
+            "AWS_BEARER_TOKEN_BEDROCK",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        ],
+    )
+};
 /// <https://github.com/ollama/ollama>: `OLLAMA_HOST` may be a host, a port, or a URL.
 pub(super) const OLLAMA: Vendor = Vendor {
     open: true,
@@ -155,7 +175,7 @@ pub(super) const JINA: Vendor = Vendor {
 impl Vendor {
     /// All that are known here.
     pub const ALL: &[Self] = &[
-        OPENAI, ANTHROPIC, GEMINI, GROQ, OPENROUTER, OLLAMA, COHERE, JINA,
+        OPENAI, ANTHROPIC, GEMINI, BEDROCK, GROQ, OPENROUTER, OLLAMA, COHERE, JINA,
     ];
 
     /// Its name, which no other has.

@@ -1,6 +1,9 @@
 //! The request: its body, as far as it is let in, and what is asked in it.
 
-use super::form::{self, Form};
+use super::{
+    form::{self, Form},
+    write::JSON,
+};
 use crate::{
     BoxError, CollectError, Rejection, collect,
     llm::{
@@ -97,6 +100,9 @@ fn uploaded(asked: Passthrough, form: Form) -> Result<ChatRequest, Rejection> {
 /// Whether the content type is one of JSON. An absent one is a mistake of the client, and no guess.
 fn is_json(headers: &HeaderMap) -> Result<(), Rejection> {
     let of_json = |value: &HeaderValue| {
+        if value == JSON {
+            return Some(());
+        }
         let essence = value
             .to_str()
             .ok()?

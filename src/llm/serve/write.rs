@@ -86,7 +86,10 @@ pub(super) async fn written(
             Body::boxed(body),
             HeaderValue::from_static("application/x-ndjson"),
         ),
-        Framing::Json | Framing::Opaque => (Body::from(body.whole().await?), JSON),
+        // No client is answered in frames.
+        Framing::Json | Framing::EventStream | Framing::Opaque => {
+            (Body::from(body.whole().await?), JSON)
+        }
     };
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
