@@ -205,6 +205,8 @@ pub struct Usage {
     pub audio_input: Option<u64>,
     /// The part of the output that was audio.
     pub audio_output: Option<u64>,
+    /// Searches, which some vendors bill for in place of tokens.
+    pub searches: Option<u64>,
 }
 
 impl Usage {

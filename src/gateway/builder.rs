@@ -415,7 +415,7 @@ impl GatewayBuilder {
                 "paths below /v1 and /v1beta are those of models: choose another",
             );
         }
-        if matches!(path, "/health/live" | "/health/ready") {
+        if matches!(path, "/health/live" | "/health/ready" | "/v2/rerank") {
             self.fault(
                 format!("route({path:?})"),
                 "the gateway answers this itself: choose another path",

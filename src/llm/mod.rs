@@ -12,11 +12,13 @@ pub mod dialect;
 mod error;
 mod event;
 mod message;
+mod passthrough;
 pub mod pool;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod query_key;
 mod request;
+mod rerank;
 mod response;
 pub mod serve;
 pub mod simulator;
@@ -35,7 +37,9 @@ pub use self::{
         Chat, Content, Embed, EmbedInput, Extra, Media, Message, Part, Reasoning, ResponseFormat,
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
+    passthrough::Passthrough,
     request::{ChatRequest, Operation, Protocol, Wire},
+    rerank::{Document, Ranked, Rerank},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
     simulator::Simulator,
 };

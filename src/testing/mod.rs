@@ -85,6 +85,7 @@ mod messages;
 mod ollama;
 mod recording;
 mod reply;
+mod rerank;
 mod responses;
 mod turn;
 mod upstream;

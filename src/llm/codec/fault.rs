@@ -340,6 +340,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         // Its codec knows its frames.
         Framing::EventStream => None,
         Framing::Ndjson => super::lines::of(raw).find_map(|line| found(None, line)),
+        Framing::Opaque => None,
     }
 }
 

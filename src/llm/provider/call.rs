@@ -3,6 +3,7 @@
 use super::{
     BaseUrl, Inner, answer,
     key::{hints_at_a_key, masked},
+    passed,
 };
 #[cfg(feature = "tokens")]
 use crate::llm::{Batch, Batches, Event, Want};
@@ -13,7 +14,7 @@ use crate::{
         codec::{
             self, Codec, Encoded, Maker,
             bedrock::{self, EVENT_STREAM},
-            loss,
+            loss, rerank,
         },
         response::Spoken,
     },
@@ -29,7 +30,7 @@ use http_body::Body as _;
 use std::task::{Context, Poll};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -37,7 +38,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// The client's headers that go on.
-const ALONG: [HeaderName; 2] = [
+pub(super) const ALONG: [HeaderName; 2] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
@@ -64,7 +65,7 @@ const BACK: [(HeaderName, HeaderName); 4] = [
     ),
 ];
 
-const MOST_ANSWER: usize = 64 << 20;
+pub(super) const MOST_ANSWER: usize = 64 << 20;
 const MOST_ERROR: usize = 1 << 20;
 const MOST_MODELS: usize = 4 << 20;
 const MODELS_WITHIN: Duration = Duration::from_secs(10);
@@ -79,6 +80,9 @@ pub(super) async fn complete(
     #[cfg(feature = "tokens")]
     if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;
+    }
+    if let Operation::Passthrough(asked) = request.operation() {
+        return passed::pass(provider, request, asked).await;
     }
     let protocol = spoken_with(&provider, &request);
     let codec = codec::of(protocol);
@@ -135,6 +139,10 @@ pub(super) async fn complete(
         });
     }
     let (operation, origin) = (request.operation(), request.origin());
+    let reranks = match operation {
+        Operation::Rerank => rerank::completed(request.reranking()?),
+        _ => None,
+    };
     // An event that tells the usage is sent because it is always asked for.
     let usage_unasked = !request.includes_usage();
     // What the request holds is not needed while the vendor thinks.
@@ -177,7 +185,7 @@ pub(super) async fn complete(
                 Framing::Array => streams && protocol == Protocol::Gemini,
                 Framing::EventStream => streams && framed,
                 Framing::Sse => !framed,
-                Framing::Json | Framing::Ndjson => true,
+                Framing::Json | Framing::Ndjson | Framing::Opaque => true,
             })
             .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
@@ -188,9 +196,11 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array | Framing::EventStream | Framing::Ndjson => {
-            answer::Source::stream(provider, spoken, body, first, usage_unasked)
-        }
+        Framing::Sse
+        | Framing::Array
+        | Framing::EventStream
+        | Framing::Ndjson
+        | Framing::Opaque => answer::Source::stream(provider, spoken, body, first, usage_unasked),
         Framing::Json => {
             let raw = collected(body, first, MOST_ANSWER).await?;
             let bytes = raw.trim_ascii();
@@ -203,6 +213,9 @@ pub(super) async fn complete(
     let mut answer = ChatResponse::new(source);
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
+    }
+    if let Some(completed) = reranks {
+        answer = answer.map(completed);
     }
     // Who is told in the words of the vendor itself has no use for it.
     if origin != Some(maker.protocol) {
@@ -300,7 +313,7 @@ async fn listed(
     models.ok_or_else(|| malformed(provider, "not a list of models"))
 }
 
-fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+pub(super) fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
     *call.uri_mut() = base.join(path)?;
@@ -312,7 +325,7 @@ fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejec
 }
 
 /// The key, and the headers that were configured.
-fn configure(
+pub(super) fn configure(
     provider: &Inner,
     codec: &dyn Codec,
     headers: &mut HeaderMap,
@@ -332,14 +345,17 @@ fn configure(
 }
 
 /// What is made for each call.
-async fn authorized(provider: &Inner, call: Request<Bytes>) -> Result<Request<Bytes>, Rejection> {
+pub(super) async fn authorized(
+    provider: &Inner,
+    call: Request<Bytes>,
+) -> Result<Request<Bytes>, Rejection> {
     match &provider.credential {
         Some(credential) => credential.authorize(call).await,
         None => Ok(call),
     }
 }
 
-fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
+pub(super) fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     for (theirs, ours) in BACK {
         if let Some(value) = from.get(theirs) {
             to.insert(ours, value.clone());
@@ -347,13 +363,13 @@ fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn content(headers: &HeaderMap) -> Option<Framing> {
+pub(super) fn content(headers: &HeaderMap) -> Option<Framing> {
     let content = headers.get(CONTENT_TYPE)?;
     if content == JSON {
         return Some(Framing::Json);
@@ -407,7 +423,11 @@ async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Er
     }
 }
 
-async fn collected(body: Body, first: Option<Bytes>, most: usize) -> Result<Bytes, Error> {
+pub(super) async fn collected(
+    body: Body,
+    first: Option<Bytes>,
+    most: usize,
+) -> Result<Bytes, Error> {
     let collected = collect(body, most).await.map_err(|error| match error {
         CollectError::TooLarge => Rejection::new(Kind::UpstreamTooLarge),
         CollectError::Broken(error) => answer::broken(error),
@@ -431,7 +451,7 @@ pub(super) fn malformed(provider: &Inner, reason: &'static str) -> Error {
 }
 
 /// Says in the log why there is no answer: the caller is not told.
-fn unreachable(provider: &Inner, rejection: &Rejection) {
+pub(super) fn unreachable(provider: &Inner, rejection: &Rejection) {
     tracing::warn!(
         vendor = &*provider.name,
         code = rejection.kind().code(),
@@ -441,7 +461,7 @@ fn unreachable(provider: &Inner, rejection: &Rejection) {
 }
 
 /// What an answer means that is not a success.
-async fn refusal(
+pub(super) async fn refusal(
     provider: &Inner,
     codec: &'static dyn Codec,
     status: StatusCode,

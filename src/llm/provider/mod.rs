@@ -68,6 +68,7 @@ mod bedrock;
 mod call;
 pub mod credential;
 mod key;
+mod passed;
 mod table;
 
 #[cfg(feature = "bedrock")]
