@@ -46,3 +46,5 @@ mod tokens;
 mod trace;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod vendors;

@@ -1,15 +1,18 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
 use super::{
-    Inner, answer,
+    Inner, address, answer, google,
     key::{hints_at_a_key, masked},
+    quirks,
+    table::Form,
 };
 #[cfg(feature = "tokens")]
 use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
-        ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
+        ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, VendorError,
+        VendorFault,
         codec::{self, Codec, Encoded, Maker, loss},
         response::Spoken,
     },
@@ -78,9 +81,10 @@ pub(super) async fn complete(
     };
     let Encoded {
         body,
-        losses,
+        mut losses,
         names,
     } = codec.encode_request(&request, &maker)?;
+    let body = in_its_words(&provider, body, request.operation(), &mut losses);
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -93,7 +97,11 @@ pub(super) async fn complete(
         Operation::Chat | Operation::Completions
     );
     let streams = request.streams() && converses;
-    let mut call = head(&provider, Method::POST, &codec.path(&request))?;
+    let mut call = head(
+        &provider,
+        Method::POST,
+        &address::path(&provider, codec, &request)?,
+    )?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(ACCEPT, if streams { SSE } else { JSON });
@@ -213,7 +221,11 @@ impl Batches for Counted {
 
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     let codec = codec::of(provider.protocol);
-    let mut call = head(provider, Method::GET, codec.models_path())?;
+    let mut call = head(
+        provider,
+        Method::GET,
+        &address::models_path(provider, codec),
+    )?;
     call.headers_mut().insert(ACCEPT, JSON);
     codec.headers(None, call.headers_mut());
     configure(provider, codec, call.headers_mut())?;
@@ -235,6 +247,25 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     }
 }
 
+/// A request with what is the vendor's own way of saying it.
+fn in_its_words(
+    provider: &Inner,
+    body: Bytes,
+    operation: Operation,
+    losses: &mut Vec<Loss>,
+) -> Bytes {
+    let Some(vendor) = &provider.vendor else {
+        return body;
+    };
+    match provider.protocol {
+        Protocol::OpenAi if matches!(operation, Operation::Chat | Operation::Completions) => {
+            quirks::edited(&vendor.quirks, body, losses)
+        }
+        Protocol::Anthropic if vendor.form == Form::Vertex => google::edited(body, operation),
+        _ => body,
+    }
+}
+
 fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
@@ -253,7 +284,11 @@ fn configure(
     headers: &mut HeaderMap,
 ) -> Result<(), Rejection> {
     if let Some(key) = &provider.key {
-        let (name, prefix) = codec.key_header();
+        let own = provider.vendor.and_then(|vendor| vendor.key_header);
+        let (name, prefix) = match own {
+            Some(name) => (HeaderName::from_static(name), ""),
+            None => codec.key_header(),
+        };
         let Some(key) = key.header(prefix) else {
             let reason = "the key has characters that no key has";
             return Err(Rejection::new(Kind::UpstreamAuth).with_source(reason));

@@ -60,14 +60,18 @@
 //! Clones share one pool of connections. To drop the future or the answer ends the call and its
 //! connection (HTTP/2: its stream), and with it, most vendors stop counting.
 
+mod address;
 mod answer;
 mod base_url;
 mod call;
 pub mod credential;
+mod environment;
+mod google;
 mod key;
+mod quirks;
 mod table;
 
-use self::{base_url::BaseUrl, credential::Bearer, key::ApiKey};
+use self::{address::Place, base_url::BaseUrl, credential::Bearer, key::ApiKey};
 pub use self::{
     credential::{Credential, Token},
     table::Vendor,
@@ -102,6 +106,7 @@ struct Inner {
     name: Arc<str>,
     vendor: Option<Vendor>,
     base: BaseUrl,
+    place: Option<Place>,
     protocol: Protocol,
     key: Option<ApiKey>,
     credential: Option<Arc<dyn Credential>>,
@@ -129,6 +134,69 @@ impl Provider {
     #[must_use]
     pub fn gemini(key: impl AsRef<str>) -> Self {
         Self::of(table::GEMINI).key(key)
+    }
+
+    /// Azure OpenAI, at the endpoint of a resource, such as `https://name.openai.azure.com`. The model of
+    /// a request is the name of a deployment. Calls go to the newer paths, `/openai/v1/…`, unless a
+    /// [version](Self::api_version) is set.
+    ///
+    /// # Errors
+    ///
+    /// As for [`custom`](Self::custom).
+    pub fn azure(endpoint: impl AsRef<str>, key: impl AsRef<str>) -> Result<Self, InvalidProvider> {
+        Ok(Self::of(table::AZURE).base_url(endpoint)?.key(key))
+    }
+
+    /// Gemini's models on Vertex AI. `credentials` is the JSON text of a service account's key file, or of
+    /// what `gcloud auth application-default login` leaves; for credentials of another kind, see
+    /// [`bearer`](Self::bearer). Locations are `global`, `eu`, `us`, or one such as `us-central1`.
+    ///
+    /// Tokens are asked for by a client of their own, and kept until near their end.
+    ///
+    /// # Errors
+    ///
+    /// If there is nothing in `credentials` to get tokens by, or project or location are no names.
+    pub fn vertex(
+        project: impl AsRef<str>,
+        location: impl AsRef<str>,
+        credentials: impl AsRef<str>,
+    ) -> Result<Self, InvalidProvider> {
+        let (project, location) = (project.as_ref(), location.as_ref());
+        google::provider(table::VERTEX, project, location, credentials.as_ref())
+    }
+
+    /// Anthropic's models on Vertex AI, under their names there: `claude-haiku-4-5@20251001`. Otherwise as
+    /// [`vertex`](Self::vertex).
+    ///
+    /// # Errors
+    ///
+    /// As for [`vertex`](Self::vertex).
+    pub fn vertex_anthropic(
+        project: impl AsRef<str>,
+        location: impl AsRef<str>,
+        credentials: impl AsRef<str>,
+    ) -> Result<Self, InvalidProvider> {
+        let (project, location) = (project.as_ref(), location.as_ref());
+        let vendor = table::VERTEX_ANTHROPIC;
+        google::provider(vendor, project, location, credentials.as_ref())
+    }
+
+    /// Mistral.
+    #[must_use]
+    pub fn mistral(key: impl AsRef<str>) -> Self {
+        Self::of(table::MISTRAL).key(key)
+    }
+
+    /// DeepSeek.
+    #[must_use]
+    pub fn deepseek(key: impl AsRef<str>) -> Self {
+        Self::of(table::DEEPSEEK).key(key)
+    }
+
+    /// xAI.
+    #[must_use]
+    pub fn xai(key: impl AsRef<str>) -> Self {
+        Self::of(table::XAI).key(key)
     }
 
     /// Groq.
@@ -171,77 +239,12 @@ impl Provider {
         Ok(Self::new(name, None, base, Protocol::OpenAi))
     }
 
-    /// Those of [`Vendor::ALL`] that the environment of the process has a key for, or for those that
-    /// need none, an address. Empty variables count as missing.
-    ///
-    /// # Errors
-    ///
-    /// If a variable has a value that cannot be. The error names the variable and never its value.
-    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
-        for vendor in Vendor::ALL {
-            for name in [vendor.key_variable(), vendor.url_variable()] {
-                // It must not count as absent: another would get what is meant for this one.
-                if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
-                    return Err(InvalidProvider::new("the value is not Unicode").of(name));
-                }
-            }
-        }
-        Self::from_variables(|name| std::env::var(name).ok())
-    }
-
-    /// The same for an environment of another kind.
-    ///
-    /// ```
-    /// use tower_gateway::llm::Provider;
-    ///
-    /// let variable = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
-    /// let providers = Provider::from_variables(variable)?;
-    /// assert_eq!(providers[0].name(), "ollama");
-    /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As for [`from_env`](Self::from_env).
-    pub fn from_variables(
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Vec<Self>, InvalidProvider> {
-        let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
-        let mut providers = Vec::new();
-        for vendor in Vendor::ALL {
-            let key =
-                variable(vendor.key_variable()).or_else(|| variable(vendor.other_key_variable()?));
-            let url = variable(vendor.url_variable());
-            if key.is_none() && !(vendor.is_open() && url.is_some()) {
-                continue;
-            }
-            let mut provider = Self::of(*vendor);
-            if let Some(url) = url {
-                let named = |error: InvalidProvider| error.of(vendor.url_variable());
-                provider = provider.base_url(url).map_err(named)?;
-            }
-            if let Some(key) = key {
-                provider = provider.key(key);
-                if provider
-                    .0
-                    .key
-                    .as_ref()
-                    .is_some_and(|key| key.header("").is_none())
-                {
-                    let error = InvalidProvider::new("the key has characters that no key has");
-                    return Err(error.of(vendor.key_variable()));
-                }
-            }
-            providers.push(provider);
-        }
-        Ok(providers)
-    }
-
-    /// A vendor of the table, without a key.
+    /// A vendor of the table, without a key. One that [needs an address](Vendor::needs_address) cannot be
+    /// reached without a [`base_url`](Self::base_url).
     #[must_use]
     pub fn of(vendor: Vendor) -> Self {
         // A test holds that every row can be parsed.
-        let base = vendor.base(vendor.host).expect("a base URL of the table");
+        let base = vendor.default_base().expect("a base URL of the table");
         Self::new(vendor.name.into(), Some(vendor), base, vendor.protocol)
     }
 
@@ -250,6 +253,7 @@ impl Provider {
             name,
             vendor,
             base,
+            place: None,
             protocol,
             key: None,
             credential: None,
@@ -307,6 +311,27 @@ impl Provider {
         Ok(self.set(|inner| inner.base = base))
     }
 
+    /// Calls Azure's older paths, `/openai/deployments/{model}/…?api-version=`, with this version of the
+    /// API, such as `2024-10-21`. Other vendors take no notice of it.
+    ///
+    /// # Errors
+    ///
+    /// If it is no version: letters, digits, dots and hyphens.
+    pub fn api_version(self, version: impl AsRef<str>) -> Result<Self, InvalidProvider> {
+        let version = version.as_ref().trim();
+        if !address::is_plain(version) {
+            return Err(InvalidProvider::new("no version of an API"));
+        }
+        let version = version.into();
+        let place = Place::Deployments { version };
+        let azure = (self.0.vendor).is_some_and(|vendor| vendor.form == table::Form::Azure);
+        Ok(self.set(|inner| {
+            if azure {
+                inner.place = Some(place);
+            }
+        }))
+    }
+
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
     /// `/messages`, or before `/models/…`; most often with `/v1` or `/v1beta`.
     #[must_use]
@@ -362,6 +387,12 @@ impl Provider {
         self.0.vendor.map_or(&[], |vendor| vendor.models())
     }
 
+    /// The row of the table that it was made of, if it was.
+    #[must_use]
+    pub fn vendor(&self) -> Option<&Vendor> {
+        self.0.vendor.as_ref()
+    }
+
     /// What it speaks.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
@@ -374,12 +405,17 @@ impl Provider {
         self.0.model.as_ref()
     }
 
-    /// The names of the models that the vendor lists. Within 10 seconds, and 4 MiB.
+    /// The names of the models that the vendor lists. Within 10 seconds, and 4 MiB. One that does not
+    /// list what it would answer for (Azure, Vertex, Perplexity) is not asked: it has those of its row.
     ///
     /// # Errors
     ///
     /// As for a call; [`Kind::UpstreamMalformed`] if it is no list.
     pub async fn models(&self) -> Result<Vec<String>, Error> {
+        if self.0.vendor.is_some_and(|vendor| !vendor.lists) {
+            let known = self.known_models().iter();
+            return Ok(known.map(|&name| name.to_owned()).collect());
+        }
         call::models(&self.0).await
     }
 }
@@ -391,6 +427,7 @@ impl fmt::Debug for Provider {
         f.debug_struct("Provider")
             .field("name", &inner.name)
             .field("base_url", &inner.base)
+            .field("place", &inner.place)
             .field("protocol", &inner.protocol)
             .field("key", &inner.key)
             .field("signs", &inner.credential.is_some())

@@ -1,6 +1,14 @@
 //! The vendors, one line each. Whoever speaks a protocol that is known here is a value, not code.
 
-use super::{BaseUrl, InvalidProvider};
+mod hosted;
+mod local;
+mod unverified;
+
+pub(super) use self::hosted::{AZURE, CEREBRAS, DEEPSEEK, MISTRAL, VERTEX, VERTEX_ANTHROPIC, XAI};
+use super::{
+    BaseUrl, InvalidProvider,
+    quirks::{self, Quirks},
+};
 use crate::llm::Protocol;
 
 /// A vendor: where it is, what it speaks, and the names of the environment variables in which its own
@@ -17,10 +25,38 @@ pub struct Vendor {
     url_variable: &'static str,
     /// Another variable of the key, if the first is not there.
     other_key_variable: Option<&'static str>,
+    /// The header for the key, where it is not that of the protocol.
+    pub(super) key_header: Option<&'static str>,
+    /// How the address of a call is made.
+    pub(super) form: Form,
+    /// Where its words are not quite those of the protocol.
+    pub(super) quirks: Quirks,
     /// Whether it can be called without a key.
     open: bool,
+    /// Whether its key opens other doors too, so that the key alone does not mean that it is to be called.
+    general: bool,
+    /// Whether it tells what models it has.
+    pub(super) lists: bool,
+    /// Whether what stands here was held against recorded traffic, or against a fixture after its
+    /// documentation.
+    verified: bool,
     /// Models that it is known to answer for, the first a good one to begin with. It lists more itself.
     models: &'static [&'static str],
+}
+
+/// How the address of a call is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The path of the protocol, below the base.
+    Plain,
+    /// The same. Its variable names an account, which stands in this address at `{}`.
+    Account(&'static str),
+    /// What Ollama makes of its variable.
+    Ollama,
+    /// Azure: the newer paths of OpenAI, or those of a deployment.
+    Azure,
+    /// Google's cloud: a project and a location stand in it.
+    Vertex,
 }
 
 const fn row(
@@ -37,7 +73,13 @@ const fn row(
         key_variable,
         url_variable,
         other_key_variable: None,
+        key_header: None,
+        form: Form::Plain,
+        quirks: Quirks::NONE,
         open: false,
+        general: false,
+        lists: true,
+        verified: true,
         models: &[],
     }
 }
@@ -88,6 +130,7 @@ pub(super) const GEMINI: Vendor = Vendor {
 };
 /// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.
 pub(super) const GROQ: Vendor = Vendor {
+    quirks: quirks::GROQ,
     models: &[
         "openai/gpt-oss-20b",
         "openai/gpt-oss-120b",
@@ -116,6 +159,8 @@ pub(super) const OPENROUTER: Vendor = Vendor {
 };
 /// <https://github.com/ollama/ollama>: `OLLAMA_HOST` may be a host, a port, or a URL.
 pub(super) const OLLAMA: Vendor = Vendor {
+    form: Form::Ollama,
+    quirks: quirks::OLLAMA,
     open: true,
     ..row(
         "ollama",
@@ -127,7 +172,52 @@ pub(super) const OLLAMA: Vendor = Vendor {
 
 impl Vendor {
     /// All that are known here.
-    pub const ALL: &[Self] = &[OPENAI, ANTHROPIC, GEMINI, GROQ, OPENROUTER, OLLAMA];
+    pub const ALL: &[Self] = &[
+        OPENAI,
+        ANTHROPIC,
+        GEMINI,
+        AZURE,
+        VERTEX,
+        VERTEX_ANTHROPIC,
+        MISTRAL,
+        GROQ,
+        DEEPSEEK,
+        XAI,
+        OPENROUTER,
+        hosted::TOGETHER,
+        hosted::FIREWORKS,
+        hosted::PERPLEXITY,
+        CEREBRAS,
+        hosted::HUGGING_FACE,
+        hosted::NVIDIA,
+        OLLAMA,
+        local::VLLM,
+        local::LLAMA_CPP,
+        local::LM_STUDIO,
+        unverified::SAMBANOVA,
+        unverified::NEBIUS,
+        unverified::DEEPINFRA,
+        unverified::MOONSHOT,
+        unverified::ZHIPU,
+        unverified::MINIMAX,
+        unverified::DASHSCOPE,
+        unverified::SILICONFLOW,
+        unverified::GITHUB,
+        unverified::CLOUDFLARE,
+        unverified::DATABRICKS,
+        unverified::NOVITA,
+        unverified::HYPERBOLIC,
+        unverified::LAMBDA,
+        unverified::NSCALE,
+        unverified::SCALEWAY,
+        unverified::OVH,
+        unverified::BASETEN,
+        unverified::INFERENCE_NET,
+        unverified::VENICE,
+        unverified::UPSTAGE,
+        unverified::FRIENDLI,
+        unverified::VOLCENGINE,
+    ];
 
     /// Its name, which no other has.
     #[must_use]
@@ -166,16 +256,64 @@ impl Vendor {
         self.open
     }
 
+    /// Whether its row was held against recorded traffic, or against a fixture written after its
+    /// documentation. The others were put together from what its documentation and its programs say,
+    /// and nobody has seen them answer.
+    #[must_use]
+    pub fn is_verified(&self) -> bool {
+        self.verified
+    }
+
+    /// Whether it is at no address that is known beforehand: its variable must say where.
+    #[must_use]
+    pub fn needs_address(&self) -> bool {
+        self.host.is_empty()
+    }
+
+    /// What it speaks by default.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Whether a key without an address says nothing, for the key opens other doors too.
+    pub(super) fn is_general(&self) -> bool {
+        self.general
+    }
+
+    /// The base of its URLs, as its row has it. One that needs an address and has none cannot be
+    /// reached: `.invalid` is a name that nobody can have (RFC 2606).
+    pub(super) fn default_base(&self) -> Result<BaseUrl, InvalidProvider> {
+        match self.host {
+            "" => BaseUrl::new("https://address-is-missing.invalid"),
+            host => self.base(host),
+        }
+    }
+
     /// The base of its URLs, if its variable says `said`.
     pub(super) fn base(&self, said: &str) -> Result<BaseUrl, InvalidProvider> {
         let said = said.trim();
-        let said = if *self == OLLAMA {
-            host(said)
-        } else {
-            said.to_owned()
-        };
-        let base = BaseUrl::new(&said)?;
-        Ok(base.below(self.path))
+        match self.form {
+            Form::Ollama => Ok(BaseUrl::new(&host(said))?.below(self.path)),
+            Form::Account(address) if !said.contains("://") => {
+                let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+                if said.is_empty() || !said.bytes().all(plain) {
+                    return Err(InvalidProvider::new(
+                        "neither a base URL nor the name of an account",
+                    ));
+                }
+                BaseUrl::new(&address.replace("{}", said))
+            }
+            Form::Azure => {
+                // People paste more of it than its programs take.
+                let said = said.trim_end_matches('/');
+                let said = said.strip_suffix("/v1").unwrap_or(said);
+                Ok(BaseUrl::new(said)?.below(self.path))
+            }
+            Form::Plain | Form::Account(_) | Form::Vertex => {
+                Ok(BaseUrl::new(said)?.below(self.path))
+            }
+        }
     }
 }
 
@@ -247,7 +385,63 @@ mod tests {
     #[test]
     fn every_row_is_one_that_can_be_called() {
         for vendor in Vendor::ALL {
-            assert!(vendor.base(vendor.host).is_ok(), "{}", vendor.name);
+            assert!(vendor.default_base().is_ok(), "{}", vendor.name);
+            let named = |char: char| char.is_ascii_lowercase() || char == '-' || char == '_';
+            assert!(vendor.name.chars().all(named), "{}", vendor.name);
         }
+        let verified = Vendor::ALL.iter().filter(|vendor| vendor.verified).count();
+        assert!(verified >= 18, "{verified}");
+    }
+
+    #[test]
+    fn no_two_rows_share_a_name_or_a_variable() {
+        let mut seen = std::collections::BTreeSet::new();
+        for vendor in Vendor::ALL {
+            assert!(seen.insert(vendor.name), "{}", vendor.name);
+            let variables = [Some(vendor.key_variable), vendor.other_key_variable];
+            for variable in variables.into_iter().flatten().chain([vendor.url_variable]) {
+                assert!(seen.insert(variable), "{variable}");
+            }
+        }
+    }
+
+    #[test]
+    fn addresses_are_made_of_what_people_have() {
+        for (vendor, said, base) in [
+            (
+                AZURE,
+                "https://r.openai.azure.com/",
+                "https://r.openai.azure.com/openai",
+            ),
+            (
+                AZURE,
+                "https://r.openai.azure.com/openai/v1/",
+                "https://r.openai.azure.com/openai",
+            ),
+            (
+                CEREBRAS,
+                "https://api.cerebras.ai",
+                "https://api.cerebras.ai/v1",
+            ),
+            (
+                unverified::CLOUDFLARE,
+                "0123abc",
+                "https://api.cloudflare.com/client/v4/accounts/0123abc/ai/v1",
+            ),
+            (
+                unverified::CLOUDFLARE,
+                "https://gateway.example.com/ai/v1",
+                "https://gateway.example.com/ai/v1",
+            ),
+            (
+                unverified::DATABRICKS,
+                "https://dbc.cloud.databricks.com/",
+                "https://dbc.cloud.databricks.com/serving-endpoints",
+            ),
+        ] {
+            assert_eq!(vendor.base(said).unwrap().to_string(), base, "{said}");
+        }
+        assert!(unverified::CLOUDFLARE.base("a/b").is_err());
+        assert!(AZURE.needs_address() && AZURE.base("r").is_err());
     }
 }
