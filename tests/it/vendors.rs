@@ -14,6 +14,7 @@ use tower_gateway::{
     testing::{MockUpstream, Recorded, Reply},
 };
 
+mod errors;
 mod manners;
 
 const KEY: &str = "canary-0123456789abcdef";

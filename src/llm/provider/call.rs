@@ -2,7 +2,7 @@
 
 use super::{
     Inner, address, answer, google,
-    key::{hints_at_a_key, masked},
+    key::{hints_at_a_key, masked, names_an_account},
     quirks,
     table::Form,
 };
@@ -11,8 +11,8 @@ use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
-        ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, VendorError,
-        VendorFault,
+        ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
+        VendorError, VendorFault,
         codec::{self, Codec, Encoded, Maker, loss},
         response::Spoken,
     },
@@ -182,6 +182,9 @@ pub(super) async fn complete(
         answer = answer.map(move |event| names.restored(event));
     }
     answer.extensions_mut().insert(maker);
+    if let Some(limits) = RateLimits::read(&parts.headers) {
+        answer.extensions_mut().insert(limits);
+    }
     // Room for what the layers further out add.
     answer.headers_mut().reserve(12);
     pass_back(&parts.headers, answer.headers_mut());
@@ -422,7 +425,9 @@ async fn refusal(
     // were flagged is told with a 403 by OpenRouter.
     let flagged = status == StatusCode::FORBIDDEN && error.fault() == VendorFault::ContentFilter;
     if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() && !flagged {
-        error = VendorError::new(VendorFault::Auth).with_message(error.message());
+        error = VendorError::new(VendorFault::Auth)
+            .with_message(error.message())
+            .with_limits(error.limits().copied());
     }
     if let Some(credential) = &provider.credential
         && error.fault() == VendorFault::Auth
@@ -449,7 +454,15 @@ async fn refusal(
 }
 
 /// An error that repeats our key is about our key, and nobody reads its words.
-pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> VendorError {
+pub(super) fn screened(provider: &Inner, raw: &[u8], mut error: VendorError) -> VendorError {
+    if error.fault().concerns_caller() && names_an_account(error.message()) {
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(error.message()),
+            "the vendor names the gateway's account: its words are not passed on"
+        );
+        error = error.without_words();
+    }
     let (key, credential) = (&provider.key, &provider.credential);
     if key.is_none() && credential.is_none() {
         return error;

@@ -31,7 +31,8 @@
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
 //! | 2xx and an event stream | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
-//! | 401, 402, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused |
+//! | 401, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused. `x-should-retry: false` |
+//! | 402, or `insufficient_quota` and its like under any status | [`Kind::UpstreamQuota`]: 502 and not 429, for it is the operator who must do something. `x-should-retry: false` |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
 //! | 3xx | [`Kind::BadGateway`]: no redirect is followed |
 //! | any other status | a [`VendorError`](super::VendorError) as its body tells, of which 1 MiB is read |
@@ -45,7 +46,7 @@
 //!
 //! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id` or `request-id`
 //! under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
-//! the caller's, and is kept.
+//! the caller's, and is kept: in the extensions of the answer, as [`RateLimits`](super::RateLimits).
 //!
 //! The vendor's own words are logged once, as a warning, with what looks like a key masked. They
 //! reach the caller only if they are about its request.
@@ -64,6 +65,7 @@ mod address;
 mod answer;
 mod base_url;
 mod call;
+mod cloud;
 pub mod credential;
 mod environment;
 mod google;
@@ -134,51 +136,6 @@ impl Provider {
     #[must_use]
     pub fn gemini(key: impl AsRef<str>) -> Self {
         Self::of(table::GEMINI).key(key)
-    }
-
-    /// Azure OpenAI, at the endpoint of a resource, such as `https://name.openai.azure.com`. The model of
-    /// a request is the name of a deployment. Calls go to the newer paths, `/openai/v1/…`, unless a
-    /// [version](Self::api_version) is set.
-    ///
-    /// # Errors
-    ///
-    /// As for [`custom`](Self::custom).
-    pub fn azure(endpoint: impl AsRef<str>, key: impl AsRef<str>) -> Result<Self, InvalidProvider> {
-        Ok(Self::of(table::AZURE).base_url(endpoint)?.key(key))
-    }
-
-    /// Gemini's models on Vertex AI. `credentials` is the JSON text of a service account's key file, or of
-    /// what `gcloud auth application-default login` leaves; for credentials of another kind, see
-    /// [`bearer`](Self::bearer). Locations are `global`, `eu`, `us`, or one such as `us-central1`.
-    ///
-    /// Tokens are asked for by a client of their own, and kept until near their end.
-    ///
-    /// # Errors
-    ///
-    /// If there is nothing in `credentials` to get tokens by, or project or location are no names.
-    pub fn vertex(
-        project: impl AsRef<str>,
-        location: impl AsRef<str>,
-        credentials: impl AsRef<str>,
-    ) -> Result<Self, InvalidProvider> {
-        let (project, location) = (project.as_ref(), location.as_ref());
-        google::provider(table::VERTEX, project, location, credentials.as_ref())
-    }
-
-    /// Anthropic's models on Vertex AI, under their names there: `claude-haiku-4-5@20251001`. Otherwise as
-    /// [`vertex`](Self::vertex).
-    ///
-    /// # Errors
-    ///
-    /// As for [`vertex`](Self::vertex).
-    pub fn vertex_anthropic(
-        project: impl AsRef<str>,
-        location: impl AsRef<str>,
-        credentials: impl AsRef<str>,
-    ) -> Result<Self, InvalidProvider> {
-        let (project, location) = (project.as_ref(), location.as_ref());
-        let vendor = table::VERTEX_ANTHROPIC;
-        google::provider(vendor, project, location, credentials.as_ref())
     }
 
     /// Mistral.
@@ -309,27 +266,6 @@ impl Provider {
             None => BaseUrl::new(url.as_ref())?,
         };
         Ok(self.set(|inner| inner.base = base))
-    }
-
-    /// Calls Azure's older paths, `/openai/deployments/{model}/…?api-version=`, with this version of the
-    /// API, such as `2024-10-21`. Other vendors take no notice of it.
-    ///
-    /// # Errors
-    ///
-    /// If it is no version: letters, digits, dots and hyphens.
-    pub fn api_version(self, version: impl AsRef<str>) -> Result<Self, InvalidProvider> {
-        let version = version.as_ref().trim();
-        if !address::is_plain(version) {
-            return Err(InvalidProvider::new("no version of an API"));
-        }
-        let version = version.into();
-        let place = Place::Deployments { version };
-        let azure = (self.0.vendor).is_some_and(|vendor| vendor.form == table::Form::Azure);
-        Ok(self.set(|inner| {
-            if azure {
-                inner.place = Some(place);
-            }
-        }))
     }
 
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
