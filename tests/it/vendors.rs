@@ -16,6 +16,7 @@ use tower_gateway::{
 
 mod errors;
 mod manners;
+mod media;
 
 const KEY: &str = "canary-0123456789abcdef";
 

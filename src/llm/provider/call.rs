@@ -3,7 +3,7 @@
 use super::{
     Inner, address, answer, google,
     key::{hints_at_a_key, masked, names_an_account},
-    quirks,
+    media, quirks,
     table::Form,
 };
 #[cfg(feature = "tokens")]
@@ -73,6 +73,7 @@ pub(super) async fn complete(
     if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
         return counted(request).await;
     }
+    media::check(&provider, &request)?;
     let codec = codec::of(provider.protocol);
     let maker = Maker {
         protocol: provider.protocol,

@@ -70,6 +70,7 @@ pub mod credential;
 mod environment;
 mod google;
 mod key;
+mod media;
 mod quirks;
 mod table;
 

@@ -31,6 +31,8 @@ pub(super) struct Quirks {
     no_developer: bool,
     /// Its word for `required` as a choice of tools.
     any_tool: Option<&'static str>,
+    /// Whether it wants pictures as bytes: who sends a URL is refused.
+    no_urls: bool,
     /// Whether the ids of calls must have nine letters and digits.
     short_ids: bool,
     thoughts: Thoughts,
@@ -59,6 +61,7 @@ impl Quirks {
         one_choice: false,
         no_developer: false,
         any_tool: None,
+        no_urls: false,
         short_ids: false,
         thoughts: Thoughts::Content,
     };
@@ -131,11 +134,19 @@ pub(super) const CEREBRAS: Quirks = Quirks {
     ..Quirks::NONE
 };
 
-/// <https://docs.ollama.com/api/openai-compatibility>: what is not in its list it takes no notice of.
+/// <https://docs.ollama.com/api/openai-compatibility>: what is not in its list it takes no notice of, and
+/// a picture is "Base64 encoded".
 pub(super) const OLLAMA: Quirks = Quirks {
+    no_urls: true,
     unknown: &["logit_bias"],
     one_choice: true,
     thoughts: Thoughts::Named("reasoning"),
+    ..PLAIN
+};
+
+/// <https://lmstudio.ai/docs>: pictures are base64.
+pub(super) const LM_STUDIO: Quirks = Quirks {
+    no_urls: true,
     ..PLAIN
 };
 
@@ -165,6 +176,11 @@ pub(super) fn edited(quirks: &Quirks, body: Bytes, told: &mut Vec<Loss>) -> Byte
 }
 
 impl Quirks {
+    /// Whether pictures must come as bytes.
+    pub(super) fn no_urls(&self) -> bool {
+        self.no_urls
+    }
+
     /// Whether the bytes may hold what is to be edited.
     fn stands_in_the_way(&self, body: &[u8]) -> bool {
         if *self == Self::NONE {

@@ -30,7 +30,7 @@ pub(super) const LLAMA_CPP: Vendor = Vendor {
 /// <https://lmstudio.ai/docs/developer/openai-compat>.
 pub(super) const LM_STUDIO: Vendor = Vendor {
     open: true,
-    quirks: quirks::PLAIN,
+    quirks: quirks::LM_STUDIO,
     ..row(
         "lmstudio",
         "http://127.0.0.1:1234/v1",

@@ -1,7 +1,10 @@
 //! How hard to think, in the words of the protocol.
 
 use super::super::model::{Ability, Sampling, Thinking};
-use crate::llm::{Chat, Role, ToolChoice, codec::Losses};
+use crate::llm::{
+    Chat, Role, ToolChoice,
+    codec::{Losses, translation::put},
+};
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -139,9 +142,9 @@ pub(super) fn sampling(
         losses.add("top_k", if neither { NOT_TAKEN } else { THINKS });
         top_k = None;
     }
-    super::super::put(out, "temperature", temperature);
-    super::super::put(out, "top_p", top_p);
-    super::super::put(out, "top_k", top_k);
+    put(out, "temperature", temperature);
+    put(out, "top_p", top_p);
+    put(out, "top_k", top_k);
     let seed = ("seed", sampling.seed.is_some());
     let frequency = (
         "frequency_penalty",
