@@ -31,6 +31,8 @@ pub(super) struct Quirks {
     no_developer: bool,
     /// Its word for `required` as a choice of tools.
     any_tool: Option<&'static str>,
+    /// Its word for a document, if it is not `file`.
+    documents: Option<&'static str>,
     /// Whether it wants pictures as bytes: who sends a URL is refused.
     no_urls: bool,
     /// Whether the ids of calls must have nine letters and digits.
@@ -61,6 +63,7 @@ impl Quirks {
         one_choice: false,
         no_developer: false,
         any_tool: None,
+        documents: None,
         no_urls: false,
         short_ids: false,
         thoughts: Thoughts::Content,
@@ -97,6 +100,7 @@ pub(super) const MISTRAL: Quirks = Quirks {
     unknown_in_messages: &["name", "refusal", "annotations", "audio", "function_call"],
     counts_unasked: true,
     any_tool: Some("any"),
+    documents: Some("document_url"),
     short_ids: true,
     thoughts: Thoughts::Parts,
     ..PLAIN
@@ -162,16 +166,19 @@ pub(super) fn edited(quirks: &Quirks, body: Bytes, told: &mut Vec<Loss>) -> Byte
     let Ok(Value::Object(mut request)) = serde_json::from_slice(&body) else {
         return body;
     };
-    let mut losses = Losses::default();
-    let before = request.clone();
-    quirks.fields(&mut request, &mut losses);
+    let mut edit = Edit {
+        quirks,
+        losses: Losses::default(),
+        changed: false,
+    };
+    edit.fields(&mut request);
     if let Some(Value::Array(messages)) = request.get_mut("messages") {
-        quirks.messages(messages, &mut losses);
+        edit.messages(messages);
     }
-    told.extend(losses.into_vec());
-    match request == before {
-        true => body,
-        false => Value::Object(request).to_string().into(),
+    told.extend(edit.losses.into_vec());
+    match edit.changed {
+        true => Value::Object(request).to_string().into(),
+        false => body,
     }
 }
 
@@ -186,48 +193,73 @@ impl Quirks {
         if *self == Self::NONE {
             return false;
         }
-        let holds = |word: &str| memchr::memmem::find(body, word.as_bytes()).is_some();
+        let holds = |word: &str| {
+            memchr::memmem::find_iter(body, word).any(|at| {
+                let before = at.checked_sub(1).and_then(|at| body.get(at));
+                before == Some(&b'"') && body.get(at + word.len()) == Some(&b'"')
+            })
+        };
         let names = self.renamed.iter().map(|(name, _)| name);
         names.chain(self.unknown).any(|name| holds(name))
             || self.unknown_in_messages.iter().any(|name| holds(name))
             || self.counts_unasked && holds("stream_options")
-            || self.one_choice && holds("\"n\"")
+            || self.one_choice && holds("n")
             || self.no_developer && holds("developer")
-            || self.any_tool.is_some() && holds("tool_choice")
+            || self.any_tool.is_some() && holds("required")
+            || self.documents.is_some() && holds("file")
             || (self.short_ids || self.thoughts == Thoughts::BesideCalls) && holds("tool_calls")
-            || self.thoughts != Thoughts::Content && holds("reasoning")
+            || self.short_ids && holds("tool_call_id")
+            || self.thoughts != Thoughts::Content
+                && ["reasoning_content", "reasoning", "reasoning_details"]
+                    .iter()
+                    .any(|name| holds(name))
     }
+}
 
-    fn fields(&self, request: &mut Object, losses: &mut Losses) {
-        for (from, to) in self.renamed {
+/// One request, as it is edited.
+struct Edit<'a> {
+    quirks: &'a Quirks,
+    losses: Losses,
+    changed: bool,
+}
+
+impl Edit<'_> {
+    fn fields(&mut self, request: &mut Object) {
+        for (from, to) in self.quirks.renamed {
             if let Some(value) = request.remove(*from) {
                 request.entry(*to).or_insert(value);
+                self.changed = true;
             }
         }
-        for name in self.unknown {
-            if request.remove(*name).is_some_and(|value| says(&value)) {
-                losses.add(name, REFUSED);
+        for name in self.quirks.unknown {
+            if let Some(value) = request.remove(*name) {
+                self.changed = true;
+                if says(&value) {
+                    self.losses.add(name, REFUSED);
+                }
             }
         }
-        if self.counts_unasked {
-            request.remove("stream_options");
+        if self.quirks.counts_unasked {
+            self.changed |= request.remove("stream_options").is_some();
         }
-        if self.one_choice
+        if self.quirks.one_choice
             && let Some(many) = request.remove("n")
-            && !many.is_null()
-            && many != 1
         {
-            losses.add("n", ONE);
+            self.changed = true;
+            if !many.is_null() && many != 1 {
+                self.losses.add("n", ONE);
+            }
         }
-        if let Some(any) = self.any_tool
+        if let Some(any) = self.quirks.any_tool
             && let Some(choice) = request.get_mut("tool_choice")
             && *choice == "required"
         {
             *choice = any.into();
+            self.changed = true;
         }
     }
 
-    fn messages(&self, messages: &mut [Value], losses: &mut Losses) {
+    fn messages(&mut self, messages: &mut [Value]) {
         let mut ids = Ids::of(messages);
         for (index, message) in messages.iter_mut().enumerate() {
             let Value::Object(message) = message else {
@@ -237,53 +269,92 @@ impl Quirks {
             let assistant = role == Some("assistant");
             // The name of a tool is known where its result stands.
             let tool = role == Some("tool");
-            if self.no_developer && role == Some("developer") {
+            if self.quirks.no_developer && role == Some("developer") {
                 message.insert("role".into(), "system".into());
+                self.changed = true;
             }
-            for name in self.unknown_in_messages {
+            for name in self.quirks.unknown_in_messages {
                 if tool && *name == "name" {
                     continue;
                 }
-                if message.remove(*name).is_some_and(|value| says(&value)) {
-                    losses.add(format_args!("messages[{index}].{name}"), REFUSED);
+                let Some(value) = message.remove(*name) else {
+                    continue;
+                };
+                self.changed = true;
+                if says(&value) {
+                    let place = format_args!("messages[{index}].{name}");
+                    self.losses.add(place, REFUSED);
                 }
             }
-            if self.short_ids {
-                ids.shorten(message);
+            if self.quirks.short_ids {
+                self.changed |= ids.shorten(message);
             }
             if assistant {
-                self.thoughts.put(message);
+                self.changed |= self.quirks.thoughts.put(message);
+            }
+            if let Some(name) = self.quirks.documents
+                && let Some(Value::Array(parts)) = message.get_mut("content")
+            {
+                for part in parts {
+                    self.changed |= document(part, name);
+                }
             }
         }
     }
 }
 
+/// A document in the vendor's own words, with its data as a URL.
+fn document(part: &mut Value, name: &str) -> bool {
+    if part.get("type").is_none_or(|kind| kind != "file") {
+        return false;
+    }
+    let file = part.get("file");
+    let text = |key: &str| file?.get(key)?.as_str().map(str::to_owned);
+    let Some(data) = text("file_data") else {
+        return false;
+    };
+    let mut out = json!({"type": name});
+    out[name] = data.into();
+    if let Some(title) = text("filename") {
+        out["document_name"] = title.into();
+    }
+    *part = out;
+    true
+}
+
 impl Thoughts {
-    fn put(self, message: &mut Object) {
+    /// Whether anything was put elsewhere.
+    fn put(self, message: &mut Object) -> bool {
         match self {
-            Self::Content => {}
+            Self::Content => false,
             Self::Named(name) => {
-                if let Some(thought) = message.remove("reasoning_content")
-                    && says(&thought)
-                {
+                let Some(thought) = message.remove("reasoning_content") else {
+                    return false;
+                };
+                if says(&thought) {
                     message.entry(name).or_insert(thought);
                 }
+                true
             }
             Self::BesideCalls => {
-                if message.get("tool_calls").is_some_and(says) {
-                    let thought = message.remove("reasoning").unwrap_or_else(|| "".into());
-                    message.entry("reasoning_content").or_insert(thought);
+                let calls = message.get("tool_calls").is_some_and(says);
+                if !calls || message.contains_key("reasoning_content") {
+                    return false;
                 }
+                let thought = message.remove("reasoning").unwrap_or_else(|| "".into());
+                message.insert("reasoning_content".into(), thought);
+                true
             }
             Self::Parts => {
                 let thought = message.remove("reasoning_content");
                 let other = message.remove("reasoning");
-                message.remove("reasoning_details");
+                let details = message.remove("reasoning_details");
+                let changed = thought.is_some() || other.is_some() || details.is_some();
                 let Some(Value::String(thought)) = thought.or(other) else {
-                    return;
+                    return changed;
                 };
                 if thought.is_empty() {
-                    return;
+                    return changed;
                 }
                 let text = |text: &str| json!({"type": "text", "text": text});
                 let mut parts = vec![json!({"type": "thinking", "thinking": [text(&thought)]})];
@@ -293,6 +364,7 @@ impl Thoughts {
                     _ => {}
                 }
                 message.insert("content".into(), parts.into());
+                true
             }
         }
     }
@@ -339,21 +411,26 @@ impl Ids {
         id.len() == Self::LENGTH && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
     }
 
-    fn shorten(&mut self, message: &mut Object) {
+    /// Whether there was one too long.
+    fn shorten(&mut self, message: &mut Object) -> bool {
+        let mut changed = false;
         if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
             for id in calls.iter_mut().filter_map(|call| call.get_mut("id")) {
-                self.replace(id);
+                changed |= self.replace(id);
             }
         }
         if let Some(id) = message.get_mut("tool_call_id") {
-            self.replace(id);
+            changed |= self.replace(id);
         }
+        changed
     }
 
-    fn replace(&mut self, id: &mut Value) {
-        let Value::String(long) = id else { return };
+    fn replace(&mut self, id: &mut Value) -> bool {
+        let Value::String(long) = id else {
+            return false;
+        };
         if Self::fits(long) {
-            return;
+            return false;
         }
         let short = match self.short.get(&*long) {
             Some(short) => short.clone(),
@@ -367,6 +444,7 @@ impl Ids {
             }
         };
         *id = short.into();
+        true
     }
 
     fn made(long: &str, salt: u32) -> String {

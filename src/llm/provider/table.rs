@@ -13,6 +13,53 @@ use crate::llm::Protocol;
 
 /// A vendor: where it is, what it speaks, and the names of the environment variables in which its own
 /// programs look for its key and its address.
+///
+/// | name | speaks | key | address | verified |
+/// |---|---|---|---|---|
+/// | `openai` | OpenAi | `OPENAI_API_KEY` | `OPENAI_BASE_URL` |  |
+/// | `anthropic` | Anthropic | `ANTHROPIC_API_KEY` | `ANTHROPIC_BASE_URL` |  |
+/// | `gemini` | Gemini | `GEMINI_API_KEY` or `GOOGLE_API_KEY` | `GOOGLE_GEMINI_BASE_URL` |  |
+/// | `azure` | OpenAi | `AZURE_OPENAI_API_KEY` | `AZURE_OPENAI_ENDPOINT` |  |
+/// | `vertex` | Gemini | `GOOGLE_APPLICATION_CREDENTIALS` | `GOOGLE_VERTEX_BASE_URL` |  |
+/// | `vertex-anthropic` | Anthropic | `ANTHROPIC_VERTEX_PROJECT_ID` | `ANTHROPIC_VERTEX_BASE_URL` |  |
+/// | `mistral` | OpenAi | `MISTRAL_API_KEY` | `MISTRAL_BASE_URL` |  |
+/// | `groq` | OpenAi | `GROQ_API_KEY` | `GROQ_BASE_URL` |  |
+/// | `deepseek` | OpenAi | `DEEPSEEK_API_KEY` | `DEEPSEEK_BASE_URL` |  |
+/// | `xai` | OpenAi | `XAI_API_KEY` | `XAI_BASE_URL` |  |
+/// | `openrouter` | OpenAi | `OPENROUTER_API_KEY` | `OPENROUTER_BASE_URL` |  |
+/// | `together` | OpenAi | `TOGETHER_API_KEY` | `TOGETHER_BASE_URL` |  |
+/// | `fireworks` | OpenAi | `FIREWORKS_API_KEY` | `FIREWORKS_BASE_URL` |  |
+/// | `perplexity` | OpenAi | `PERPLEXITY_API_KEY` | `PERPLEXITY_BASE_URL` |  |
+/// | `cerebras` | OpenAi | `CEREBRAS_API_KEY` | `CEREBRAS_BASE_URL` |  |
+/// | `huggingface` | OpenAi | `HF_TOKEN` | `HF_BASE_URL` |  |
+/// | `nvidia` | OpenAi | `NVIDIA_API_KEY` | `NVIDIA_BASE_URL` |  |
+/// | `ollama` | OpenAi | `OLLAMA_API_KEY` | `OLLAMA_HOST` |  |
+/// | `vllm` | OpenAi | `VLLM_API_KEY` | `VLLM_BASE_URL` |  |
+/// | `llamacpp` | OpenAi | `LLAMA_API_KEY` | `LLAMA_BASE_URL` |  |
+/// | `lmstudio` | OpenAi | `LM_STUDIO_API_KEY` | `LM_STUDIO_BASE_URL` |  |
+/// | `sambanova` | OpenAi | `SAMBANOVA_API_KEY` | `SAMBA_NOVA_BASE_URL` | no |
+/// | `nebius` | OpenAi | `NEBIUS_API_KEY` | `NEBIUS_BASE_URL` | no |
+/// | `deepinfra` | OpenAi | `DEEPINFRA_API_KEY` or `DEEPINFRA_TOKEN` | `DEEPINFRA_BASE_URL` | no |
+/// | `moonshot` | OpenAi | `MOONSHOT_API_KEY` | `MOONSHOT_BASE_URL` | no |
+/// | `zhipu` | OpenAi | `ZAI_API_KEY` or `ZHIPUAI_API_KEY` | `ZAI_BASE_URL` | no |
+/// | `minimax` | OpenAi | `MINIMAX_API_KEY` | `MINIMAX_BASE_URL` | no |
+/// | `dashscope` | OpenAi | `DASHSCOPE_API_KEY` | `DASHSCOPE_BASE_URL` | no |
+/// | `siliconflow` | OpenAi | `SILICONFLOW_API_KEY` | `SILICONFLOW_BASE_URL` | no |
+/// | `github` | OpenAi | `GITHUB_MODELS_TOKEN` | `GITHUB_MODELS_BASE_URL` | no |
+/// | `cloudflare` | OpenAi | `CLOUDFLARE_API_TOKEN` | `CLOUDFLARE_ACCOUNT_ID` | no |
+/// | `databricks` | OpenAi | `DATABRICKS_TOKEN` | `DATABRICKS_HOST` | no |
+/// | `novita` | OpenAi | `NOVITA_API_KEY` | `NOVITA_BASE_URL` | no |
+/// | `hyperbolic` | OpenAi | `HYPERBOLIC_API_KEY` | `HYPERBOLIC_BASE_URL` | no |
+/// | `lambda` | OpenAi | `LAMBDA_API_KEY` | `LAMBDA_BASE_URL` | no |
+/// | `nscale` | OpenAi | `NSCALE_SERVICE_TOKEN` or `NSCALE_API_KEY` | `NSCALE_BASE_URL` | no |
+/// | `scaleway` | OpenAi | `SCW_SECRET_KEY` | `SCW_GENERATIVE_APIS_BASE_URL` | no |
+/// | `ovh` | OpenAi | `OVH_AI_ENDPOINTS_ACCESS_TOKEN` or `OVHCLOUD_API_KEY` | `OVH_AI_ENDPOINTS_BASE_URL` | no |
+/// | `baseten` | OpenAi | `BASETEN_API_KEY` | `BASETEN_BASE_URL` | no |
+/// | `inference-net` | OpenAi | `INFERENCE_API_KEY` | `INFERENCE_BASE_URL` | no |
+/// | `venice` | OpenAi | `VENICE_API_KEY` or `VENICE_AI_API_KEY` | `VENICE_BASE_URL` | no |
+/// | `upstage` | OpenAi | `UPSTAGE_API_KEY` | `UPSTAGE_BASE_URL` | no |
+/// | `friendli` | OpenAi | `FRIENDLI_TOKEN` | `FRIENDLI_BASE_URL` | no |
+/// | `volcengine` | OpenAi | `ARK_API_KEY` or `VOLCENGINE_API_KEY` | `ARK_BASE_URL` | no |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vendor {
     pub(super) name: &'static str,
@@ -339,109 +386,4 @@ fn host(said: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bases_are_what_the_vendors_programs_make_of_them() {
-        for (vendor, said, base) in [
-            (
-                OPENAI,
-                "https://api.openai.com/v1/",
-                "https://api.openai.com/v1",
-            ),
-            (
-                GROQ,
-                "https://api.groq.com",
-                "https://api.groq.com/openai/v1",
-            ),
-            (
-                GROQ,
-                "https://api.groq.com/openai/v1",
-                "https://api.groq.com/openai/v1",
-            ),
-            (
-                ANTHROPIC,
-                "https://api.anthropic.com/",
-                "https://api.anthropic.com/v1",
-            ),
-            (
-                GEMINI,
-                "https://generativelanguage.googleapis.com/",
-                "https://generativelanguage.googleapis.com/v1beta",
-            ),
-            (OLLAMA, "", "http://127.0.0.1:11434/v1"),
-            (OLLAMA, "box", "http://box:11434/v1"),
-            (OLLAMA, "box:80/", "http://box:80/v1"),
-            (OLLAMA, "0.0.0.0:8080", "http://127.0.0.1:8080/v1"),
-            (OLLAMA, "11435", "http://127.0.0.1:11435/v1"),
-            (OLLAMA, "[::1]", "http://[::1]:11434/v1"),
-            (OLLAMA, "https://ollama.com", "https://ollama.com/v1"),
-        ] {
-            assert_eq!(vendor.base(said).unwrap().to_string(), base, "{said}");
-        }
-    }
-
-    #[test]
-    fn every_row_is_one_that_can_be_called() {
-        for vendor in Vendor::ALL {
-            assert!(vendor.default_base().is_ok(), "{}", vendor.name);
-            let named = |char: char| char.is_ascii_lowercase() || char == '-' || char == '_';
-            assert!(vendor.name.chars().all(named), "{}", vendor.name);
-        }
-        let verified = Vendor::ALL.iter().filter(|vendor| vendor.verified).count();
-        assert!(verified >= 18, "{verified}");
-    }
-
-    #[test]
-    fn no_two_rows_share_a_name_or_a_variable() {
-        let mut seen = std::collections::BTreeSet::new();
-        for vendor in Vendor::ALL {
-            assert!(seen.insert(vendor.name), "{}", vendor.name);
-            let variables = [Some(vendor.key_variable), vendor.other_key_variable];
-            for variable in variables.into_iter().flatten().chain([vendor.url_variable]) {
-                assert!(seen.insert(variable), "{variable}");
-            }
-        }
-    }
-
-    #[test]
-    fn addresses_are_made_of_what_people_have() {
-        for (vendor, said, base) in [
-            (
-                AZURE,
-                "https://r.openai.azure.com/",
-                "https://r.openai.azure.com/openai",
-            ),
-            (
-                AZURE,
-                "https://r.openai.azure.com/openai/v1/",
-                "https://r.openai.azure.com/openai",
-            ),
-            (
-                CEREBRAS,
-                "https://api.cerebras.ai",
-                "https://api.cerebras.ai/v1",
-            ),
-            (
-                unverified::CLOUDFLARE,
-                "0123abc",
-                "https://api.cloudflare.com/client/v4/accounts/0123abc/ai/v1",
-            ),
-            (
-                unverified::CLOUDFLARE,
-                "https://gateway.example.com/ai/v1",
-                "https://gateway.example.com/ai/v1",
-            ),
-            (
-                unverified::DATABRICKS,
-                "https://dbc.cloud.databricks.com/",
-                "https://dbc.cloud.databricks.com/serving-endpoints",
-            ),
-        ] {
-            assert_eq!(vendor.base(said).unwrap().to_string(), base, "{said}");
-        }
-        assert!(unverified::CLOUDFLARE.base("a/b").is_err());
-        assert!(AZURE.needs_address() && AZURE.base("r").is_err());
-    }
-}
+mod tests;

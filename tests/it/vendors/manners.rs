@@ -47,10 +47,13 @@ fn delta(delta: Value) -> Value {
 }
 
 fn chunk(delta: Value, finish: Value) -> Value {
-    json!({
+    let mut chunk = json!({
         "id": "x", "object": "chat.completion.chunk", "created": 1, "model": "up",
-        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-    })
+        "choices": [{"index": 0}],
+    });
+    chunk["choices"][0]["delta"] = delta;
+    chunk["choices"][0]["finish_reason"] = finish;
+    chunk
 }
 
 fn with(mut chunk: Value, key: &str, value: Value) -> Value {

@@ -1,7 +1,7 @@
 use super::{super::Vendor, *};
 
 /// What a vendor of this name gets of a request, and what is lost.
-fn sent(vendor: &str, request: Value) -> (Value, Vec<String>) {
+fn sent(vendor: &str, request: &Value) -> (Value, Vec<String>) {
     let vendor = Vendor::ALL.iter().find(|row| row.name() == vendor).unwrap();
     let mut losses = Vec::new();
     let body = edited(&vendor.quirks, request.to_string().into(), &mut losses);
@@ -10,7 +10,9 @@ fn sent(vendor: &str, request: Value) -> (Value, Vec<String>) {
 }
 
 fn said(messages: Value) -> Value {
-    json!({"model": "m", "messages": messages})
+    let mut request = json!({"model": "m"});
+    request["messages"] = messages;
+    request
 }
 
 #[test]
@@ -31,7 +33,7 @@ fn openai_gets_the_bytes_of_the_client() {
 fn mistral_gets_the_names_that_it_knows() {
     let (sent, lost) = sent(
         "mistral",
-        json!({
+        &json!({
             "model": "m", "messages": [], "max_completion_tokens": 5, "seed": 7, "n": 2,
             "stream": true, "stream_options": {"include_usage": true},
             "user": "me", "store": false, "logit_bias": {}, "tool_choice": "required",
@@ -54,7 +56,7 @@ fn mistral_gets_ids_of_nine_letters_and_digits() {
         {"role": "tool", "tool_call_id": "VB03LVVRm", "content": "2"},
         {"role": "assistant", "content": "so", "tool_calls": []},
     ]));
-    let (first, lost) = sent("mistral", history.clone());
+    let (first, lost) = sent("mistral", &history);
     let id = first.pointer("/messages/0/tool_calls/0/id").unwrap();
     assert!(Ids::fits(id.as_str().unwrap()));
     assert_eq!(first.pointer("/messages/1/tool_call_id"), Some(id));
@@ -65,7 +67,7 @@ fn mistral_gets_ids_of_nine_letters_and_digits() {
         "VB03LVVRm"
     );
     assert!(lost.is_empty());
-    assert_eq!(sent("mistral", history).0, first);
+    assert_eq!(sent("mistral", &history).0, first);
 }
 
 #[test]
@@ -82,7 +84,7 @@ fn no_two_ids_become_one() {
 fn mistral_gets_thoughts_among_the_parts() {
     let (sent, lost) = sent(
         "mistral",
-        said(json!([
+        &said(json!([
             {"role": "assistant", "reasoning_content": "hm", "content": "yes", "refusal": null, "annotations": []},
             {"role": "user", "name": "Ada", "content": "why"},
         ])),
@@ -99,10 +101,30 @@ fn mistral_gets_thoughts_among_the_parts() {
 }
 
 #[test]
+fn mistral_gets_documents_under_its_own_name() {
+    let data = "data:application/pdf;base64,AAAA";
+    let parts = json!([
+        {"type": "text", "text": "see"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": data}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+    ]);
+    let (sent, _) = sent(
+        "mistral",
+        &said(json!([{"role": "user", "content": parts}])),
+    );
+    let expected = json!([
+        {"type": "text", "text": "see"},
+        {"type": "document_url", "document_url": data, "document_name": "a.pdf"},
+        {"type": "file", "file": {"file_id": "file-1"}},
+    ]);
+    assert_eq!(sent["messages"][0]["content"], expected);
+}
+
+#[test]
 fn groq_gives_one_choice_and_knows_no_chances() {
     let (sent, lost) = sent(
         "groq",
-        json!({
+        &json!({
             "model": "m", "n": 2, "logprobs": true, "top_logprobs": 3, "max_completion_tokens": 9,
             "messages": [{"role": "assistant", "content": "a", "reasoning_content": "hm"}],
         }),
@@ -121,7 +143,7 @@ fn deepseek_gets_back_what_was_thought_beside_calls() {
         json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
     let (sent, lost) = sent(
         "deepseek",
-        said(json!([
+        &said(json!([
             {"role": "developer", "content": "be"},
             {"role": "assistant", "content": "", "tool_calls": call, "reasoning_content": "hm"},
             {"role": "assistant", "content": "", "tool_calls": call},
@@ -140,7 +162,7 @@ fn deepseek_gets_back_what_was_thought_beside_calls() {
 fn cerebras_and_ollama_call_thoughts_reasoning() {
     for vendor in ["cerebras", "ollama"] {
         let said = said(json!([{"role": "assistant", "content": "a", "reasoning_content": "hm"}]));
-        let (sent, _) = sent(vendor, said);
+        let (sent, _) = sent(vendor, &said);
         let expected = json!([{"role": "assistant", "content": "a", "reasoning": "hm"}]);
         assert_eq!(sent["messages"], expected);
     }
@@ -165,7 +187,7 @@ fn whoever_runs_open_models_knows_the_older_names() {
             "model": "m", "max_completion_tokens": 3,
             "messages": [{"role": "developer", "content": "be"}],
         });
-        let (sent, lost) = sent(vendor, request);
+        let (sent, lost) = sent(vendor, &request);
         let expected = json!({
             "model": "m", "messages": [{"role": "system", "content": "be"}], "max_tokens": 3,
         });
@@ -175,7 +197,7 @@ fn whoever_runs_open_models_knows_the_older_names() {
     for vendor in ["openai", "azure", "xai", "openrouter", "groq"] {
         let request =
             json!({"model": "m", "max_completion_tokens": 3, "messages": [{"role": "developer"}]});
-        assert_eq!(sent(vendor, request.clone()).0, request, "{vendor}");
+        assert_eq!(sent(vendor, &request).0, request, "{vendor}");
     }
 }
 
