@@ -16,7 +16,7 @@ pub mod pool;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod query_key;
-mod rate_limits;
+pub mod rate_limits;
 mod request;
 mod response;
 pub mod serve;
@@ -36,7 +36,7 @@ pub use self::{
         Chat, Content, Embed, EmbedInput, Extra, Media, Message, Part, Reasoning, ResponseFormat,
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
-    rate_limits::{Limit, RateLimits},
+    rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
     simulator::Simulator,

@@ -245,6 +245,8 @@ fn a_key_that_opens_other_doors_says_nothing_by_itself() {
         ("CLOUDFLARE_API_TOKEN", KEY),
         ("DATABRICKS_TOKEN", KEY),
         ("SCW_SECRET_KEY", KEY),
+        ("VLLM_API_KEY", KEY),
+        ("LLAMA_API_KEY", KEY),
         ("GITHUB_TOKEN", KEY),
         ("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/canary.json"),
     ];

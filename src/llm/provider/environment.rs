@@ -13,7 +13,8 @@ impl Provider {
     /// date. Vertex is taken where both `GOOGLE_APPLICATION_CREDENTIALS` and `GOOGLE_CLOUD_PROJECT` are set,
     /// with `GOOGLE_CLOUD_LOCATION`, else `global`; Anthropic's models there where
     /// `ANTHROPIC_VERTEX_PROJECT_ID` is, with `CLOUD_ML_REGION`. A key that opens other doors too
-    /// (Cloudflare, Databricks, Scaleway) counts where the address is set as well.
+    /// (Cloudflare, Databricks, Scaleway), or that of a server at home (vLLM, llama.cpp, LM Studio) counts where
+    /// the address is set as well.
     ///
     /// # Errors
     ///

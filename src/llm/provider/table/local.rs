@@ -1,5 +1,6 @@
 //! Servers of models that people run themselves, beside Ollama. They have no programs of their own that
-//! read variables: those of their addresses are in the form of OpenAI's.
+//! read variables: those of their addresses are in the form of OpenAI's. Nobody knows where they are by their
+//! key.
 
 use super::{Vendor, row};
 use crate::llm::provider::quirks;
@@ -7,6 +8,7 @@ use crate::llm::provider::quirks;
 /// <https://docs.vllm.ai>: `VLLM_API_KEY` is what the server itself reads.
 pub(super) const VLLM: Vendor = Vendor {
     open: true,
+    general: true,
     quirks: quirks::PLAIN,
     ..row(
         "vllm",
@@ -19,6 +21,7 @@ pub(super) const VLLM: Vendor = Vendor {
 /// reads.
 pub(super) const LLAMA_CPP: Vendor = Vendor {
     open: true,
+    general: true,
     quirks: quirks::PLAIN,
     ..row(
         "llamacpp",
@@ -30,6 +33,7 @@ pub(super) const LLAMA_CPP: Vendor = Vendor {
 /// <https://lmstudio.ai/docs/developer/openai-compat>.
 pub(super) const LM_STUDIO: Vendor = Vendor {
     open: true,
+    general: true,
     quirks: quirks::LM_STUDIO,
     ..row(
         "lmstudio",
