@@ -35,7 +35,6 @@ pub(super) fn path(
             let name = escaped(request.model());
             Ok(format!("/deployments/{name}{path}?api-version={version}").into())
         }
-        (Form::Azure, _) => Ok(format!("/v1{path}").into()),
         (Form::Vertex, Some(Place::Project { project, location })) => {
             let parent = format!("/projects/{project}/locations/{location}");
             google::path(&parent, provider.protocol, &path, request)
@@ -44,16 +43,7 @@ pub(super) fn path(
             let reason = "no project and location are set";
             Err(Rejection::new(Kind::UpstreamAuth).with_source(reason))
         }
-        (Form::Plain | Form::Account(_) | Form::Ollama, _) => Ok(path),
-    }
-}
-
-/// The path of the list of models below the base, with its query.
-pub(super) fn models_path(provider: &Inner, codec: &dyn Codec) -> Cow<'static, str> {
-    let path = codec.models_path();
-    match provider.vendor.map(|vendor| vendor.form) {
-        Some(Form::Azure) => format!("/v1{path}").into(),
-        _ => path.into(),
+        (Form::Plain | Form::Account(_) | Form::Ollama | Form::Azure, _) => Ok(path),
     }
 }
 

@@ -69,6 +69,7 @@ impl Provider {
         Ok(self.set(|inner| {
             if azure {
                 inner.place = Some(place);
+                inner.fit();
             }
         }))
     }

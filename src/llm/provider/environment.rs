@@ -1,6 +1,9 @@
 //! Vendors as the environment has them.
 
-use super::{InvalidProvider, Provider, Vendor, google, table::Form};
+use super::{
+    InvalidProvider, Provider, Vendor, bedrock, google,
+    table::{BEDROCK, Form},
+};
 
 /// The version of Azure's API, as its own client reads it.
 const VERSION: &str = "OPENAI_API_VERSION";
@@ -24,7 +27,8 @@ impl Provider {
             let names = [vendor.key_variable(), vendor.url_variable()];
             names.into_iter().chain(vendor.other_key_variable())
         });
-        for name in own.chain([VERSION]).chain(google::VARIABLES) {
+        let clouds = google::VARIABLES.into_iter().chain(bedrock::VARIABLES);
+        for name in own.chain([VERSION]).chain(clouds) {
             // It must not count as absent: another would get what is meant for this one.
             if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
                 return Err(InvalidProvider::new("the value is not Unicode").of(name));
@@ -50,11 +54,11 @@ impl Provider {
     pub fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Vec<Self>, InvalidProvider> {
-        let variable =
-            &|name: &'static str| variable(name).filter(|value| !value.trim().is_empty());
+        let variable = &|name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let mut providers = Vec::new();
         for vendor in Vendor::ALL {
             let made = match vendor.form {
+                _ if *vendor == BEDROCK => bedrock::from_variables(variable)?,
                 Form::Vertex => google::from_variables(*vendor, variable)?,
                 _ => Self::of_variables(*vendor, variable)?,
             };
@@ -101,8 +105,7 @@ impl Provider {
         }
         if let Some((name, key)) = key {
             provider = provider.key(key);
-            let key = provider.0.key.as_ref();
-            if key.is_some_and(|key| key.header("").is_none()) {
+            if !provider.has_plain_key() {
                 let error = InvalidProvider::new("the key has characters that no key has");
                 return Err(error.of(name));
             }

@@ -23,14 +23,14 @@
 //! protocol cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
-//! nowhere else.
+//! nowhere else. What is no key, and has to be asked for or made for each call, is a [`Credential`].
 //!
 //! # What comes back
 //!
 //! | the vendor answers | the caller gets |
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
-//! | 2xx and an event stream | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 2xx and an event stream, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
 //! | 401, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused. `x-should-retry: false` |
 //! | 402, or `insufficient_quota` and its like under any status | [`Kind::UpstreamQuota`]: 502 and not 429, for it is the operator who must do something. `x-should-retry: false` |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
@@ -44,8 +44,8 @@
 //! the two expected or not what was asked for, by its first byte. A stream that ends in good order
 //! without a last word (`[DONE]`) is taken as whole: to know better it would have to be parsed.
 //!
-//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id` or `request-id`
-//! under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
+//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id`, `request-id` or
+//! `x-amzn-requestid` under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
 //! the caller's, and is kept: in the extensions of the answer, as [`RateLimits`](super::RateLimits).
 //!
 //! The vendor's own words are logged once, as a warning, with what looks like a key masked. They
@@ -63,7 +63,10 @@
 
 mod address;
 mod answer;
+#[cfg(feature = "bedrock")]
+pub mod aws;
 mod base_url;
+mod bedrock;
 mod call;
 mod cloud;
 pub mod credential;
@@ -74,6 +77,8 @@ mod media;
 mod quirks;
 mod table;
 
+#[cfg(feature = "bedrock")]
+pub use self::aws::AwsCredentials;
 use self::{address::Place, base_url::BaseUrl, credential::Bearer, key::ApiKey};
 pub use self::{
     credential::{Credential, Token},
@@ -110,6 +115,8 @@ struct Inner {
     vendor: Option<Vendor>,
     base: BaseUrl,
     place: Option<Place>,
+    /// Where its models are listed, if that is elsewhere.
+    lists: Option<BaseUrl>,
     protocol: Protocol,
     key: Option<ApiKey>,
     credential: Option<Arc<dyn Credential>>,
@@ -118,6 +125,23 @@ struct Inner {
     strict: bool,
     timeouts: TimeoutLayer,
     client: Client,
+}
+
+impl Inner {
+    /// One vendor has two protocols at one address, each below a path of its own; another its older paths
+    /// beside the newer.
+    fn fit(&mut self) {
+        let base = self.base.clone();
+        if let Some(Place::Deployments { .. }) = self.place {
+            self.base = base.above("/v1");
+            return;
+        }
+        self.base = match (self.protocol, self.vendor) {
+            (Protocol::Ollama, _) => base.above("/v1").above("/api"),
+            (protocol, Some(vendor)) if protocol == vendor.protocol => base.below(vendor.path),
+            _ => base,
+        };
+    }
 }
 
 impl Provider {
@@ -169,7 +193,14 @@ impl Provider {
         Self::of(table::OPENROUTER).key(key)
     }
 
-    /// Ollama, on this machine.
+    /// Cohere.
+    #[must_use]
+    pub fn cohere(key: impl AsRef<str>) -> Self {
+        Self::of(table::COHERE).key(key)
+    }
+
+    /// Ollama, on this machine, as it speaks OpenAI's protocol. [Speaking](Self::speaking)
+    /// [`Protocol::Ollama`] it takes what only its own has a place for.
     #[must_use]
     pub fn ollama() -> Self {
         Self::of(table::OLLAMA)
@@ -212,6 +243,7 @@ impl Provider {
             vendor,
             base,
             place: None,
+            lists: None,
             protocol,
             key: None,
             credential: None,
@@ -221,6 +253,12 @@ impl Provider {
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
         }))
+    }
+
+    /// Whether its key, if it has one, can stand in a header.
+    fn has_plain_key(&self) -> bool {
+        let key = self.0.key.as_ref();
+        key.is_none_or(|key| key.header("").is_some())
     }
 
     fn set(mut self, set: impl FnOnce(&mut Inner)) -> Self {
@@ -266,14 +304,23 @@ impl Provider {
             Some(vendor) => vendor.base(url.as_ref())?,
             None => BaseUrl::new(url.as_ref())?,
         };
-        Ok(self.set(|inner| inner.base = base))
+        Ok(self.set(|inner| {
+            inner.base = base;
+            inner.lists = None;
+            inner.fit();
+        }))
     }
 
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
-    /// `/messages`, or before `/models/…`; most often with `/v1` or `/v1beta`.
+    /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Bedrock before
+    /// `/model/…`, most often with nothing; for Cohere before `/v2`, and for Ollama's own protocol before
+    /// `/api`, whether or not there is a `/v1`.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
-        self.set(|inner| inner.protocol = protocol)
+        self.set(|inner| {
+            inner.protocol = protocol;
+            inner.fit();
+        })
     }
 
     /// Refuses a request that the vendor's protocol cannot say in full, with

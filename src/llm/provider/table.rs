@@ -19,6 +19,7 @@ use crate::llm::Protocol;
 /// | `openai` | OpenAi | `OPENAI_API_KEY` | `OPENAI_BASE_URL` |  |
 /// | `anthropic` | Anthropic | `ANTHROPIC_API_KEY` | `ANTHROPIC_BASE_URL` |  |
 /// | `gemini` | Gemini | `GEMINI_API_KEY` or `GOOGLE_API_KEY` | `GOOGLE_GEMINI_BASE_URL` |  |
+/// | `bedrock` | Bedrock | `AWS_BEARER_TOKEN_BEDROCK` | `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` |  |
 /// | `azure` | OpenAi | `AZURE_OPENAI_API_KEY` | `AZURE_OPENAI_ENDPOINT` |  |
 /// | `vertex` | Gemini | `GOOGLE_APPLICATION_CREDENTIALS` | `GOOGLE_VERTEX_BASE_URL` |  |
 /// | `vertex-anthropic` | Anthropic | `ANTHROPIC_VERTEX_PROJECT_ID` | `ANTHROPIC_VERTEX_BASE_URL` |  |
@@ -31,6 +32,8 @@ use crate::llm::Protocol;
 /// | `fireworks` | OpenAi | `FIREWORKS_API_KEY` | `FIREWORKS_BASE_URL` |  |
 /// | `perplexity` | OpenAi | `PERPLEXITY_API_KEY` | `PERPLEXITY_BASE_URL` |  |
 /// | `cerebras` | OpenAi | `CEREBRAS_API_KEY` | `CEREBRAS_BASE_URL` |  |
+/// | `cohere` | Cohere | `CO_API_KEY` or `COHERE_API_KEY` | `CO_API_URL` |  |
+/// | `jina` | OpenAi | `JINA_API_KEY` | `JINA_BASE_URL` |  |
 /// | `huggingface` | OpenAi | `HF_TOKEN` | `HF_BASE_URL` |  |
 /// | `nvidia` | OpenAi | `NVIDIA_API_KEY` | `NVIDIA_BASE_URL` |  |
 /// | `ollama` | OpenAi | `OLLAMA_API_KEY` | `OLLAMA_HOST` |  |
@@ -204,6 +207,26 @@ pub(super) const OPENROUTER: Vendor = Vendor {
         ["OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"],
     )
 };
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html>: a key of its own, or access keys, of
+/// which [`Provider::from_env`](super::Provider::from_env) takes care. The models are profiles that most
+/// regions have.
+pub(super) const BEDROCK: Vendor = Vendor {
+    protocol: Protocol::Bedrock,
+    models: &[
+        "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "global.amazon.nova-2-lite-v1:0",
+    ],
+    ..row(
+        "bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "",
+        [
+            "AWS_BEARER_TOKEN_BEDROCK",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        ],
+    )
+};
 /// <https://github.com/ollama/ollama>: `OLLAMA_HOST` may be a host, a port, or a URL.
 pub(super) const OLLAMA: Vendor = Vendor {
     form: Form::Ollama,
@@ -216,6 +239,33 @@ pub(super) const OLLAMA: Vendor = Vendor {
         ["OLLAMA_API_KEY", "OLLAMA_HOST"],
     )
 };
+/// <https://github.com/cohere-ai/cohere-python>: its paths begin with `/v1` or `/v2`.
+pub(super) const COHERE: Vendor = Vendor {
+    protocol: Protocol::Cohere,
+    other_key_variable: Some("COHERE_API_KEY"),
+    models: &[
+        "command-a-03-2025",
+        "command-r7b-12-2024",
+        "embed-v4.0",
+        "rerank-v3.5",
+    ],
+    ..row(
+        "cohere",
+        "https://api.cohere.com",
+        "",
+        ["CO_API_KEY", "CO_API_URL"],
+    )
+};
+/// <https://jina.ai/reranker>: vectors in OpenAI's form, and rerank. It has no conversations.
+pub(super) const JINA: Vendor = Vendor {
+    models: &["jina-reranker-v2-base-multilingual", "jina-embeddings-v3"],
+    ..row(
+        "jina",
+        "https://api.jina.ai/v1",
+        "",
+        ["JINA_API_KEY", "JINA_BASE_URL"],
+    )
+};
 
 impl Vendor {
     /// All that are known here.
@@ -223,6 +273,7 @@ impl Vendor {
         OPENAI,
         ANTHROPIC,
         GEMINI,
+        BEDROCK,
         AZURE,
         VERTEX,
         VERTEX_ANTHROPIC,
@@ -235,6 +286,8 @@ impl Vendor {
         hosted::FIREWORKS,
         hosted::PERPLEXITY,
         CEREBRAS,
+        COHERE,
+        JINA,
         hosted::HUGGING_FACE,
         hosted::NVIDIA,
         OLLAMA,
@@ -352,10 +405,10 @@ impl Vendor {
                 BaseUrl::new(&address.replace("{}", said))
             }
             Form::Azure => {
-                // People paste more of it than its programs take.
+                // People paste more of it than its programs take, and its own take less.
                 let said = said.trim_end_matches('/');
-                let said = said.strip_suffix("/v1").unwrap_or(said);
-                Ok(BaseUrl::new(said)?.below(self.path))
+                let bare = said.strip_suffix("/openai").unwrap_or(said);
+                Ok(BaseUrl::new(bare)?.below(self.path))
             }
             Form::Plain | Form::Account(_) | Form::Vertex => {
                 Ok(BaseUrl::new(said)?.below(self.path))

@@ -63,7 +63,7 @@ async fn asked(vendor: &str, (path, body): (&str, Value)) -> (u16, Value, Option
 
 #[tokio::test]
 async fn what_is_taken_by_url_is_passed_on_as_a_url() {
-    for vendor in ["openai", "anthropic", "gemini"] {
+    for vendor in ["openai", "anthropic", "gemini", "cohere"] {
         for request in [
             openai(),
             anthropic("image", PICTURE),
@@ -104,6 +104,10 @@ async fn a_document_by_url_is_refused_where_bytes_are_wanted() {
 /// <https://docs.ollama.com/api/openai-compatibility>: "Base64 encoded image", and no URL. LM Studio likewise.
 #[tokio::test]
 async fn a_picture_by_url_is_refused_where_ollama_and_lm_studio_want_bytes() {
+    // Bedrock wants them as well, in words of its own.
+    let (status, told, sent) = asked("bedrock", openai()).await;
+    assert_eq!((status, sent), (400, None), "{told}");
+    assert!(told.to_string().contains("unsupported_parameter"), "{told}");
     for vendor in ["ollama", "lmstudio"] {
         for request in [openai(), anthropic("image", PICTURE)] {
             let (status, told, sent) = asked(vendor, request).await;

@@ -3,7 +3,7 @@
 
 /// How a model is asked to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Thinking {
+pub(crate) enum Thinking {
     /// Not at all.
     None,
     /// With a number of tokens.
@@ -14,7 +14,7 @@ pub(super) enum Thinking {
 
 /// Which of `temperature` and `top_p` it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sampling {
+pub(crate) enum Sampling {
     Both,
     One,
     Neither,
@@ -22,19 +22,19 @@ pub(super) enum Sampling {
 
 /// What a model can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ability {
-    pub(super) thinking: Thinking,
-    pub(super) sampling: Sampling,
+pub(crate) struct Ability {
+    pub(crate) thinking: Thinking,
+    pub(crate) sampling: Sampling,
     /// Whether answers and arguments can be held to a schema.
-    pub(super) schemas: bool,
+    pub(crate) schemas: bool,
     /// Whether its highest effort but one is called `xhigh`.
-    pub(super) xhigh: bool,
+    pub(crate) xhigh: bool,
     /// The most tokens of output, which every request must name.
-    pub(super) most_output: u64,
+    pub(crate) most_output: u64,
 }
 
 /// What the model of this name can. Of names that are not the vendor's, little is believed.
-pub(super) fn ability(model: &str) -> Ability {
+pub(crate) fn ability(model: &str) -> Ability {
     let Some((kind, version)) = version(model) else {
         return Ability {
             thinking: Thinking::Budget,

@@ -13,7 +13,7 @@ pub(in super::super) const AZURE: Vendor = Vendor {
     ..row(
         "azure",
         "",
-        "/openai",
+        "/openai/v1",
         ["AZURE_OPENAI_API_KEY", "AZURE_OPENAI_ENDPOINT"],
     )
 };

@@ -89,12 +89,12 @@ fn addresses_are_made_of_what_people_have() {
         (
             AZURE,
             "https://r.openai.azure.com/",
-            "https://r.openai.azure.com/openai",
+            "https://r.openai.azure.com/openai/v1",
         ),
         (
             AZURE,
             "https://r.openai.azure.com/openai/v1/",
-            "https://r.openai.azure.com/openai",
+            "https://r.openai.azure.com/openai/v1",
         ),
         (
             CEREBRAS,
