@@ -337,12 +337,7 @@ async fn errors_of_the_vendor_have_the_status_that_clients_know() {
         ("ModelTimeoutException", 408, 504, "timeout"),
         ("ExpiredTokenException", 403, 502, "upstream_auth"),
         ("AccessDeniedException", 403, 502, "upstream_auth"),
-        (
-            "ResourceNotFoundException",
-            404,
-            404,
-            "ResourceNotFoundException",
-        ),
+        ("ResourceNotFoundException", 404, 404, "model_not_found"),
         ("ValidationException", 400, 400, "ValidationException"),
     ] {
         let error = Reply::json(status, r#"{"message":"It is so."}"#);
