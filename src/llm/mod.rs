@@ -17,6 +17,7 @@ pub mod pool;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod query_key;
+pub mod rate_limits;
 mod request;
 mod rerank;
 mod response;
@@ -38,6 +39,7 @@ pub use self::{
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
     passthrough::Passthrough,
+    rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
     rerank::{Document, Ranked, Rerank},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},

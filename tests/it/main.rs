@@ -60,3 +60,5 @@ mod tokens;
 mod trace;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod vendors;

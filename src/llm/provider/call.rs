@@ -1,16 +1,18 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
 use super::{
-    BaseUrl, Inner, answer,
-    key::{hints_at_a_key, masked},
-    passed,
+    BaseUrl, Inner, address, answer, google,
+    key::{hints_at_a_key, masked, names_an_account},
+    media, passed, quirks,
+    table::Form,
 };
 #[cfg(feature = "tokens")]
 use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
-        ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
+        ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
+        VendorError, VendorFault,
         codec::{
             self, Codec, Encoded, Maker,
             bedrock::{self, EVENT_STREAM},
@@ -85,6 +87,7 @@ pub(super) async fn complete(
         return passed::pass(provider, request, asked).await;
     }
     let protocol = spoken_with(&provider, &request);
+    media::check(&provider, protocol, &request)?;
     let codec = codec::of(protocol);
     let maker = Maker {
         protocol,
@@ -93,9 +96,10 @@ pub(super) async fn complete(
     };
     let Encoded {
         body,
-        losses,
+        mut losses,
         names,
     } = codec.encode_request(&request, &maker)?;
+    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses);
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -108,7 +112,8 @@ pub(super) async fn complete(
         Operation::Chat | Operation::Completions
     );
     let streams = request.streams() && converses;
-    let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
+    let path = address::path(&provider, protocol, &request)?;
+    let mut call = head(&provider.base, Method::POST, &path)?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     let by_lines = streams && protocol == Protocol::Ollama;
@@ -217,6 +222,9 @@ pub(super) async fn complete(
     if let Some(completed) = reranks {
         answer = answer.map(completed);
     }
+    if let Some(limits) = RateLimits::read(&parts.headers) {
+        answer.extensions_mut().insert(limits);
+    }
     // Who is told in the words of the vendor itself has no use for it.
     if origin != Some(maker.protocol) {
         answer.extensions_mut().insert(maker);
@@ -290,6 +298,26 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     }
 }
 
+/// A request with what is the vendor's own way of saying it.
+fn in_its_words(
+    provider: &Inner,
+    to: &Maker,
+    body: Bytes,
+    operation: Operation,
+    losses: &mut Vec<Loss>,
+) -> Bytes {
+    let Some(vendor) = &provider.vendor else {
+        return body;
+    };
+    match to.protocol {
+        Protocol::OpenAi if matches!(operation, Operation::Chat | Operation::Completions) => {
+            quirks::edited(&vendor.quirks, body, losses)
+        }
+        Protocol::Anthropic if vendor.form == Form::Vertex => google::edited(body, operation),
+        _ => body,
+    }
+}
+
 /// One list.
 async fn listed(
     provider: &Inner,
@@ -331,7 +359,11 @@ pub(super) fn configure(
     headers: &mut HeaderMap,
 ) -> Result<(), Rejection> {
     if let Some(key) = &provider.key {
-        let (name, prefix) = codec.key_header();
+        let own = provider.vendor.and_then(|vendor| vendor.key_header);
+        let (name, prefix) = match own {
+            Some(name) => (HeaderName::from_static(name), ""),
+            None => codec.key_header(),
+        };
         let Some(key) = key.header(prefix) else {
             let reason = "the key has characters that no key has";
             return Err(Rejection::new(Kind::UpstreamAuth).with_source(reason));
@@ -482,7 +514,9 @@ pub(super) async fn refusal(
     // were flagged is told with a 403 by OpenRouter.
     let flagged = status == StatusCode::FORBIDDEN && error.fault() == VendorFault::ContentFilter;
     if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() && !flagged {
-        error = VendorError::new(VendorFault::Auth).with_message(error.message());
+        error = VendorError::new(VendorFault::Auth)
+            .with_message(error.message())
+            .with_limits(error.limits().copied());
     }
     if let Some(credential) = &provider.credential
         && error.fault() == VendorFault::Auth
@@ -509,7 +543,15 @@ pub(super) async fn refusal(
 }
 
 /// An error that repeats our key is about our key, and nobody reads its words.
-pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> VendorError {
+pub(super) fn screened(provider: &Inner, raw: &[u8], mut error: VendorError) -> VendorError {
+    if error.fault().concerns_caller() && names_an_account(error.message()) {
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(error.message()),
+            "the vendor names the gateway's account: its words are not passed on"
+        );
+        error = error.without_words();
+    }
     let (key, credential) = (&provider.key, &provider.credential);
     if key.is_none() && credential.is_none() {
         return error;

@@ -1,7 +1,7 @@
 //! A call that is passed on as it is, and its answer likewise.
 
 use super::{
-    Inner, answer,
+    Inner, address, answer,
     call::{
         self, ALONG, authorized, collected, configure, content, head, is_encoded, malformed,
         refusal,
@@ -50,7 +50,8 @@ pub(super) async fn pass(
     };
     let codec = codec::of(provider.protocol);
     let (first, rest) = body(wire, request.model(), asked)?;
-    let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
+    let path = address::path(&provider, provider.protocol, &request)?;
+    let mut call = head(&provider.base, Method::POST, &path)?;
     let headers = call.headers_mut();
     headers.insert(ACCEPT, ANYTHING);
     let content_type = request.headers().get(CONTENT_TYPE);
