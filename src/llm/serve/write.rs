@@ -184,7 +184,7 @@ impl ChatBody {
             if self.over {
                 return Poll::Ready(None);
             }
-            let Some(batch) = ready!(self.answer.poll_batch(cx)).transpose()? else {
+            let Some(mut batch) = ready!(self.answer.poll_batch(cx)).transpose()? else {
                 self.over = true;
                 return Poll::Ready(self.end().map(Ok));
             };
@@ -195,7 +195,7 @@ impl ChatBody {
                     return Poll::Ready(Some(Err(Kind::UpstreamTooLarge.into())));
                 }
             }
-            let raw = batch.raw().filter(|_| self.same).cloned();
+            let raw = if self.same { batch.take_raw() } else { None };
             let bytes = match raw {
                 Some(raw) => {
                     self.passed(&raw, batch.events());
