@@ -353,12 +353,6 @@ impl Vendor {
         self.url_variable
     }
 
-    /// What it speaks.
-    #[must_use]
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
     /// What it speaks besides, as it documents.
     #[must_use]
     pub fn besides(&self) -> &'static [Protocol] {
