@@ -150,6 +150,7 @@ impl<'a> Said<'a> {
             ("authentication_error", 401),
             ("permission_error", 403),
             ("invalid_request_error", 400),
+            ("invalid_prompt", 400),
             ("timeout_error", 504),
             ("not_found_error", 404),
             ("request_too_large", 413),

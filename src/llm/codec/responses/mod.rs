@@ -64,6 +64,10 @@ impl Codec for Responses {
         let mut request = peek::peek(Protocol::Responses, ask, &body)?;
         if let Some(wire) = request.wire_mut() {
             kept::check(wire)?;
+            if ask.operation == Operation::CountTokens {
+                // Nothing is made that could be kept.
+                wire.decided = None;
+            }
         }
         Ok(request)
     }

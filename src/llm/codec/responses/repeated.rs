@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Their names. `input` is not among them.
-const REPEATED: [&str; 18] = [
+const REPEATED: [&str; 17] = [
     "instructions",
     "max_output_tokens",
     "max_tool_calls",
@@ -15,7 +15,6 @@ const REPEATED: [&str; 18] = [
     "prompt_cache_retention",
     "reasoning",
     "safety_identifier",
-    "service_tier",
     "temperature",
     "text",
     "tool_choice",
@@ -94,10 +93,6 @@ pub(super) fn response(repeated: Option<&str>) -> Map<String, Value> {
         for (key, value) in defaults {
             said.entry(key).or_insert(value);
         }
-    }
-    // It is what was asked for; which it was is told by nobody.
-    if said.get("service_tier").is_some_and(|tier| tier == "auto") {
-        said.insert("service_tier".into(), "default".into());
     }
     said
 }
