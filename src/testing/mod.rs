@@ -38,7 +38,7 @@
 //! # A vendor
 //!
 //! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models), Anthropic's
-//! (messages), Gemini's and Bedrock's (Converse), of which it refuses what the vendor would refuse. Its
+//! (messages), Gemini's, Bedrock's (Converse), Cohere's and Ollama's, and ranks documents, of which it refuses what the vendor would refuse. Its
 //! script is of [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
 //! of what each call cost.
 //!
