@@ -82,6 +82,7 @@ impl Passthrough {
 /// A form with files, of which the beginning was read, and the rest comes while it is passed on.
 #[derive(Clone)]
 pub(crate) struct Upload {
+    #[cfg_attr(not(feature = "client"), allow(dead_code))]
     pub(crate) boundary: Arc<str>,
     /// `None`: the beginning is all.
     rest: Option<Arc<Mutex<Option<Body>>>>,

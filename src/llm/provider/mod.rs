@@ -23,14 +23,15 @@
 //! first of the vendor's protocols, and what that cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
-//! nowhere else. What is no key, and has to be asked for or made for each call, is a [`Credential`].
+//! nowhere else. What is [passed on](super::Passthrough) goes to vendors of OpenAI's protocol alone; a
+//! form with files while it comes. What is no key, and has to be asked for or made for each call, is a [`Credential`].
 //!
 //! # What comes back
 //!
 //! | the vendor answers | the caller gets |
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
-//! | 2xx and an event stream, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 2xx and an event stream, Ollama's lines, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
 //! | 401, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused. `x-should-retry: false` |
 //! | 402, or `insufficient_quota` and its like under any status | [`Kind::UpstreamQuota`]: 502 and not 429, for it is the operator who must do something. `x-should-retry: false` |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
