@@ -3,7 +3,7 @@
 use super::{Inner, google, table::Form};
 use crate::{
     Rejection,
-    llm::{ChatRequest, Protocol, codec::Codec},
+    llm::{ChatRequest, Protocol, codec},
     rejection::Kind,
 };
 use std::{borrow::Cow, fmt::Write, sync::Arc};
@@ -23,21 +23,19 @@ pub(super) enum Place {
 /// The path of a call below the base, with its query.
 pub(super) fn path(
     provider: &Inner,
-    codec: &dyn Codec,
+    protocol: Protocol,
     request: &ChatRequest,
 ) -> Result<Cow<'static, str>, Rejection> {
-    let path = codec.path(request);
+    let path = codec::of(protocol).path(request);
     let form = provider.vendor.map_or(Form::Plain, |vendor| vendor.form);
     match (form, &provider.place) {
-        (Form::Azure, Some(Place::Deployments { version }))
-            if provider.protocol == Protocol::OpenAi =>
-        {
+        (Form::Azure, Some(Place::Deployments { version })) if protocol == Protocol::OpenAi => {
             let name = escaped(request.model());
             Ok(format!("/deployments/{name}{path}?api-version={version}").into())
         }
         (Form::Vertex, Some(Place::Project { project, location })) => {
             let parent = format!("/projects/{project}/locations/{location}");
-            google::path(&parent, provider.protocol, &path, request)
+            google::path(&parent, protocol, &path, request)
         }
         (Form::Vertex, _) => {
             let reason = "no project and location are set";

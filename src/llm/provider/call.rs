@@ -83,8 +83,9 @@ pub(super) async fn complete(
     if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;
     }
-    media::check(&provider, &request)?;
-    let codec = codec::of(provider.protocol);
+    let protocol = provider.protocol;
+    media::check(&provider, protocol, &request)?;
+    let codec = codec::of(protocol);
     let maker = Maker {
         protocol: provider.protocol,
         vendor: provider.name.clone(),
@@ -95,7 +96,12 @@ pub(super) async fn complete(
         mut losses,
         names,
     } = codec.encode_request(&request, &maker)?;
-    let body = in_its_words(&provider, body, request.operation(), &mut losses);
+    let body = in_its_words(
+        (&provider, protocol),
+        body,
+        request.operation(),
+        &mut losses,
+    );
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -108,7 +114,7 @@ pub(super) async fn complete(
         Operation::Chat | Operation::Completions
     );
     let streams = request.streams() && converses;
-    let path = address::path(&provider, codec, &request)?;
+    let path = address::path(&provider, protocol, &request)?;
     let mut call = head(&provider.base, Method::POST, &path)?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
@@ -280,7 +286,7 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
 
 /// A request with what is the vendor's own way of saying it.
 fn in_its_words(
-    provider: &Inner,
+    (provider, protocol): (&Inner, Protocol),
     body: Bytes,
     operation: Operation,
     losses: &mut Vec<Loss>,
@@ -288,7 +294,7 @@ fn in_its_words(
     let Some(vendor) = &provider.vendor else {
         return body;
     };
-    match provider.protocol {
+    match protocol {
         Protocol::OpenAi if matches!(operation, Operation::Chat | Operation::Completions) => {
             quirks::edited(&vendor.quirks, body, losses)
         }

@@ -17,7 +17,11 @@ const BYTES: &str = "The provider takes the bytes of it, and no URL.";
 
 /// Refuses what the vendor would have to fetch and does not. What is in its own protocol is for it to judge,
 /// unless it is known to take no notice of a URL.
-pub(super) fn check(provider: &Inner, request: &ChatRequest) -> Result<(), Rejection> {
+pub(super) fn check(
+    provider: &Inner,
+    protocol: Protocol,
+    request: &ChatRequest,
+) -> Result<(), Rejection> {
     if request.operation() != Operation::Chat {
         return Ok(());
     }
@@ -25,12 +29,12 @@ pub(super) fn check(provider: &Inner, request: &ChatRequest) -> Result<(), Rejec
         .vendor
         .is_some_and(|vendor| vendor.quirks.no_urls());
     let wire = request.wire();
-    let own = wire.is_some_and(|wire| wire.protocol == provider.protocol);
+    let own = wire.is_some_and(|wire| wire.protocol == protocol);
     let may_have = |wire: &Wire| memchr::memmem::find(&wire.bytes, b"://").is_some();
     if own && !blind || !wire.is_none_or(may_have) {
         return Ok(());
     }
-    let takes = match provider.protocol {
+    let takes = match protocol {
         Protocol::OpenAi => Takes {
             pictures: !blind,
             documents: false,
