@@ -29,9 +29,7 @@ pub(super) fn path(
     let path = codec::of(protocol).path(request);
     let form = provider.vendor.map_or(Form::Plain, |vendor| vendor.form);
     match (form, &provider.place) {
-        (Form::Azure, Some(Place::Deployments { version }))
-            if protocol == Protocol::OpenAi =>
-        {
+        (Form::Azure, Some(Place::Deployments { version })) if protocol == Protocol::OpenAi => {
             let name = escaped(request.model());
             Ok(format!("/deployments/{name}{path}?api-version={version}").into())
         }
