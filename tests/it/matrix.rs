@@ -346,6 +346,7 @@ fn every_scenario_has_a_name_of_its_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all.len());
+    assert_eq!((dialects().len(), protocols().len()), (4, 7));
     let said = |turn: &Turn| match turn {
         Turn::User(said) | Turn::Model(said) => said.len(),
         Turn::Echo(_) => 0,

@@ -47,6 +47,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "rate_limit_error"),
         Fault::Overload => (529, "overloaded_error"),
         Fault::Key | Fault::Middle | Fault::Cut => (502, "api_error"),
+        Fault::TooLong => (400, "invalid_request_error"),
         Fault::NoModel => (404, "not_found_error"),
     }
 }

@@ -24,7 +24,14 @@ pub(super) fn protocol() -> Protocol {
             let provider = Provider::bedrock_with_key("eu-central-1", KEY).unwrap();
             provider.base_url(vendor.url()).unwrap()
         },
-        hears: |ask| (ask, false),
+        hears: |mut ask| {
+            // It has no word for it: nothing is on offer.
+            if ask.choice == Some(Choice::None) {
+                ask.choice = None;
+                ask.tools.clear();
+            }
+            (ask, false)
+        },
         asked,
     }
 }

@@ -50,6 +50,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "RESOURCE_EXHAUSTED"),
         Fault::Overload => (503, "UNAVAILABLE"),
         Fault::Key | Fault::Middle | Fault::Cut => (502, "INTERNAL"),
+        Fault::TooLong => (400, "INVALID_ARGUMENT"),
         Fault::NoModel => (404, "NOT_FOUND"),
     }
 }

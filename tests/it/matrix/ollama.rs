@@ -37,6 +37,9 @@ fn hears(mut ask: Ask) -> (Ask, bool) {
     if let Some(Choice::One(name)) = &choice {
         ask.tools.retain(|tool| tool.name == *name);
     }
+    if choice == Some(Choice::None) {
+        ask.tools.clear();
+    }
     let lossy = matches!(choice, Some(Choice::Any | Choice::One(_)));
     if !ask.system.is_empty() {
         ask.system = vec![ask.system.join("\n\n")];

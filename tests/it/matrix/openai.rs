@@ -54,6 +54,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "rate_limit_error/upstream_rate_limited"),
         Fault::Overload => (503, "server_error/upstream_overloaded"),
         Fault::Key => (502, "server_error/upstream_auth"),
+        Fault::TooLong => (400, "invalid_request_error/context_length_exceeded"),
         Fault::NoModel => (404, "invalid_request_error/model_not_found"),
         Fault::Middle | Fault::Cut => (502, "server_error/bad_gateway"),
     }

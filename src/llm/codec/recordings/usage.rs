@@ -317,7 +317,7 @@ fn rule_11_usage_of_recordings_is_right_to_the_token() {
 /// The same forms, in few words of our own.
 #[test]
 fn rule_11_usage_is_right_in_every_form_that_vendors_have() {
-    use Protocol::{Anthropic, Gemini, OpenAi};
+    use Protocol::{Anthropic, Bedrock, Cohere, Gemini, Ollama, OpenAi, Responses};
     let openai = |usage: &str| {
         let choice =
             r#"{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}"#;
@@ -350,6 +350,12 @@ fn rule_11_usage_is_right_in_every_form_that_vendors_have() {
     let google = |usage: &str| {
         let candidate = r#"{"content":{"parts":[{"text":"a"}],"role":"model"},"finishReason":"STOP","index":0}"#;
         format!(r#"{{"candidates":[{candidate}],"usageMetadata":{usage},"responseId":"r"}}"#)
+    };
+    let response = |usage: &str| {
+        let item = r#"{"type":"message","id":"msg_1","role":"assistant","content":[{"type":"output_text","text":"a"}]}"#;
+        format!(
+            r#"{{"id":"resp_1","object":"response","created_at":1,"model":"m","status":"completed","output":[{item}],"usage":{usage}}}"#
+        )
     };
     let rows = [
         // 9 and 12, of which 4 were read from the cache and 5 were thought.
@@ -466,6 +472,56 @@ fn rule_11_usage_is_right_in_every_form_that_vendors_have() {
                 )
             ),
             used(10, 9).thought(2),
+        ),
+        // As in the older protocol, under other names: 20 of which 8 were read; 30 of which 25 were thought.
+        (
+            Responses,
+            Framing::Json,
+            response(r#"{"input_tokens":20,"input_tokens_details":{"cached_tokens":8},"output_tokens":30,"output_tokens_details":{"reasoning_tokens":25},"total_tokens":50}"#),
+            used(20, 30).read(8).thought(25),
+        ),
+        // In the last event alone.
+        (
+            Responses,
+            Framing::Sse,
+            format!(
+                "event: response.created\ndata: {{\"type\":\"response.created\",\"sequence_number\":0,\"response\":{}}}\n\n\
+                 event: response.completed\ndata: {{\"type\":\"response.completed\",\"sequence_number\":1,\"response\":{}}}\n\n",
+                response("null"),
+                response(r#"{"input_tokens":20,"output_tokens":30,"total_tokens":50}"#)
+            ),
+            used(20, 30),
+        ),
+        // 3 + 90 + 7 = 100; 100 + 5 in all.
+        (
+            Bedrock,
+            Framing::Json,
+            r#"{"output":{"message":{"role":"assistant","content":[{"text":"a"}]}},"stopReason":"end_turn","usage":{"inputTokens":3,"cacheReadInputTokens":90,"cacheWriteInputTokens":7,"outputTokens":5,"totalTokens":105},"metrics":{"latencyMs":1}}"#.to_owned(),
+            used(100, 5).read(90).written(7),
+        ),
+        // What is billed is not what was read.
+        (
+            Cohere,
+            Framing::Json,
+            r#"{"id":"c","message":{"role":"assistant","content":[{"type":"text","text":"a"}]},"finish_reason":"COMPLETE","usage":{"billed_units":{"input_tokens":3,"output_tokens":1},"tokens":{"input_tokens":90,"output_tokens":2},"cached_tokens":64}}"#.to_owned(),
+            used(90, 2).read(64),
+        ),
+        (
+            Cohere,
+            Framing::Sse,
+            "data: {\"type\":\"message-start\",\"id\":\"c\",\"delta\":{\"message\":{\"role\":\"assistant\"}}}\n\n\
+             data: {\"type\":\"message-end\",\"delta\":{\"finish_reason\":\"COMPLETE\",\"usage\":{\"tokens\":{\"input_tokens\":90,\"output_tokens\":2}}}}\n\n"
+                .to_owned(),
+            used(90, 2),
+        ),
+        // In the last line alone.
+        (
+            Ollama,
+            Framing::Ndjson,
+            "{\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"a\"},\"done\":false}\n\
+             {\"model\":\"m\",\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"done\":true,\"done_reason\":\"stop\",\"prompt_eval_count\":9,\"eval_count\":4}\n"
+                .to_owned(),
+            used(9, 4),
         ),
     ];
     for (protocol, framing, raw, expected) in rows {
