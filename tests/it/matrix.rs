@@ -120,6 +120,10 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is compared is made where it is called"
+    )]
     fn expect<T: PartialEq + std::fmt::Debug>(
         &mut self,
         scenario: &str,

@@ -132,7 +132,7 @@ fn read(answer: &Response<Bytes>, stream: bool) -> Result<Answer, Failed> {
     let kind = answer.headers()["content-type"].to_str().unwrap();
     if !stream {
         assert!(kind.starts_with("application/json"), "{kind}");
-        return Ok(meant(json(std::str::from_utf8(answer.body()).unwrap())));
+        return Ok(meant(&json(std::str::from_utf8(answer.body()).unwrap())));
     }
     assert!(kind.starts_with("text/event-stream"), "{kind}");
     let all = events(answer.body());
@@ -222,7 +222,7 @@ fn read(answer: &Response<Bytes>, stream: bool) -> Result<Answer, Failed> {
         }
     }
     assert!(stopped, "it has no end");
-    Ok(meant(message))
+    Ok(meant(&message))
 }
 
 fn failed(whole: &Value, after: Option<u64>, before: String) -> Failed {
@@ -236,7 +236,7 @@ fn failed(whole: &Value, after: Option<u64>, before: String) -> Failed {
     }
 }
 
-fn meant(message: Value) -> Answer {
+fn meant(message: &Value) -> Answer {
     assert_eq!(
         (&message["type"], &message["role"]),
         (&json!("message"), &json!("assistant"))

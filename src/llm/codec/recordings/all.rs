@@ -103,7 +103,7 @@ fn pieces<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> V
                 out.extend(whole);
                 assert!(on.is_ok(), "a frame whose sum is wrong");
             }
-            Framing::Json => out.push(chunk),
+            _ => out.push(chunk),
         }
     }
     out.extend(framer.finish());
