@@ -87,6 +87,7 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
         "models" | "tunedModels" if gemini::ends_in_method(path) || google() => Protocol::Gemini,
         "messages" => Protocol::Anthropic,
         "chat" | "completions" | "embeddings" | "responses" => Protocol::OpenAi,
+        "moderations" | "images" | "audio" => Protocol::OpenAi,
         _ if anthropic() => Protocol::Anthropic,
         _ => Protocol::OpenAi,
     })
