@@ -9,6 +9,7 @@
 //! | path | form |
 //! |---|---|
 //! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"}}` |
+//! | `/v1/rerank`, `/v2/rerank` | Cohere: `{"message","code"}` |
 //! | `/v1beta…` | Google: `{"error":{"code","message","status","details"}}` |
 //! | any other below `/v1`, `/v1/responses` among them | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
@@ -35,7 +36,7 @@
 
 use super::{
     Protocol,
-    codec::{self, gemini},
+    codec::{self, cohere, gemini},
 };
 use crate::{Body, BoxError, Exchange, Rejection, problem};
 use bytes::Bytes;
@@ -63,6 +64,9 @@ pub(crate) struct Rendered;
 pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     if path == "/v1beta" || path.starts_with("/v1beta/") {
         return Some(Protocol::Gemini);
+    }
+    if cohere::is_served(path) {
+        return Some(Protocol::Cohere);
     }
     let below = path.strip_prefix("/v1")?;
     let first = match below.strip_prefix('/') {

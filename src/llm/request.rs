@@ -3,6 +3,8 @@
 use super::{
     codec,
     message::{Chat, Embed, Message, Role},
+    passthrough::{Passthrough, Upload},
+    rerank::Rerank,
 };
 use crate::{
     Rejection,
@@ -31,7 +33,7 @@ pub enum Protocol {
     Gemini,
     /// Amazon Bedrock's Converse and ConverseStream. It is spoken to vendors only.
     Bedrock,
-    /// Cohere, the second version: spoken to vendors.
+    /// Cohere, the second version: spoken to vendors, and by clients that ask for a rerank.
     Cohere,
     /// Ollama's own protocol: spoken to vendors.
     Ollama,
@@ -51,6 +53,10 @@ pub enum Operation {
     Embeddings,
     /// How many tokens a conversation has. Nothing is generated.
     CountTokens,
+    /// The order of documents, by how well they fit a question.
+    Rerank,
+    /// What is passed on as it is. It has no typed view.
+    Passthrough(Passthrough),
 }
 
 /// The bytes that a client sent, in its words, and where in them stands what a gateway edits.
@@ -70,6 +76,8 @@ pub struct Wire {
     /// A setting that the client left to the vendor and the gateway has decided: where its text is put,
     /// in the place of what.
     pub decided: Option<(Range<usize>, &'static str)>,
+    /// A form, of which the body is the beginning.
+    pub(crate) upload: Option<Upload>,
 }
 
 impl Wire {
@@ -83,6 +91,7 @@ impl Wire {
             stream_options: None,
             query: None,
             decided: None,
+            upload: None,
         }
     }
 }
@@ -96,6 +105,7 @@ impl Wire {
 pub(crate) enum Typed {
     Chat(Chat),
     Embed(Embed),
+    Rerank(Rerank),
 }
 
 /// A request to a language model: a conversation, a text to continue, or texts to embed.
@@ -134,6 +144,14 @@ impl ChatRequest {
     #[must_use]
     pub fn embed(embed: Embed) -> Self {
         let mut request = Self::typed(Operation::Embeddings, Typed::Embed(embed));
+        request.stream = false;
+        request
+    }
+
+    /// A request for the order of documents.
+    #[must_use]
+    pub fn rerank(rerank: Rerank) -> Self {
+        let mut request = Self::typed(Operation::Rerank, Typed::Rerank(rerank));
         request.stream = false;
         request
     }
@@ -283,7 +301,7 @@ impl ChatRequest {
     pub fn chat(&self) -> Result<&Chat, Rejection> {
         match self.view()? {
             Typed::Chat(chat) => Ok(chat),
-            Typed::Embed(_) => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
@@ -295,7 +313,19 @@ impl ChatRequest {
     pub fn embedding(&self) -> Result<&Embed, Rejection> {
         match self.view()? {
             Typed::Embed(embed) => Ok(embed),
-            Typed::Chat(_) => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
+        }
+    }
+
+    /// What is to be ranked: parsed when first read, once for all clones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`chat`](Self::chat).
+    pub fn reranking(&self) -> Result<&Rerank, Rejection> {
+        match self.view()? {
+            Typed::Rerank(rerank) => Ok(rerank),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
@@ -340,6 +370,8 @@ impl Describe for ChatRequest {
             Operation::Completions => "text_completion",
             Operation::Embeddings => "embeddings",
             Operation::CountTokens => "count_tokens",
+            Operation::Rerank => "rerank",
+            Operation::Passthrough(asked) => asked.name(),
         })
     }
 }

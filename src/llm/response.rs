@@ -92,6 +92,11 @@ impl Batch {
         self.raw.as_ref()
     }
 
+    /// The bytes, taken: what is left is what they mean.
+    pub(crate) fn take_raw(&mut self) -> Option<Bytes> {
+        self.raw.take()
+    }
+
     /// What it means. Empty unless someone wanted events before the first poll.
     #[must_use]
     pub fn events(&self) -> &[Event] {

@@ -28,9 +28,9 @@ impl Script<Self> for Turn {
 /// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
 /// `…/responses`, `…/messages` and `…/messages/count_tokens` under any prefix,
 /// `…/models/{model}:{method}` of Gemini's, `…/model/{id}/converse` and what belongs to it of
-/// Bedrock's, `…/v2/chat` and `…/v2/embed` of Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags`
-/// of Ollama's. Only completions, responses, messages, chats, and what generates content or converses,
-/// take a [`Turn`] of the script.
+/// Bedrock's, `…/rerank`, `…/v2/chat`, `…/v2/embed` and `…/v2/rerank` of Cohere's, `…/api/chat`,
+/// `…/api/embed` and `…/api/tags` of Ollama's. Only completions, responses, messages, chats, and what
+/// generates content or converses, take a [`Turn`] of the script.
 pub struct Vendor {
     pub(super) turns: Box<dyn Script<Turn>>,
     pub(super) key: Option<String>,
@@ -166,6 +166,7 @@ impl Vendor {
             "POST" if messages && route.ends_with("/count_tokens") => Some(self.tokens(request)),
             "POST" if messages => self.message(request),
             "POST" if route.ends_with("/embeddings") => Some(self.embed(request)),
+            "POST" if route.ends_with("/rerank") => Some(self.rank(request, false)),
             _ => Some(no_route(request)),
         }
     }

@@ -29,6 +29,7 @@ pub(crate) mod openai;
 pub(crate) mod peek;
 #[cfg(test)]
 pub(crate) mod recordings;
+pub(crate) mod rerank;
 pub(crate) mod responses;
 pub(crate) mod skim;
 pub(crate) mod sse;
@@ -79,6 +80,8 @@ pub enum Framing {
     EventStream,
     /// `application/x-ndjson`: a JSON document on each line.
     Ndjson,
+    /// Bytes of any kind, passed on as they are.
+    Opaque,
 }
 
 /// What a path asks of a model, and what it tells of the request besides.

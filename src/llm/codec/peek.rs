@@ -35,7 +35,12 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
             None => serde_json::from_str(raw)
                 .map_err(|_| Path::Root.key("model").fault("Expected a string."))?,
         },
-        (None, None) => return Err(Path::Root.key("model").fault("A model is required.")),
+        (None, None) => match ask.operation {
+            Operation::Passthrough(asked) if asked.default_model().is_some() => {
+                Cow::Borrowed(asked.default_model().unwrap_or_default())
+            }
+            _ => return Err(Path::Root.key("model").fault("A model is required.")),
+        },
     };
     let stream = match (ask.stream, found.stream) {
         (Some(stream), _) => stream,

@@ -4,7 +4,7 @@ use super::{Inner, call};
 use crate::{
     Body, BoxError, Rejection,
     llm::{
-        Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
+        Batch, Batches, Error, Event, Framing, Operation, Spoken, Usage, Want,
         codec::{
             self, Codec, Decode, Scan,
             bedrock::frame,
@@ -206,6 +206,10 @@ impl Source {
         }
         self.blank &= text.trim_ascii().is_empty();
         self.fresh = false;
+        let scan = Scan {
+            usage: scan.usage.map(|usage| self.of_operation(usage)),
+            ..scan
+        };
         self.usage = scan.usage.or(self.usage);
         let mut events = Vec::new();
         let wanted = match self.want {
@@ -247,6 +251,14 @@ impl Source {
             return None;
         }
         Some(Ok(Batch::new(Some(raw), events, scan.usage)))
+    }
+
+    /// Where nothing is written, all that was used was read, whichever count tells it.
+    fn of_operation(&self, mut usage: Usage) -> Usage {
+        if let Operation::Embeddings | Operation::Rerank = self.spoken.operation {
+            (usage.input, usage.output) = (usage.total(), 0);
+        }
+        usage
     }
 
     fn decode(&mut self, raw: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
@@ -477,7 +489,7 @@ pub(super) fn broken(error: BoxError) -> Rejection {
     }
 }
 
-fn too_long() -> Error {
+pub(super) fn too_long() -> Error {
     Rejection::new(Kind::UpstreamTooLarge)
         .with_detail("An event of the upstream's answer is too long.")
         .into()

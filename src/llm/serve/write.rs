@@ -87,7 +87,9 @@ pub(super) async fn written(
             HeaderValue::from_static("application/x-ndjson"),
         ),
         // No client is answered in frames.
-        Framing::Json | Framing::EventStream => (Body::from(body.whole().await?), JSON),
+        Framing::Json | Framing::EventStream | Framing::Opaque => {
+            (Body::from(body.whole().await?), JSON)
+        }
     };
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
@@ -100,6 +102,18 @@ pub(super) async fn written(
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
     Ok(response)
+}
+
+/// Tells the exchange when the first bytes went out, once.
+pub(super) fn begun(begun: &mut bool, exchange: Option<&Exchange>) {
+    if !mem::replace(begun, true)
+        && let Some(exchange) = exchange
+    {
+        let elapsed = exchange.start().elapsed();
+        exchange.update(|facts| {
+            facts.first_content.get_or_insert(elapsed);
+        });
+    }
 }
 
 /// The bytes of an answer: the vendor's own where they are in the client's words, else encoded.
@@ -170,7 +184,7 @@ impl ChatBody {
             if self.over {
                 return Poll::Ready(None);
             }
-            let Some(batch) = ready!(self.answer.poll_batch(cx)).transpose()? else {
+            let Some(mut batch) = ready!(self.answer.poll_batch(cx)).transpose()? else {
                 self.over = true;
                 return Poll::Ready(self.end().map(Ok));
             };
@@ -181,7 +195,7 @@ impl ChatBody {
                     return Poll::Ready(Some(Err(Kind::UpstreamTooLarge.into())));
                 }
             }
-            let raw = batch.raw().filter(|_| self.same).cloned();
+            let raw = if self.same { batch.take_raw() } else { None };
             let bytes = match raw {
                 Some(raw) => {
                     self.passed(&raw, batch.events());
@@ -290,14 +304,7 @@ impl ChatBody {
         if bytes.first() == Some(&b':') {
             return;
         }
-        if !mem::replace(&mut self.begun, true)
-            && let Some(exchange) = &self.exchange
-        {
-            let elapsed = exchange.start().elapsed();
-            exchange.update(|facts| {
-                facts.first_content.get_or_insert(elapsed);
-            });
-        }
+        begun(&mut self.begun, self.exchange.as_ref());
     }
 
     /// All of it, for an answer in one piece.

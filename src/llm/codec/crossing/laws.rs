@@ -112,6 +112,22 @@ proptest! {
         prop_assert_eq!(again, there);
     }
 
+    /// What a client of either protocol says of a conversation is the same to vendors that have it as a
+    /// list of messages, whichever of the two it came in.
+    #[test]
+    fn a_request_is_one_whichever_way_it_came(body in conversation()) {
+        let first = sent(OPENAI, &body);
+        let second = sent(ANTHROPIC, &gets(ANTHROPIC, &first).0);
+        for protocol in [Protocol::Cohere, Protocol::Ollama] {
+            let (one, losses) = gets(protocol, &first);
+            let above = |loss: &String| loss == "n";
+            prop_assert!(losses.iter().all(above), "{losses:?}");
+            let (other, losses) = gets(protocol, &second);
+            prop_assert!(losses.is_empty(), "{losses:?}");
+            prop_assert_eq!(one, other);
+        }
+    }
+
     #[test]
     fn a_request_keeps_what_both_can_say_on_its_way_over_google(body in conversation()) {
         let first = sent(OPENAI, &body);
@@ -150,8 +166,15 @@ proptest! {
         body in "[{}\\[\\]\":,a-z0-9 ]{0,60}",
         pieces in prop::collection::vec((0_u32..3, prop::option::of("[a-z]{0,3}"), "[{}\":a1]{0,5}", 0_u8..6), 0..20),
     ) {
-        for protocol in [OPENAI, ANTHROPIC, Protocol::Gemini, Protocol::Responses] {
-            for framing in [Framing::Sse, Framing::Json, Framing::Array] {
+        for protocol in [
+            OPENAI,
+            ANTHROPIC,
+            Protocol::Gemini,
+            Protocol::Responses,
+            Protocol::Cohere,
+            Protocol::Ollama,
+        ] {
+            for framing in [Framing::Sse, Framing::Json, Framing::Array, Framing::Ndjson] {
                 let _ = read(protocol, framing, &body);
                 let _ = read(protocol, framing, &format!("data: {body}\n\n"));
                 let _ = of(protocol).scan(body.as_bytes(), framing, Some(Usage::new(u64::MAX, 1)));

@@ -142,7 +142,7 @@ impl Codec for Responses {
             Operation::Chat | Operation::CountTokens => {
                 request::encode(request, request.chat()?, to)
             }
-            Operation::Completions | Operation::Embeddings => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
