@@ -10,11 +10,7 @@ use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
-        codec::{
-            self, Codec, Encoded, Maker,
-            bedrock::{self, EVENT_STREAM},
-            loss,
-        },
+        codec::{self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, loss},
         response::Spoken,
     },
     rejection::Kind,
@@ -220,7 +216,7 @@ pub(super) async fn complete(
 fn counts(protocol: Protocol, request: &ChatRequest) -> bool {
     match protocol {
         Protocol::Anthropic | Protocol::Gemini => true,
-        Protocol::Bedrock => bedrock::counts(request.model()),
+        Protocol::Bedrock => codec::bedrock::counts(request.model()),
         _ => false,
     }
 }

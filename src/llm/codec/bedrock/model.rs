@@ -77,6 +77,7 @@ pub(super) fn foundation(name: &str) -> &str {
 }
 
 /// Whether the vendor counts the tokens of a conversation with this model.
+#[cfg(all(feature = "client", feature = "tokens"))]
 pub(crate) fn counts(name: &str) -> bool {
     Model::of(name).maker == Maker::Anthropic
 }

@@ -59,9 +59,7 @@ fn event(kind: &str, payload: &Value) -> Vec<u8> {
 }
 
 fn frames(all: &[(&str, Value)]) -> Vec<u8> {
-    let all = all
-        .iter()
-        .map(|(kind, payload)| event(kind, payload));
+    let all = all.iter().map(|(kind, payload)| event(kind, payload));
     all.collect::<Vec<_>>().concat()
 }
 
