@@ -9,6 +9,7 @@ mod google;
 mod laws;
 mod ollama;
 mod requests;
+mod responses;
 
 use super::*;
 use crate::llm::{Completion, Delta};
@@ -88,6 +89,7 @@ fn asked(framing: Framing) -> Asked {
         include_usage: true,
         base64: false,
         single: false,
+        repeated: None,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         Chat, ChatRequest, Content, Embed, Extra, Media, Message, Part, Reasoning, Role,
         ToolChoice,
         codec::{
-            Encoded, Losses, Maker, Names, base64,
+            Encoded, Losses, Maker, Names, base64, responses,
             translation::{NO_KIND, UNKNOWN, says},
         },
     },
@@ -43,7 +43,12 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     }
     let mut names = Names::default();
     if foreign {
+        let shared = match request.origin() {
+            Some(Protocol::Responses) => responses::shared(&mut chat),
+            _ => Extra::new(),
+        };
         names = translated(&mut chat, apart, to, &mut losses);
+        chat.extra.extend(shared);
     }
     Ok(Encoded {
         body: bytes(&write_chat(request, &chat)?),
@@ -229,7 +234,12 @@ fn fields(chat: &mut Chat, to: &Maker, losses: &mut Losses) {
 }
 
 /// How hard to think: in words, or in tokens.
-fn effort(chat: &mut Chat, thinking: Option<&Value>, to: &Maker, losses: &mut Losses) {
+pub(in super::super) fn effort(
+    chat: &mut Chat,
+    thinking: Option<&Value>,
+    to: &Maker,
+    losses: &mut Losses,
+) {
     let kind = thinking.and_then(|thinking| thinking.get("type")?.as_str());
     let budget = thinking.and_then(|thinking| thinking.get("budget_tokens")?.as_u64());
     let said = chat.effort.take();

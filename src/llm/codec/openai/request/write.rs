@@ -86,15 +86,18 @@ pub(in super::super) fn write_embed(request: &ChatRequest, embed: &Embed) -> Val
 /// What the most tokens are called. OpenAI's models that reason know only the newer name; other
 /// vendors, some of which refuse what they do not know, all know the older one.
 fn max_tokens(model: &str) -> &'static str {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let reasons = name
-        .strip_prefix('o')
-        .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()))
-        || name.starts_with("gpt-5");
-    match reasons {
+    match reasons(model) {
         true => "max_completion_tokens",
         false => "max_tokens",
     }
+}
+
+/// Whether it is one of OpenAI's models that reason.
+pub(in super::super::super) fn reasons(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    name.strip_prefix('o')
+        .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()))
+        || name.starts_with("gpt-5")
 }
 
 /// Adds what is not there yet, also within objects.
