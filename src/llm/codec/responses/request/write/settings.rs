@@ -70,7 +70,9 @@ impl Writer<'_> {
             if shown && openai::reasons(&self.to.model) {
                 reasoning.insert("summary".into(), "auto".into());
             }
-            if openai::reasons(&self.to.model) {
+            // Of another model some refuse to be asked.
+            let name = self.to.model.rsplit('/').next().unwrap_or_default();
+            if openai::reasons(name) || name.starts_with("grok-") {
                 self.include.push(SEALED);
             }
         }
