@@ -212,6 +212,13 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
         if calls > 0 && (at == 0 || role != "model") {
             return Some("Please ensure that function call turn comes immediately after a user turn or after a function response turn.".to_owned());
         }
+        let signed = parts
+            .iter()
+            .filter_map(|part| part["thoughtSignature"].as_str());
+        let mut forged = signed.filter(|proof| ![SIGNATURE, SKIP].contains(proof));
+        if forged.next().is_some() {
+            return Some("Thought signature is not valid.".to_owned());
+        }
         let mut called = parts
             .iter()
             .filter(|part| part.get("functionCall").is_some());
@@ -501,4 +508,77 @@ pub(super) fn model(id: &str) -> Value {
         "inputTokenLimit": 1_048_576, "outputTokenLimit": 65_536,
         "supportedGenerationMethods": ["generateContent", "countTokens", "embedContent"],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_vendor_would_refuse_is_refused() {
+        let user = |part: Value| json!({"role": "user", "parts": [part]});
+        let call = |more: Value| {
+            let mut part = json!({"functionCall": {"name": "f", "args": {}}});
+            if let (Some(part), Value::Object(more)) = (part.as_object_mut(), more) {
+                part.extend(more);
+            }
+            json!({"role": "model", "parts": [part]})
+        };
+        let answer = json!({"functionResponse": {"name": "f", "response": {}}});
+        let hello = user(json!({"text": "hi"}));
+        let third = "gemini-3-pro-preview";
+        for (model, body, word) in [
+            (
+                "m",
+                json!({"contents": [hello], "messages": []}),
+                "Unknown name",
+            ),
+            ("m", json!({"contents": []}), "not specified"),
+            (
+                "m",
+                json!({"contents": [user(json!({"text": 5}))]}),
+                "a string",
+            ),
+            (
+                "m",
+                json!({"contents": [user(json!({"inlineData": {"data": "*"}}))]}),
+                "Base64",
+            ),
+            (
+                "m",
+                json!({"contents": [hello, call(json!({})), hello]}),
+                "equal to the number",
+            ),
+            (
+                "m",
+                json!({"contents": [hello], "tools": [{"functionDeclarations": [{"name": "2d"}]}]}),
+                "function name",
+            ),
+            (
+                third,
+                json!({"contents": [hello, call(json!({})), user(answer.clone())]}),
+                "missing a thought_signature",
+            ),
+            (
+                third,
+                json!({"contents": [hello, call(json!({"thoughtSignature": "QUFB"})), user(answer.clone())]}),
+                "not valid",
+            ),
+        ] {
+            let fault = fault(&body, model).unwrap_or_default();
+            assert!(fault.contains(word), "{word}: {fault}");
+        }
+        let signed = call(json!({"thoughtSignature": SKIP}));
+        let body = json!({"contents": [hello, signed, user(answer)]});
+        assert_eq!(fault(&body, third), None);
+    }
+
+    #[test]
+    fn fields_are_read_in_either_spelling_but_for_the_callers_own() {
+        let body = json!({"generation_config": {"response_schema": {"properties": {"a_b": {"min_length": 1}}}},
+            "contents": [{"parts": [{"function_call": {"args": {"a_b": 1}}}]}]});
+        let expected = json!({"generationConfig": {"responseSchema": {"properties": {"a_b": {"minLength": 1}}}},
+            "contents": [{"parts": [{"functionCall": {"args": {"a_b": 1}}}]}]});
+        assert_eq!(camel(body), expected);
+    }
 }
