@@ -20,6 +20,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
+use std::panic;
 use tower::ServiceExt;
 use tower_gateway::{
     Body, collect,
@@ -151,7 +152,9 @@ impl Place<'_> {
         let (heard, lossy) = (self.protocol.hears)(ask);
         let answer = call(provider(), request).await;
         if let Some(recorded) = vendor.last().filter(|_| scenario.arrives()) {
-            let asked = (self.protocol.asked)(&recorded).tidy();
+            let Ok(asked) = caught(|| (self.protocol.asked)(&recorded).tidy()) else {
+                return self.unread(name);
+            };
             self.arrived(name, &heard, asked);
         }
         let lost = answer.headers().get("x-gateway-loss");
@@ -164,7 +167,9 @@ impl Place<'_> {
                 lossy,
             );
         }
-        let read = (self.dialect.read)(&answer, self.stream);
+        let Ok(read) = caught(|| (self.dialect.read)(&answer, self.stream)) else {
+            return self.unread(name);
+        };
         let (mut expected, read) = match (&scenario.expected, read) {
             (Ok(expected), Ok(read)) => (expected.clone(), read),
             (Err(fault), read) => return self.failed(scenario, *fault, &answer, read),
@@ -194,6 +199,11 @@ impl Place<'_> {
         if scenario.goes_on {
             self.go_on(scenario, &vendor, &read).await;
         }
+    }
+
+    /// What was read is against the rules of its protocol: it is told above, where it was found.
+    fn unread(&mut self, scenario: &str) {
+        self.expect(scenario, "the form", "wrong", "right");
     }
 
     /// What reached the vendor is what the client asked.
@@ -255,7 +265,9 @@ impl Place<'_> {
         let model = self.protocol.models[1];
         let (path, body) = (self.dialect.write)(&ask, model, self.stream);
         let answer = call((self.protocol.provider)(vendor), (path, body)).await;
-        let again = (self.dialect.read)(&answer, self.stream);
+        let Ok(again) = caught(|| (self.dialect.read)(&answer, self.stream)) else {
+            return self.unread(name);
+        };
         self.expect(name, "the second answer", again.is_ok(), true);
         if again.is_err() {
             let body = String::from_utf8_lossy(answer.body()).into_owned();
@@ -266,7 +278,9 @@ impl Place<'_> {
         let echo = std::mem::replace(&mut ask.turns[place], turn);
         let heard = (self.protocol.hears)(ask.clone()).0;
         let recorded = vendor.last().unwrap();
-        let asked = (self.protocol.asked)(&recorded).tidy();
+        let Ok(asked) = caught(|| (self.protocol.asked)(&recorded).tidy()) else {
+            return self.unread(name);
+        };
         self.expect(
             name,
             "the turns, with the thought",
@@ -297,6 +311,11 @@ impl Place<'_> {
             self.expect(name, "what is lost elsewhere", lost.is_some(), true);
         }
     }
+}
+
+/// One that is wrong does not hide the others.
+fn caught<T>(read: impl FnOnce() -> T) -> std::thread::Result<T> {
+    panic::catch_unwind(panic::AssertUnwindSafe(read))
 }
 
 async fn hold(only: impl Fn(&scenarios::Scenario) -> bool) {
