@@ -68,7 +68,7 @@ mod table;
 
 pub use self::table::Vendor;
 use self::{base_url::BaseUrl, key::ApiKey};
-use super::{ChatRequest, ChatResponse, Error, Protocol};
+use super::{ChatRequest, ChatResponse, Error, Protocol, catalog::Catalog};
 use crate::{
     client::Client,
     timeout::{self, TimeoutLayer},
@@ -102,6 +102,7 @@ struct Inner {
     model: Option<Arc<str>>,
     headers: HeaderMap,
     strict: bool,
+    catalog: Option<Catalog>,
     timeouts: TimeoutLayer,
     client: Client,
 }
@@ -249,6 +250,7 @@ impl Provider {
             model: None,
             headers: HeaderMap::new(),
             strict: false,
+            catalog: None,
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
         }))
@@ -294,6 +296,15 @@ impl Provider {
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|inner| inner.strict = strict)
+    }
+
+    /// Sets where the facts come from by which requests of other protocols are written: how long an
+    /// answer may be, how hard a model can think, what it does not take. By default they are those of
+    /// the gateway, if a gateway calls it, else those [built in](Catalog::builtin). Models are looked up
+    /// under this provider's [name](Self::name).
+    #[must_use]
+    pub fn catalog(self, catalog: Catalog) -> Self {
+        self.set(|inner| inner.catalog = Some(catalog))
     }
 
     /// Asks the vendor for this model, whatever name the request has.

@@ -14,6 +14,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, Protocol, ResponseFormat,
         Role, Tool, ToolChoice,
+        catalog::Entry,
         codec::{Encoded, Losses, Maker, Names},
     },
     rejection::Kind,
@@ -41,13 +42,15 @@ pub(in super::super) fn encode(
             .with_detail("The provider gives one answer to a request."));
     }
     let origin = request.origin();
+    let known = to.facts(request);
+    let facts = known.as_ref().map(Entry::facts);
     let mut writer = Writer {
         to,
         origin,
         foreign: origin.is_some_and(|origin| origin != Protocol::Anthropic),
         own: origin == Some(Protocol::Anthropic),
         names: Names::of(chat, MOST_NAME),
-        ability: model::ability(request.model()),
+        ability: model::ability(request.model(), facts),
         ids: HashMap::new(),
         losses: Losses::default(),
     };
@@ -328,6 +331,13 @@ impl Writer<'_> {
             }
             Some(_) | None if tools.is_empty() => None,
             Some(ToolChoice::None) => Some("none"),
+            Some(ToolChoice::Required | ToolChoice::Tool(_))
+                if !self.own && !self.ability.forced =>
+            {
+                let why = "The model cannot be made to call a tool.";
+                self.losses.add("tool_choice", why);
+                Some("auto")
+            }
             Some(ToolChoice::Required) => Some("any"),
             Some(ToolChoice::Tool(_)) => Some("tool"),
             Some(ToolChoice::Auto) => Some("auto"),
@@ -335,7 +345,9 @@ impl Writer<'_> {
         };
         if let Some(kind) = kind {
             let mut choice = json!({"type": kind});
-            if let Some(ToolChoice::Tool(name)) = &chat.tool_choice {
+            if let Some(ToolChoice::Tool(name)) = &chat.tool_choice
+                && kind == "tool"
+            {
                 choice["name"] = self.names.sent(name).into();
             }
             if let Some(parallel) = chat.parallel_tool_calls

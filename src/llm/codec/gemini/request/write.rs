@@ -17,6 +17,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, Protocol,
         ResponseFormat, Role, Tool, ToolChoice,
+        catalog::Entry,
         codec::{Encoded, Losses, Maker, Names},
     },
 };
@@ -46,13 +47,15 @@ pub(in super::super) fn encode(
         Content::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
         _ => None,
     });
+    let known = to.facts(request);
+    let facts = known.as_ref().map(Entry::facts);
     let mut writer = Writer {
         to,
         origin,
         foreign: origin.is_some_and(|origin| origin != Protocol::Gemini),
         own: origin == Some(Protocol::Gemini),
         names: Names::of(chat, MOST_NAME),
-        ability: model::ability(request.model()),
+        ability: model::ability(request.model(), facts),
         called: called.collect(),
         losses: Losses::default(),
     };
