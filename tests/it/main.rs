@@ -6,6 +6,8 @@ mod anthropic;
 #[cfg(feature = "auth")]
 mod auth;
 mod bare;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod catalog;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;

@@ -3,6 +3,7 @@
 //! The numbers are those of the project's list of what translators get wrong most often.
 
 mod answers;
+mod catalog;
 mod google;
 mod laws;
 mod requests;
