@@ -4,7 +4,8 @@ use http::{Request, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_gateway::{
-    Body, Gateway, GatewayService, collect,
+    Body, collect,
+    gateway::{Gateway, GatewayService},
     llm::{
         ChatRequest, Protocol, Provider,
         catalog::{Catalog, ModelFacts},

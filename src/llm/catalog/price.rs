@@ -154,7 +154,7 @@ impl Price {
     ///
     /// Cached parts and sound are taken out of the input, and priced by themselves; so are sound and,
     /// where it has a price of its own, reasoning out of the output. What was written to the cache is
-    /// priced as for five minutes, unless the usage tells of an hour.
+    /// priced as for five minutes, but for the part that the usage tells to be kept for an hour.
     ///
     /// # Errors
     ///
@@ -167,11 +167,13 @@ impl Price {
             (_, None) => Err(kind),
         };
         let part = |tokens: Option<u64>| tokens.unwrap_or(0);
-        let (read, write) = (part(usage.cache_read), part(usage.cache_write));
+        let (read, all) = (part(usage.cache_read), part(usage.cache_write));
+        let hour = part(usage.cache_write_1h).min(all);
+        let write = all - hour;
         let (heard, said) = (part(usage.audio_input), part(usage.audio_output));
         // Reasoning is output like any other, unless the list says otherwise.
         let thought = rates.reasoning.map_or(0, |_| part(usage.reasoning));
-        let input = [read, write, heard]
+        let input = [read, all, heard]
             .into_iter()
             .fold(usage.input, u64::saturating_sub);
         let output = [said, thought]
@@ -181,6 +183,7 @@ impl Price {
             cost(rates.input, input, Unpriced::Input),
             cost(rates.cache_read, read, Unpriced::CacheRead),
             cost(rates.cache_write, write, Unpriced::CacheWrite),
+            cost(rates.cache_write_1h, hour, Unpriced::CacheWrite),
             cost(rates.audio_input, heard, Unpriced::AudioInput),
             cost(rates.output, output, Unpriced::Output),
             cost(rates.reasoning, thought, Unpriced::Output),
@@ -257,6 +260,17 @@ mod tests {
         // 10,000 × 3 + 60,000 × 0.30 + 30,000 × 3.75 microdollars.
         let picos = (30_000 + 18_000 + 112_500) * 1_000_000;
         assert_eq!(price().cost(&usage), Ok(Money::from_picos(picos)));
+    }
+
+    #[test]
+    fn what_is_cached_for_an_hour_has_its_own_price() {
+        let mut usage = Usage::new(1000, 0);
+        (usage.cache_write, usage.cache_write_1h) = (Some(1000), Some(400));
+        assert_eq!(price().cost(&usage), Err(Unpriced::CacheWrite));
+        let mut price = price();
+        price.base.cache_write_1h = rate("6");
+        // 600 × 3.75 + 400 × 6 microdollars.
+        assert_eq!(price.cost(&usage).unwrap().to_string(), "$0.00465");
     }
 
     #[test]
