@@ -22,6 +22,15 @@
 //! assert!(catalog.get("openai", "gpt-99").is_none());
 //! ```
 //!
+//! # How the rows were checked
+//!
+//! In November 2026. `source` is the vendor's page that states the facts, unless a note says otherwise.
+//! Prices stand where at least two public catalogues that cite that page agree (LiteLLM's, Pydantic's
+//! genai-prices and models.dev), or where the page itself was read; the page decides where they differ.
+//! Where neither decides, there is `None` and a note. A price that ends on a day, or holds at some hours
+//! alone, has a note that says so: [`Price::cost`] has no calendar. Prices change: a ledger that must be
+//! right reads its own document.
+//!
 //! # One's own
 //!
 //! What is added stands before what is built in, and takes the place of a row of the same name.
@@ -55,7 +64,7 @@
 //! | `"none"` | [`Dial::None`] |
 //! | `{"words": ["low", "high"]}` | [`Dial::Words`] |
 //! | `{"budget": {"least": 1024}}` | [`Dial::Budget`] |
-//! | `{"adaptive": ["low", "high"], "off": "disabled"}` | [`Dial::Adaptive`] |
+//! | `{"adaptive": ["low", "high"], "off": "disabled"}` | [`Dial::Adaptive`]; `off` is a name of [`Off`], by default `never` |
 //! | `{"levels": ["low", "high"]}` | [`Dial::ThinkingLevel`] |
 //! | `{"tokens": {"least": 128, "most": 32768, "zero": false, "dynamic": true}}` | [`Dial::ThinkingBudget`] |
 //!

@@ -19,8 +19,9 @@
 //! # What is sent
 //!
 //! A request that came in the vendor's protocol goes on in its own bytes, edited where the model's name
-//! stands; the usage of a stream is always asked for. Any other is written anew, and what the vendor's
-//! protocol cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
+//! stands; the usage of a stream is always asked for. Any other is written anew, by what the
+//! [catalog](Provider::catalog) knows of the model, and what the vendor's protocol cannot say is
+//! [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
 //! nowhere else.
