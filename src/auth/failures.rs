@@ -103,6 +103,11 @@ impl Failures {
         }
     }
 
+    /// Of how many addresses there is a count, which may be over.
+    pub(super) fn addresses(&self) -> usize {
+        self.lock().counts.len()
+    }
+
     // Counts are valid after every statement, whoever panicked with the lock.
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -113,7 +118,7 @@ impl fmt::Debug for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Failures")
             .field("limit", &self.limit)
-            .field("addresses", &self.lock().counts.len())
+            .field("addresses", &self.addresses())
             .finish()
     }
 }

@@ -255,6 +255,13 @@ impl<A> AuthLayer<A> {
         self.set(|rules| rules.failures = failures)
     }
 
+    /// Of how many addresses wrong keys are counted now. For a gauge.
+    #[must_use]
+    pub fn failing_addresses(&self) -> usize {
+        let failures = self.rules.failures.as_ref();
+        failures.map_or(0, |failures| failures.addresses())
+    }
+
     fn set(mut self, set: impl FnOnce(&mut Rules)) -> Self {
         let mut rules = Rules::clone(&self.rules);
         set(&mut rules);

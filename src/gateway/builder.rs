@@ -6,6 +6,7 @@ use super::{
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
     fault::{BuildError, Fault},
+    gauges::Gauges,
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
@@ -15,7 +16,6 @@ use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
     auth::{ApiKeys, AuthLayer},
-    circuit_breaker::CircuitBreakerLayer,
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
@@ -46,8 +46,6 @@ use tower_http::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-type Gauge = Box<dyn FnOnce(&Metrics) + Send>;
-
 /// Builds a [`GatewayService`]. Nothing fails before [`build`](Self::build), which reports every fault
 /// that it finds.
 #[must_use]
@@ -67,8 +65,8 @@ pub struct GatewayBuilder {
     faults: Vec<Fault>,
     /// What may be called once only.
     called: HashSet<&'static str>,
-    /// What reads the sizes of states, for the metrics that are known at the end.
-    gauges: Vec<Gauge>,
+    /// For the metrics, which are known at the end.
+    gauges: Gauges,
 }
 
 impl GatewayBuilder {
@@ -88,7 +86,7 @@ impl GatewayBuilder {
             route_limits: Limits::default(),
             faults: Vec::new(),
             called: HashSet::new(),
-            gauges: Vec::new(),
+            gauges: Gauges::default(),
         }
     }
 
@@ -100,7 +98,9 @@ impl GatewayBuilder {
             self.fault("api_keys", faults.to_string());
         }
         self.once("api_keys", "put all keys into one `ApiKeys`");
-        self.layer_at(Slot::Auth, AuthLayer::new(keys))
+        let layer = AuthLayer::new(keys);
+        self.gauges.auth(&layer);
+        self.layer_at(Slot::Auth, layer)
     }
 
     /// Lets each principal call so often. Callers without a name share one quota.
@@ -108,14 +108,7 @@ impl GatewayBuilder {
         let mend = "give several quotas to one `RateLimitLayer`, and that to `layer_at`";
         self.once("rate_limit", mend);
         let layer = RateLimitLayer::new(quota).key(ByPrincipal);
-        let limiter = layer.clone();
-        self.gauges.push(Box::new(move |metrics| {
-            metrics.gauge(
-                "gateway_rate_limit_keys",
-                "Keys that the rate limit keeps count of.",
-                move || i64::try_from(limiter.tracked_keys()).unwrap_or(i64::MAX),
-            );
-        }));
+        self.gauges.rate_limit(&layer);
         self.layer_at(Slot::RateLimit, layer)
     }
 
@@ -335,7 +328,12 @@ impl GatewayBuilder {
             + Sync
             + 'static,
     {
-        let mut services = services.into_iter().map(guarded);
+        let gauges = &mut self.gauges;
+        let mut services = services
+            .into_iter()
+            .map(|service| gauges.guarded(service))
+            .collect::<Vec<_>>()
+            .into_iter();
         let Some(first) = services.next() else {
             self.fault(format!("model({name:?})"), "give it at least one service");
             return self;
@@ -357,7 +355,7 @@ impl GatewayBuilder {
     }
 
     /// Offers all models of a vendor: those it lists, and any as `vendor/name`.
-    pub fn vendor(self, provider: Provider) -> Self {
+    pub fn vendor(mut self, provider: Provider) -> Self {
         let name: Arc<str> = provider.name().into();
         let known = provider.known_models();
         let lister = provider.clone();
@@ -365,7 +363,8 @@ impl GatewayBuilder {
             let provider = lister.clone();
             Box::pin(async move { provider.models().await })
         });
-        self.lists(name, guarded(provider), list, (known, false))
+        let guarded = self.gauges.guarded(provider);
+        self.lists(name, guarded, list, (known, false))
     }
 
     /// Sets what is known of models, for all vendors that have no [catalog](Provider::catalog) of their
@@ -376,7 +375,7 @@ impl GatewayBuilder {
     }
 
     /// Offers the models of the simulator, and no others.
-    pub fn simulator(self, simulator: Simulator) -> Self {
+    pub fn simulator(mut self, simulator: Simulator) -> Self {
         let list: List = Arc::new(|| {
             let models = Simulator::models()
                 .iter()
@@ -384,7 +383,8 @@ impl GatewayBuilder {
                 .collect();
             Box::pin(async move { Ok(models) })
         });
-        self.lists("simulator".into(), guarded(simulator), list, (&[], true))
+        let guarded = self.gauges.guarded(simulator);
+        self.lists("simulator".into(), guarded, list, (&[], true))
     }
 
     fn lists(
@@ -501,9 +501,7 @@ impl GatewayBuilder {
         };
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();
-        for gauge in std::mem::take(&mut self.gauges) {
-            gauge(&metrics);
-        }
+        std::mem::take(&mut self.gauges).read_by(&metrics);
         let own = Own {
             metrics: &metrics,
             access_log: self.access_log,
@@ -534,18 +532,6 @@ impl GatewayBuilder {
         let (at, mend) = (at.into(), mend.into());
         self.faults.push(Fault { at, mend });
     }
-}
-
-/// With a breaker of its own: one service that fails is left alone, and the others are not.
-fn guarded<S>(service: S) -> ChatService
-where
-    S: Service<ChatRequest, Response = ChatResponse, Error = llm::Error, Future: Send + 'static>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-{
-    BoxCloneSyncService::new(CircuitBreakerLayer::new().layer(service))
 }
 
 impl fmt::Debug for GatewayBuilder {

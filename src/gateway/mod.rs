@@ -63,6 +63,7 @@ mod directory;
 mod drain;
 mod env;
 mod fault;
+mod gauges;
 mod health;
 mod planes;
 mod server;

@@ -14,7 +14,7 @@ impl Turn {
     /// that is offered, if the message says `both` or `parallel`), answers JSON that fits a schema
     /// that is asked for, and else repeats the last text. A model named `mock-401`, `mock-429`,
     /// `mock-500`, `mock-503`, `mock-broken` (an error in mid-stream), `mock-cut` or `mock-silent`
-    /// fails in that way.
+    /// fails in that way; one named `mock-thinks` thinks first.
     ///
     /// ```
     /// # use tower_gateway::testing::{MockVendor, Turn};
@@ -42,6 +42,7 @@ impl Turn {
             "mock-429" => return Self::rate_limited(Duration::from_secs(2)),
             "mock-500" => return Self::server_error(),
             "mock-503" => return Self::overloaded(),
+            "mock-thinks" => return Self::text(text).reasoning("It thinks."),
             "mock-broken" => return Self::text(text).error_after(2),
             "mock-cut" => {
                 return Self::text(text).on_wire(|reply| {

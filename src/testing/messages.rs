@@ -1,7 +1,7 @@
 //! A mock vendor in Anthropic's words, written from the vendor's documentation.
 
 use super::{
-    Reply,
+    Reply, embedding,
     turn::{Answer, Asked, fragments, tokens},
 };
 use crate::exchange::Usage;
@@ -67,12 +67,38 @@ pub(super) fn fault(body: &Value) -> Option<String> {
             let blocks = blocks.filter(|block| block["type"] == kind);
             blocks.filter_map(|block| block[key].as_str()).collect()
         };
+        let blocks = message["content"].as_array().into_iter().flatten();
+        for block in blocks.clone() {
+            let text = block.get("text").filter(|_| block["type"] == "text");
+            if text.is_some_and(|text| !text.is_string()) {
+                return Some(format!(
+                    "messages.{at}.content.0.text.text: Input should be a valid string"
+                ));
+            }
+            let source = &block["source"];
+            let data = source["data"]
+                .as_str()
+                .filter(|_| source["type"] == "base64");
+            if data.is_some_and(|data| embedding::decode(data).is_none()) {
+                return Some(format!(
+                    "messages.{at}.content.0.image.source.base64: invalid base64 data"
+                ));
+            }
+        }
         let empty = |text: &&str| text.trim().is_empty();
         if of("text", "text").iter().any(&empty)
             || message["content"].as_str().as_ref().is_some_and(empty)
         {
             return Some(format!(
                 "messages.{at}: text content blocks must be non-empty"
+            ));
+        }
+        if let Some(proof) = of("thinking", "signature")
+            .iter()
+            .find(|it| **it != SIGNATURE)
+        {
+            return Some(format!(
+                "messages.{at}: Invalid `signature` in `thinking` block: {proof}"
             ));
         }
         let results = of("tool_result", "tool_use_id");

@@ -37,8 +37,8 @@
 //!
 //! # A vendor
 //!
-//! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models) and Anthropic's
-//! (messages), of which it refuses what the vendor would refuse. Its script is of
+//! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models), Anthropic's
+//! (messages) and Gemini's, of which it refuses what the vendor would refuse. Its script is of
 //! [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
 //! of what each call cost.
 //!
@@ -78,6 +78,7 @@
 mod connection;
 mod embedding;
 mod fitting;
+mod gemini;
 mod messages;
 mod recording;
 mod reply;

@@ -130,6 +130,24 @@ impl Reply {
         self
     }
 
+    /// The value of a header that was added.
+    pub(super) fn named(&self, name: &str) -> Option<&str> {
+        let Form::Framed { headers, .. } = &self.form else {
+            return None;
+        };
+        let mut headers = headers.iter();
+        let found = headers.find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| &**value)
+    }
+
+    /// The same without other headers than these.
+    pub(super) fn only(mut self, names: &[&str]) -> Self {
+        if let Form::Framed { headers, .. } = &mut self.form {
+            headers.retain(|(name, _)| names.contains(&&**name));
+        }
+        self
+    }
+
     /// 200, and an event stream whose first line never ends.
     #[must_use]
     pub fn endless_line() -> Self {

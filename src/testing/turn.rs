@@ -333,16 +333,7 @@ impl Answer {
                 events.push(envelope(asked, object, &json!([choice]), null));
             };
             let mut pattern = self.pattern().into_iter().cycle();
-            let mut batches = |tokens: &[&str]| {
-                let mut batches = Vec::new();
-                let mut rest = tokens;
-                while !rest.is_empty() {
-                    let n = pattern.next().unwrap_or(1).min(rest.len());
-                    batches.push(rest[..n].concat());
-                    rest = &rest[n..];
-                }
-                batches
-            };
+            let mut batches = |tokens: &[&str]| batches(tokens, &mut pattern);
             if asked.chat {
                 event(
                     json!({ "role": "assistant", "content": "", "refusal": null }),
@@ -377,6 +368,11 @@ impl Answer {
         events
     }
 
+    /// What the events of a stream carry of these tokens.
+    pub(super) fn batches(&self, tokens: &[&str]) -> Vec<String> {
+        batches(tokens, &mut self.pattern().into_iter().cycle())
+    }
+
     fn pattern(&self) -> Vec<usize> {
         if self.pattern.iter().all(|n| *n == 0) {
             return vec![1];
@@ -391,6 +387,17 @@ impl Answer {
             None => "tool_calls",
         }
     }
+}
+
+fn batches(tokens: &[&str], pattern: &mut impl Iterator<Item = usize>) -> Vec<String> {
+    let mut batches = Vec::new();
+    let mut rest = tokens;
+    while !rest.is_empty() {
+        let n = pattern.next().unwrap_or(1).min(rest.len());
+        batches.push(rest[..n].concat());
+        rest = &rest[n..];
+    }
+    batches
 }
 
 /// In the order in which OpenAI writes its fields, which a map of `serde_json`'s does not keep.

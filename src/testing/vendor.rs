@@ -1,7 +1,7 @@
-//! A vendor of language models that speaks OpenAI's protocol, and Anthropic's.
+//! A vendor of language models that speaks OpenAI's protocol, Anthropic's and Gemini's.
 
 use super::{
-    MockUpstream, Recorded, Reply, Script, Turn, embedding, messages,
+    MockUpstream, Recorded, Reply, Script, Turn, embedding, gemini, messages,
     turn::{Asked, Kind, error, tokens},
 };
 use crate::exchange::Usage;
@@ -21,8 +21,9 @@ impl Script<Self> for Turn {
 
 /// What a mock vendor is made of. Also a [`Script`], for a [`MockUpstream`].
 ///
-/// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`
-/// and `…/messages` under any prefix. Only completions and messages take a [`Turn`] of the script.
+/// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
+/// `…/messages` and `…/messages/count_tokens` under any prefix, and `…/models/{model}:{method}` of
+/// Gemini's. Only completions, messages and what generates content take a [`Turn`] of the script.
 pub struct Vendor {
     turns: Box<dyn Script<Turn>>,
     key: Option<String>,
@@ -88,18 +89,29 @@ impl Vendor {
     fn serve(&mut self, request: &Recorded) -> Option<Reply> {
         let given = request.header("authorization").unwrap_or_default();
         let route = request.route();
-        let messages = route.ends_with("/messages");
+        let messages = route.ends_with("/messages") || route.ends_with("/messages/count_tokens");
         let given = match request.header("x-api-key") {
             Some(key) => key,
             None => given.strip_prefix("Bearer ").unwrap_or_default(),
         };
+        let google = request.header("x-goog-api-key");
+        let given = google.unwrap_or(given);
+        let call = gemini::Call::of(request);
         if self.key.as_deref().is_some_and(|key| key != given) {
             let refused = reply_of(Turn::unauthorized(given));
             return Some(if messages {
                 messages::refused(refused)
+            } else if call.is_some() || google.is_some() {
+                gemini::refused(refused)
             } else {
                 refused
             });
+        }
+        if let Some(call) = call.filter(|_| request.method == "POST") {
+            return self.generate(request, &call);
+        }
+        if google.is_some() || gemini::is_listed(request) {
+            return Some(self.googles(request));
         }
         match request.method.as_str() {
             "GET" if route.ends_with("/models") => Some(Reply::json(200, self.list())),
@@ -115,6 +127,7 @@ impl Vendor {
             }),
             "POST" if route.ends_with("/chat/completions") => self.complete(request, true),
             "POST" if route.ends_with("/completions") => self.complete(request, false),
+            "POST" if messages && route.ends_with("/count_tokens") => Some(self.tokens(request)),
             "POST" if messages => self.message(request),
             "POST" if route.ends_with("/embeddings") => Some(self.embed(request)),
             _ => Some(no_route(request)),
@@ -221,6 +234,17 @@ impl Vendor {
         Some(turn.sent(reply))
     }
 
+    /// The count of a conversation in Anthropic's words.
+    fn tokens(&self, request: &Recorded) -> Reply {
+        match self.read(request, "messages") {
+            Ok((body, _)) => {
+                let count = input(&body["messages"]) + input(&body["system"]);
+                Reply::json(200, json!({ "input_tokens": count }))
+            }
+            Err((status, error)) => messages::refused(Reply::json(status, error)),
+        }
+    }
+
     fn embed(&mut self, request: &Recorded) -> Reply {
         let (body, model) = match self.read(request, "input") {
             Ok(read) => read,
@@ -234,6 +258,84 @@ impl Vendor {
             "usage": { "prompt_tokens": input, "total_tokens": input },
         });
         self.headers(Reply::json(200, reply))
+    }
+
+    /// What is asked of a model in Gemini's words.
+    fn generate(&mut self, request: &Recorded, call: &gemini::Call) -> Option<Reply> {
+        let refused = |status, error| Some(gemini::refused(Reply::json(status, error)));
+        let invalid = |message: &str| error("invalid_request_error", "", message);
+        let Ok(body) = serde_json::from_slice::<Value>(&request.body) else {
+            return refused(400, invalid("Invalid JSON payload received."));
+        };
+        let body = gemini::camel(body);
+        if self.strict && !self.models.contains(&call.model) {
+            let (status, error) = no_model(&call.model);
+            return refused(status, error);
+        }
+        match &*call.method {
+            "generateContent" | "streamGenerateContent" => {}
+            "countTokens" => {
+                let total = gemini::counted(&body);
+                return Some(Reply::json(200, json!({ "totalTokens": total })));
+            }
+            "embedContent" | "batchEmbedContents" => {
+                let Some((asked, single)) = gemini::as_embedding(&body) else {
+                    return refused(400, invalid("content is not specified"));
+                };
+                self.calls += 1;
+                let (vectors, input) = embedding::vectors(&asked);
+                self.count(Usage::new(input, 0));
+                return Some(gemini::embedded(&vectors, input, single));
+            }
+            _ => return refused(404, invalid("Requested entity was not found.")),
+        }
+        if let Some(fault) = gemini::fault(&body, &call.model) {
+            return refused(400, invalid(&fault));
+        }
+        // Scripts read the one dialect.
+        let mut chat = request.clone();
+        chat.body = gemini::as_chat(&body, &call.model, call.streams())
+            .to_string()
+            .into();
+        let turn = self.turns.next(&chat)?;
+        self.calls += 1;
+        let choices = body["generationConfig"]["candidateCount"].as_u64();
+        let asked = Asked {
+            id: format!("mock{:06}", self.calls),
+            created: 0,
+            model: &call.model,
+            chat: true,
+            choices: usize::try_from(choices.unwrap_or(1).clamp(1, 8)).unwrap_or(1),
+            include_usage: true,
+            input: gemini::counted(&body),
+        };
+        let reply = match &turn.kind {
+            Kind::Reply(reply) => gemini::refused(reply.clone()),
+            Kind::Answer(answer) => {
+                let billed = answer.billed(&asked);
+                self.count(billed);
+                match call.streams() {
+                    true => gemini::stream(answer, &asked, billed, call),
+                    false => gemini::whole(answer, &asked, billed),
+                }
+            }
+        };
+        Some(turn.sent(reply))
+    }
+
+    /// What there is, in Gemini's words.
+    fn googles(&self, request: &Recorded) -> Reply {
+        let route = request.route();
+        if route.ends_with("/models") {
+            let models: Vec<_> = self.models.iter().map(|id| gemini::model(id)).collect();
+            return Reply::json(200, json!({ "models": models }));
+        }
+        match route.rsplit_once("/models/") {
+            Some((_, id)) if self.models.iter().any(|model| model == id) => {
+                Reply::json(200, gemini::model(id))
+            }
+            _ => gemini::refused(no_route(request)),
+        }
     }
 
     /// What a vendor adds to good answers.

@@ -18,13 +18,17 @@ BASE_URL = os.environ.get("BASE_URL", "http://127.0.0.1:8080/v1").rstrip("/")
 GATEWAY_KEY = os.environ.get("GATEWAY_KEY", "")
 # A vendor answers, not the simulator: what only the simulator promises is skipped.
 VENDOR = os.environ.get("VENDOR", "") not in ("", "0")
+# The protocol of that vendor, where it is known.
+PROTOCOL = os.environ.get("PROTOCOL", "")
 
 
-def fact(function=None, *, needs=None, simulator=False):
-    """Registers a fact. `needs` names a variable without which it is skipped."""
+def fact(function=None, *, needs=None, simulator=False, not_over=()):
+    """Registers a fact. `needs` names a variable without which it is skipped, `not_over` the protocols
+    of vendors that have no word for it.
+    """
 
     def add(function):
-        _facts.append((function, needs, simulator))
+        _facts.append((function, needs, simulator, not_over))
         return function
 
     return add(function) if function else add
@@ -34,7 +38,7 @@ def run():
     """Runs the facts of the module that calls, or those whose name contains an argument."""
     wanted = sys.argv[1:]
     passed = failed = skipped = 0
-    for function, needs, simulator in _facts:
+    for function, needs, simulator, not_over in _facts:
         name = function.__name__.replace("_", " ")
         if wanted and not any(part in function.__name__ for part in wanted):
             continue
@@ -45,6 +49,10 @@ def run():
         if simulator and VENDOR:
             skipped += 1
             print(f"  skipped  {name} (of the simulator)")
+            continue
+        if PROTOCOL in not_over:
+            skipped += 1
+            print(f"  skipped  {name} (not over {PROTOCOL})")
             continue
         start = time.monotonic()
         try:

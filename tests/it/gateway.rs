@@ -5,7 +5,7 @@ mod socket;
 
 use axum::{Router, body::Body, body::to_bytes, routing::get};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use serde_json::{Value, json};
 use std::{
     convert::Infallible,
@@ -18,6 +18,7 @@ use tower_gateway::{
     Rejection,
     auth::ApiKeys,
     circuit_breaker::CircuitBreakerLayer,
+    client_addr::PeerAddr,
     gateway::{Gateway, GatewayBuilder, GatewayService, Server, Slot},
     llm::{Simulator, VendorFault, simulator},
     rate_limit::Quota,
@@ -394,6 +395,26 @@ async fn usage_reaches_metrics() {
     });
     assert!(counted, "{text}");
     assert!(text.contains("route=\"/v1/chat/completions\""), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_kept_in_memory_is_among_the_metrics() {
+    let gateway = builder().build().unwrap();
+    bytes(call(&gateway, chat(false)).await).await;
+    let mut wrong = chat(false);
+    let key = HeaderValue::from_static("Bearer wrong-0123456789");
+    wrong.headers_mut().insert(header::AUTHORIZATION, key);
+    let peer = PeerAddr(([192, 0, 2, 1], 7).into());
+    wrong.extensions_mut().insert(peer);
+    assert_eq!(call(&gateway, wrong).await.status(), 401);
+    let text = gateway.metrics().encode();
+    for line in [
+        "gateway_rate_limit_keys 1",
+        "gateway_auth_failing_addresses 1",
+        "gateway_circuits_open 0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line}: {text}");
+    }
 }
 
 #[tokio::test]

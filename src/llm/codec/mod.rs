@@ -25,6 +25,7 @@ pub(crate) mod peek;
 pub(crate) mod recordings;
 pub(crate) mod skim;
 pub(crate) mod sse;
+mod translation;
 pub(crate) mod value;
 
 pub(crate) use self::{

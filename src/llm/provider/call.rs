@@ -124,9 +124,10 @@ pub(super) async fn complete(
     // What the request holds is not needed while the vendor thinks.
     drop(request);
 
+    let call = authorized(&provider, call.map(|()| body)).await?;
     let response = provider
         .client
-        .send(call.map(|()| Body::from(body)))
+        .send(call.map(Body::from))
         .await
         .inspect_err(|rejection| unreachable(&provider, rejection))?;
     let (parts, mut body) = response.into_parts();
@@ -220,7 +221,8 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     codec.headers(None, call.headers_mut());
     configure(provider, codec, call.headers_mut())?;
     let list = async {
-        let response = provider.client.send(call.map(|()| Body::empty())).await;
+        let call = authorized(provider, call.map(|()| Bytes::new())).await?;
+        let response = provider.client.send(call.map(Body::from)).await;
         let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
         let (parts, body) = response.into_parts();
         if !parts.status.is_success() {
@@ -265,6 +267,14 @@ fn configure(
         headers.insert(name, value.clone());
     }
     Ok(())
+}
+
+/// What is made for each call.
+async fn authorized(provider: &Inner, call: Request<Bytes>) -> Result<Request<Bytes>, Rejection> {
+    match &provider.credential {
+        Some(credential) => credential.authorize(call).await,
+        None => Ok(call),
+    }
 }
 
 fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
@@ -382,6 +392,11 @@ async fn refusal(
     if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() && !flagged {
         error = VendorError::new(VendorFault::Auth).with_message(error.message());
     }
+    if let Some(credential) = &provider.credential
+        && error.fault() == VendorFault::Auth
+    {
+        credential.refused();
+    }
     let mut back = HeaderMap::new();
     pass_back(headers, &mut back);
     error = error
@@ -403,13 +418,18 @@ async fn refusal(
 
 /// An error that repeats our key is about our key, and nobody reads its words.
 pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> VendorError {
-    let Some(key) = &provider.key else {
+    let (key, credential) = (&provider.key, &provider.credential);
+    if key.is_none() && credential.is_none() {
         return error;
+    }
+    let is_in = |words: &[u8]| {
+        key.as_ref().is_some_and(|key| key.is_in(words))
+            || credential.as_ref().is_some_and(|one| one.is_in(words))
     };
     // In the body it may stand with escapes, in what was read of it without.
     let words = [Some(error.message()), error.code(), error.param()];
-    let said = |words: &Option<&str>| words.is_some_and(|words| key.is_in(words.as_bytes()));
-    if !key.is_in(raw) && !words.iter().any(said) {
+    let said = |words: &Option<&str>| words.is_some_and(|words| is_in(words.as_bytes()));
+    if !is_in(raw) && !words.iter().any(said) {
         // Of a part of it nobody knows whose it is: whatever went wrong stands, and the words do not.
         if !hints_at_a_key(error.message()) {
             return error;

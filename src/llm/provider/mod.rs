@@ -64,13 +64,18 @@
 mod answer;
 mod base_url;
 mod call;
+pub mod credential;
 mod key;
 mod table;
 
-pub use self::table::Vendor;
-use self::{base_url::BaseUrl, key::ApiKey};
+use self::{base_url::BaseUrl, credential::Bearer, key::ApiKey};
+pub use self::{
+    credential::{Credential, Token},
+    table::Vendor,
+};
 use super::{ChatRequest, ChatResponse, Error, Protocol, catalog::Catalog};
 use crate::{
+    BoxError,
     client::Client,
     timeout::{self, TimeoutLayer},
 };
@@ -100,6 +105,7 @@ struct Inner {
     base: BaseUrl,
     protocol: Protocol,
     key: Option<ApiKey>,
+    credential: Option<Arc<dyn Credential>>,
     model: Option<Arc<str>>,
     headers: HeaderMap,
     strict: bool,
@@ -248,6 +254,7 @@ impl Provider {
             base,
             protocol,
             key: None,
+            credential: None,
             model: None,
             headers: HeaderMap::new(),
             strict: false,
@@ -268,6 +275,26 @@ impl Provider {
     pub fn key(self, key: impl AsRef<str>) -> Self {
         let key = ApiKey::new(key.as_ref());
         self.set(|inner| inner.key = Some(key))
+    }
+
+    /// Shows it tokens of this closure, in `authorization: Bearer`. They are kept until near their
+    /// expiry. A closure that has one at hand gives it as [`std::future::ready`]. See
+    /// [`credential`] for an example.
+    #[must_use]
+    pub fn bearer<F, Fut, E>(self, tokens: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Token, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        self.credential(Bearer::new(tokens))
+    }
+
+    /// Shows it what is made for each call, after all else of the call is there.
+    #[must_use]
+    pub fn credential(self, credential: impl Credential) -> Self {
+        let credential = Arc::new(credential);
+        self.set(|inner| inner.credential = Some(credential))
     }
 
     /// Sets where it is, in the form in which the vendor's own programs take it.
@@ -378,6 +405,7 @@ impl fmt::Debug for Provider {
             .field("base_url", &inner.base)
             .field("protocol", &inner.protocol)
             .field("key", &inner.key)
+            .field("signs", &inner.credential.is_some())
             .field("model", &inner.model)
             .field("headers", &headers)
             .field("strict", &inner.strict)

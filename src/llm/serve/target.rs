@@ -20,6 +20,12 @@ pub(super) fn of(
     let protocol = protocol.ok_or(Kind::NotFound)?;
     let found = codec::of(protocol).target(uri.path(), uri.query());
     let (target, template) = found.ok_or(Kind::NotSupported)?;
+    // A model's name may have a colon, but whoever posts to one means what stands behind it.
+    if let (Target::List(Some(id)), Protocol::Gemini, &Method::POST) = (&target, protocol, method)
+        && id.contains(':')
+    {
+        return Err(Kind::NotSupported.into());
+    }
     let (allowed, allow) = match target {
         Target::Model(_) => (*method == Method::POST, "POST"),
         Target::List(_) => (matches!(*method, Method::GET | Method::HEAD), "GET, HEAD"),

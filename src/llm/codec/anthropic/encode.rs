@@ -5,10 +5,10 @@
 mod blocks;
 
 use self::blocks::{Blocks, Piece, Sink};
-use super::{request::input, usage};
+use super::usage;
 use crate::llm::{
     Event, FinishReason, Operation, Start, Usage,
-    codec::{Asked, Encode},
+    codec::{Asked, Encode, translation::object_of},
 };
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
@@ -287,7 +287,7 @@ impl Sink for Whole {
         if let Some(block) = self.blocks.last_mut()
             && block["type"] == "tool_use"
         {
-            block["input"] = input(&arguments).0;
+            block["input"] = object_of(&arguments).0;
         }
     }
 }

@@ -189,13 +189,6 @@ impl Codec for Anthropic {
     }
 }
 
-/// A field of a document that is left out where there is nothing.
-fn put(out: &mut serde_json::Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        out.insert(key.into(), value.into());
-    }
-}
-
 /// A text block.
 fn text_block(text: &str) -> Value {
     json!({"type": "text", "text": text})

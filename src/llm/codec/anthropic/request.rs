@@ -6,7 +6,7 @@ mod thinking;
 mod turns;
 mod write;
 
-pub(super) use self::{block::input, write::encode};
+pub(super) use self::write::encode;
 
 use crate::{
     Rejection,

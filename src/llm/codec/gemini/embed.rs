@@ -1,12 +1,13 @@
 //! Vectors: one for `embedContent`, several for `batchEmbedContents`.
 
-use super::{put, target, usage};
+use super::{target, usage};
 use crate::{
     Rejection,
     llm::{
         ChatRequest, Completion, Embed, EmbedInput, Error, Event, Extra, Protocol, Start,
         codec::{
             Asked, Encoded, Losses, Names, skim,
+            translation::put,
             value::{Fields, Path, document},
         },
     },

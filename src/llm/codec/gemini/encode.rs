@@ -2,10 +2,13 @@
 //!
 //! A call is written when it is whole, and why an answer ended at its end, with what was used.
 
-use super::{embed, object_of, proof, put, usage};
+use super::{embed, proof, usage};
 use crate::llm::{
     Completion, Delta, Event, Extra, FinishReason, Operation, Start, Usage,
-    codec::{Asked, Encode, Framing, sse},
+    codec::{
+        Asked, Encode, Framing, sse,
+        translation::{object_of, put},
+    },
 };
 use bytes::{BufMut, BytesMut};
 use serde_json::{Map, Value, json};

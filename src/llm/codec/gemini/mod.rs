@@ -49,7 +49,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{borrow::Cow, sync::Arc};
 
 /// The codec.
@@ -202,23 +202,5 @@ impl Codec for Gemini {
 
     fn decode_models(&self, body: &[u8]) -> Option<Vec<String>> {
         target::models(body)
-    }
-}
-
-/// A field of a document that is left out where there is nothing.
-fn put(out: &mut Map<String, Value>, key: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        out.insert(key.into(), value.into());
-    }
-}
-
-/// The object that the text of arguments means; what is none is wrapped, and told.
-fn object_of(arguments: &str) -> (Value, bool) {
-    if arguments.trim().is_empty() {
-        return (Map::new().into(), true);
-    }
-    match serde_json::from_str(arguments) {
-        Ok(input @ Value::Object(_)) => (input, true),
-        _ => (serde_json::json!({"arguments": arguments}), false),
     }
 }

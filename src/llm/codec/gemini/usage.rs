@@ -4,7 +4,7 @@
 use super::array;
 use crate::llm::{
     Usage,
-    codec::{Framing, skim, sse},
+    codec::{Framing, skim, sse, translation::put},
 };
 use memchr::memmem::Finder;
 use serde::Deserialize;
@@ -63,19 +63,19 @@ pub(super) fn write(usage: &Usage) -> Value {
         (usage.output - thoughts).into(),
     );
     out.insert("totalTokenCount".into(), usage.total().into());
-    super::put(&mut out, "cachedContentTokenCount", usage.cache_read);
-    super::put(
+    put(&mut out, "cachedContentTokenCount", usage.cache_read);
+    put(
         &mut out,
         "thoughtsTokenCount",
         usage.reasoning.map(|_| thoughts),
     );
     let audio = |count| serde_json::json!([{"modality": "AUDIO", "tokenCount": count}]);
-    super::put(
+    put(
         &mut out,
         "promptTokensDetails",
         usage.audio_input.map(audio),
     );
-    super::put(
+    put(
         &mut out,
         "candidatesTokensDetails",
         usage.audio_output.map(audio),

@@ -9,7 +9,10 @@ use crate::{
         Chat, ChatRequest, Content, Embed, Extra, Media, Message, Part, Reasoning, Role,
         ToolChoice,
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
-        codec::{Encoded, Losses, Maker, Names, base64},
+        codec::{
+            Encoded, Losses, Maker, Names, base64,
+            translation::{NO_KIND, UNKNOWN, says},
+        },
     },
 };
 use bytes::Bytes;
@@ -133,18 +136,6 @@ fn thoughts_of(
     });
 }
 
-/// Whether a field says anything.
-fn says(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => !all.is_empty(),
-        _ => true,
-    }
-}
-
-const UNKNOWN: &str = "The provider's protocol has no such field.";
-const NO_KIND: &str = "The provider's protocol has no such content.";
 const AUTOMATIC: &str = "The provider decides by itself what it caches.";
 
 fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {

@@ -1,12 +1,13 @@
 //! Blocks of content, read and written.
 
-use super::super::{put, text_block};
+use super::super::text_block;
 use crate::{
     Rejection,
     llm::{
-        Content, Extra, Media, Part, Reasoning, ToolCall,
+        Content, Media, Part, Reasoning, ToolCall,
         codec::{
             base64,
+            translation::put,
             value::{Fields, Path},
         },
     },
@@ -115,16 +116,6 @@ fn source(fields: &mut Fields<'_>, path: Path<'_>) -> Result<Option<Media>, Reje
     Ok(inside.rest()?.is_empty().then_some(media))
 }
 
-/// A block with the fields that nobody here knows.
-pub(super) fn with(mut block: Value, extra: Extra) -> Value {
-    if let Some(fields) = block.as_object_mut() {
-        for (key, value) in extra {
-            fields.entry(key).or_insert(value);
-        }
-    }
-    block
-}
-
 /// Where a picture or a document is; `None` for what has no place here.
 pub(super) fn source_of(media: &Media) -> Option<Value> {
     Some(match media {
@@ -161,16 +152,5 @@ pub(super) fn shown(content: &Content) -> Option<Value> {
             Some(out.into())
         }
         _ => None,
-    }
-}
-
-/// The object that the text of arguments means; what is none is wrapped, and told.
-pub(in super::super) fn input(arguments: &str) -> (Value, bool) {
-    if arguments.trim().is_empty() {
-        return (json!({}), true);
-    }
-    match serde_json::from_str(arguments) {
-        Ok(input @ Value::Object(_)) => (input, true),
-        _ => (json!({"arguments": arguments}), false),
     }
 }

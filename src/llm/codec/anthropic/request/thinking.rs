@@ -4,7 +4,7 @@ use super::super::model::{Ability, Sampling, Thinking};
 use crate::llm::{
     Chat, Role, ToolChoice,
     catalog::{Level, Off, Set, Word},
-    codec::Losses,
+    codec::{Losses, translation::put},
 };
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
@@ -179,9 +179,9 @@ pub(super) fn sampling(
         losses.add("top_k", if neither { NOT_TAKEN } else { THINKS });
         top_k = None;
     }
-    super::super::put(out, "temperature", temperature);
-    super::super::put(out, "top_p", top_p);
-    super::super::put(out, "top_k", top_k);
+    put(out, "temperature", temperature);
+    put(out, "top_p", top_p);
+    put(out, "top_k", top_k);
     let seed = ("seed", sampling.seed.is_some());
     let frequency = (
         "frequency_penalty",

@@ -3,30 +3,31 @@
 use super::{
     super::{
         model::{self, Ability},
-        put, text_block,
+        text_block,
     },
-    block::{input, shown, with},
+    block::shown,
     schema, thinking,
     turns::{Answered, Turn, ordered},
 };
 use crate::{
     Rejection,
     llm::{
-        Chat, ChatRequest, Content, Extra, Media, Message, Operation, Protocol, ResponseFormat,
-        Role, Tool, ToolChoice,
+        Chat, ChatRequest, Content, Extra, Media, Message, Operation, ResponseFormat, Role, Tool,
+        ToolChoice,
         catalog::Entry,
-        codec::{Encoded, Losses, Maker, Names},
+        codec::{
+            Encoded, Losses, Maker,
+            translation::{
+                OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, says, with,
+            },
+        },
     },
     rejection::Kind,
 };
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::HashMap;
 
-type Object = Map<String, Value>;
-
-const UNKNOWN: &str = "The provider's protocol has no such field.";
-const NO_KIND: &str = "The provider's protocol has no such content.";
 const MOST_NAME: usize = 128;
 const MOST_CACHED: usize = 4;
 
@@ -41,18 +42,12 @@ pub(in super::super) fn encode(
             .with_param("n")
             .with_detail("The provider gives one answer to a request."));
     }
-    let origin = request.origin();
     let known = to.facts(request);
     let facts = known.as_ref().map(Entry::facts);
     let mut writer = Writer {
-        to,
-        origin,
-        foreign: origin.is_some_and(|origin| origin != Protocol::Anthropic),
-        own: origin == Some(Protocol::Anthropic),
-        names: Names::of(chat, MOST_NAME),
+        base: Translation::new(request, chat, to, MOST_NAME),
         ability: model::ability(request.model(), facts),
         ids: HashMap::new(),
-        losses: Losses::default(),
     };
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
@@ -63,8 +58,8 @@ pub(in super::super) fn encode(
         out.insert("stream".into(), true.into());
     }
     writer.extra(&chat.extra, &mut out);
-    if !writer.own {
-        few_breakpoints(&mut out, &mut writer.losses);
+    if !writer.base.own {
+        few_breakpoints(&mut out, &mut writer.base.losses);
     }
     if request.operation() == Operation::CountTokens {
         for key in [
@@ -80,23 +75,16 @@ pub(in super::super) fn encode(
     }
     Ok(Encoded {
         body: Bytes::from(Value::from(out).to_string()),
-        losses: writer.losses.into_vec(),
-        names: writer.names,
+        losses: writer.base.losses.into_vec(),
+        names: writer.base.names,
     })
 }
 
 struct Writer<'a> {
-    to: &'a Maker,
-    origin: Option<Protocol>,
-    /// It came in another protocol: what this one does not know of it is not sent.
-    foreign: bool,
-    /// It came in this protocol: it is sent as it is.
-    own: bool,
-    names: Names,
+    base: Translation<'a>,
     ability: Ability,
     /// Names of calls that the vendor would refuse, and what they are instead.
     ids: HashMap<String, String>,
-    losses: Losses,
 }
 
 impl Writer<'_> {
@@ -105,11 +93,10 @@ impl Writer<'_> {
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
             let place = format!("messages[{index}]");
-            self.message_fields(message, &place);
+            self.base.message(message, &place);
             if matches!(message.role, Role::System | Role::Developer) {
                 if !turns.is_empty() {
-                    let why = "What the operator says stands before all turns.";
-                    self.losses.add(&place, why);
+                    self.base.losses.add(&place, OPERATOR_FIRST);
                 }
                 for (at, part) in message.parts.iter().enumerate() {
                     let place = format!("{place}.content[{at}]");
@@ -119,17 +106,17 @@ impl Writer<'_> {
                             let extra = self.fields(&part.extra, &place);
                             system.push(with(text_block(text), extra));
                         }
-                        _ => self.losses.add(place, NO_KIND),
+                        _ => self.base.lost_kind(&place),
                     }
                 }
                 continue;
             }
             turns.push(self.turn(message, &place));
         }
-        let mut messages = ordered(turns, &mut self.losses);
+        let mut messages = ordered(turns, &mut self.base.losses);
         if messages.is_empty() && !system.is_empty() {
             let why = "The provider wants a user's turn: it is what the operator says.";
-            self.losses.add("messages", why);
+            self.base.losses.add("messages", why);
             messages.push(json!({"role": "user", "content": std::mem::take(&mut system)}));
         }
         match &mut system[..] {
@@ -144,31 +131,11 @@ impl Writer<'_> {
         out.insert("messages".into(), messages.into());
     }
 
-    fn message_fields(&mut self, message: &Message, place: &str) {
-        if message.name.is_some() && message.role != Role::Tool {
-            self.losses.add(format_args!("{place}.name"), UNKNOWN);
-        }
-        for (key, value) in &message.extra {
-            if says(value) {
-                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
-            }
-        }
-    }
-
     /// Fields of a part or a tool that go along.
     fn fields(&mut self, extra: &Extra, place: &str) -> Extra {
-        if !self.foreign {
-            return extra.clone();
-        }
-        let mut kept = Extra::new();
-        for (key, value) in extra {
-            if key == "cache_control" && value.is_object() {
-                kept.insert(key.clone(), value.clone());
-            } else if says(value) {
-                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
-            }
-        }
-        kept
+        self.base.fields_and(extra, place, |key, value| {
+            key == "cache_control" && value.is_object()
+        })
     }
 
     fn turn(&mut self, message: &Message, place: &str) -> Turn {
@@ -208,21 +175,22 @@ impl Writer<'_> {
                     continue;
                 }
                 Content::ToolCall(call) => {
-                    let (input, fits) = input(&call.arguments);
+                    let (input, fits) = object_of(&call.arguments);
                     if !fits {
-                        let why = "Arguments that are no JSON object are wrapped in one.";
-                        self.losses.add(format_args!("{place}.arguments"), why);
+                        self.base.wrapped_arguments(&place);
                     }
                     Some(json!({
                         "type": "tool_use",
                         "id": self.id(&call.id),
-                        "name": self.names.sent(&call.name),
+                        "name": self.base.names.sent(&call.name),
                         "input": input,
                     }))
                 }
                 Content::Reasoning(_) => self.thought(&part.content, &place),
-                Content::Image { .. } | Content::File { .. } if turn.assistant && !self.own => {
-                    self.losses.add(&place, NO_KIND);
+                Content::Image { .. } | Content::File { .. }
+                    if turn.assistant && !self.base.own =>
+                {
+                    self.base.lost_kind(&place);
                     None
                 }
                 content => self.shown(content, &place),
@@ -240,8 +208,8 @@ impl Writer<'_> {
             return None;
         };
         let opened = |proof: &Option<String>| {
-            let proof = self.to.open(proof.as_deref()?, self.origin)?;
-            (!proof.is_empty()).then(|| proof.to_owned())
+            let proof = self.base.proof(proof.as_deref())?;
+            Some(proof).filter(|proof| !proof.is_empty())
         };
         let block = match (opened(&thought.redacted), opened(&thought.signature)) {
             (Some(data), _) => Some(json!({"type": "redacted_thinking", "data": data})),
@@ -253,8 +221,7 @@ impl Writer<'_> {
             (None, None) => None,
         };
         if block.is_none() {
-            let why = "A thought goes to the model that made it and no other.";
-            self.losses.add(place, why);
+            self.base.lost_thought(place);
         }
         block
     }
@@ -262,7 +229,7 @@ impl Writer<'_> {
     /// A text, picture or document. An empty text says nothing, and the vendor refuses it.
     fn shown(&mut self, content: &Content, place: &str) -> Option<Value> {
         let kept = match content {
-            Content::Other(block) if !self.foreign => return Some(block.clone()),
+            Content::Other(block) if !self.base.foreign => return Some(block.clone()),
             Content::Text(text) | Content::Refusal(text) if text.trim().is_empty() => return None,
             Content::Image {
                 source: Media::Id(_),
@@ -271,7 +238,7 @@ impl Writer<'_> {
             | Content::File {
                 source: Media::Id(_),
                 ..
-            } if self.foreign => false,
+            } if self.base.foreign => false,
             Content::File {
                 source: Media::Data { mime, .. },
                 ..
@@ -284,11 +251,13 @@ impl Writer<'_> {
         } = content
             && detail != "auto"
         {
-            self.losses.add(format_args!("{place}.detail"), UNKNOWN);
+            self.base
+                .losses
+                .add(format_args!("{place}.detail"), UNKNOWN);
         }
         let block = shown(content).filter(|_| kept);
         if block.is_none() {
-            self.losses.add(place, NO_KIND);
+            self.base.lost_kind(place);
         }
         block
     }
@@ -315,44 +284,34 @@ impl Writer<'_> {
             tools.extend(self.tool(tool, &format!("tools[{index}]")));
         }
         let alone = chat.parallel_tool_calls == Some(false);
-        let kind = match &chat.tool_choice {
-            Some(ToolChoice::Other(choice)) if !self.foreign => {
+        let kind = match self.base.choice(chat, !tools.is_empty()) {
+            Some(ToolChoice::Other(choice)) => {
                 out.insert("tool_choice".into(), choice.clone());
                 None
             }
-            Some(ToolChoice::Other(_)) => {
-                self.losses.add("tool_choice", UNKNOWN);
-                None
-            }
-            Some(ToolChoice::Required | ToolChoice::Tool(_)) if tools.is_empty() => {
-                self.losses
-                    .add("tool_choice", "There is no tool to choose.");
-                None
-            }
-            Some(_) | None if tools.is_empty() => None,
             Some(ToolChoice::None) => Some("none"),
             Some(ToolChoice::Required | ToolChoice::Tool(_))
-                if !self.own && !self.ability.forced =>
+                if !self.base.own && !self.ability.forced =>
             {
                 let why = "The model cannot be made to call a tool.";
-                self.losses.add("tool_choice", why);
+                self.base.losses.add("tool_choice", why);
                 Some("auto")
             }
             Some(ToolChoice::Required) => Some("any"),
             Some(ToolChoice::Tool(_)) => Some("tool"),
             Some(ToolChoice::Auto) => Some("auto"),
-            None => alone.then_some("auto"),
+            None => (alone && chat.tool_choice.is_none() && !tools.is_empty()).then_some("auto"),
         };
         if let Some(kind) = kind {
             let mut choice = json!({"type": kind});
             if let Some(ToolChoice::Tool(name)) = &chat.tool_choice
                 && kind == "tool"
             {
-                choice["name"] = self.names.sent(name).into();
+                choice["name"] = self.base.names.sent(name).into();
             }
             if let Some(parallel) = chat.parallel_tool_calls
                 && kind != "none"
-                && (alone || self.own)
+                && (alone || self.base.own)
             {
                 choice["disable_parallel_tool_use"] = (!parallel).into();
             }
@@ -365,26 +324,22 @@ impl Writer<'_> {
 
     fn tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
         if tool.name.is_empty() {
-            if self.foreign {
-                self.losses.add(place, "The provider has no such tool.");
-                return None;
-            }
-            return Some(tool.extra.clone().into());
+            return self.base.vendors_tool(tool, place);
         }
         let mut out = Object::new();
-        out.insert("name".into(), self.names.sent(&tool.name).into());
+        out.insert("name".into(), self.base.names.sent(&tool.name).into());
         put(&mut out, "description", tool.description.as_deref());
         let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
-        if let Some(schema) = schema.as_object_mut().filter(|_| !self.own) {
+        if let Some(schema) = schema.as_object_mut().filter(|_| !self.base.own) {
             schema.entry("type").or_insert("object".into());
         }
         out.insert("input_schema".into(), schema);
         match tool.strict {
-            Some(true) if !self.own && !self.ability.schemas => {
+            Some(true) if !self.base.own && !self.ability.schemas => {
                 let why = "The model cannot be held to a schema.";
-                self.losses.add(format_args!("{place}.strict"), why);
+                self.base.losses.add(format_args!("{place}.strict"), why);
             }
-            Some(strict) if strict || self.own => {
+            Some(strict) if strict || self.base.own => {
                 out.insert("strict".into(), strict.into());
             }
             _ => {}
@@ -397,7 +352,7 @@ impl Writer<'_> {
         let sampling = &chat.sampling;
         let max_tokens = sampling.max_tokens.unwrap_or(self.ability.most_output);
         out.insert("max_tokens".into(), max_tokens.into());
-        if self.own {
+        if self.base.own {
             put(out, "temperature", sampling.temperature);
             put(out, "top_p", sampling.top_p);
             put(out, "top_k", sampling.top_k);
@@ -406,15 +361,16 @@ impl Writer<'_> {
             }
         } else {
             let thinks = chat.extra.get("thinking").is_some_and(says);
-            let (ability, losses) = (self.ability, &mut self.losses);
+            let (ability, losses) = (self.ability, &mut self.base.losses);
             let thinks = thinks || thinking::write(chat, ability, max_tokens, out, losses);
             thinking::sampling(chat, ability, thinks, out, losses);
         }
         let mut stop = sampling.stop.clone();
-        if !self.own {
+        if !self.base.own {
             stop.retain(|text| !text.trim().is_empty());
             if stop.len() < sampling.stop.len() {
-                self.losses
+                self.base
+                    .losses
                     .add("stop", "The provider does not stop at white space.");
             }
         }
@@ -426,17 +382,17 @@ impl Writer<'_> {
             Some(ResponseFormat::JsonSchema {
                 schema: Some(wanted),
                 ..
-            }) if self.own || self.ability.schemas => {
-                let schema = match self.own {
+            }) if self.base.own || self.ability.schemas => {
+                let schema = match self.base.own {
                     true => wanted.clone(),
-                    false => schema::closed(wanted, &mut self.losses)?,
+                    false => schema::closed(wanted, &mut self.base.losses)?,
                 };
                 let config = out.entry("output_config").or_insert_with(|| json!({}));
                 config["format"] = json!({"type": "json_schema", "schema": schema});
             }
             Some(_) => {
                 let why = "The provider cannot hold the answer to this form.";
-                self.losses.add("response_format", why);
+                self.base.losses.add("response_format", why);
             }
         }
         Ok(())
@@ -444,48 +400,18 @@ impl Writer<'_> {
 
     /// Fields at the top that the view does not know.
     fn extra(&mut self, extra: &Extra, out: &mut Object) {
-        for (key, value) in extra {
-            if !self.foreign {
-                merge(out, key, value);
-                continue;
+        self.base.top(extra, out, |key, value, out| match key {
+            "thinking" | "cache_control" if value.is_object() => {
+                out.insert(key.to_owned(), value.clone());
+                true
             }
-            match &**key {
-                "thinking" | "cache_control" if value.is_object() => {
-                    out.insert(key.clone(), value.clone());
-                }
-                "user" | "safety_identifier" if value.is_string() => {
-                    out.insert("metadata".into(), json!({"user_id": value}));
-                }
-                "service_tier" if value == "auto" => {}
-                _ if says(value) => self.losses.add(key, UNKNOWN),
-                _ => {}
+            "user" | "safety_identifier" if value.is_string() => {
+                out.insert("metadata".into(), json!({"user_id": value}));
+                true
             }
-        }
-    }
-}
-
-/// Adds what is not there yet, also within an object.
-fn merge(out: &mut Object, key: &str, value: &Value) {
-    match (out.get_mut(key), value) {
-        (None, _) => {
-            out.insert(key.to_owned(), value.clone());
-        }
-        (Some(Value::Object(inside)), Value::Object(more)) => {
-            for (key, value) in more {
-                inside.entry(key.clone()).or_insert_with(|| value.clone());
-            }
-        }
-        (Some(_), _) => {}
-    }
-}
-
-/// Whether a field says anything.
-fn says(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => !all.is_empty(),
-        _ => true,
+            "service_tier" => value == "auto",
+            _ => false,
+        });
     }
 }
 

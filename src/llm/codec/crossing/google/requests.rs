@@ -286,6 +286,38 @@ fn rule_18_schemas_are_json_schema_where_the_model_takes_it() {
     );
 }
 
+/// The vendor's own client spells it so.
+#[test]
+fn rule_18_schemas_are_read_in_either_spelling() {
+    let one =
+        json!({"type": "STRING", "min_length": "2", "nullable": true, "property_ordering": ["b"]});
+    let schema = json!({
+        "type": "OBJECT",
+        // What a tool calls its own is its own.
+        "properties": {"any_of": {"any_of": [one, {"type": "INTEGER"}], "min_items": 1}},
+    });
+    let expected = json!({
+        "type": "object",
+        "properties": {"any_of": {
+            "anyOf": [
+                {"type": ["string", "null"], "minLength": 2, "propertyOrdering": ["b"]},
+                {"type": "integer"},
+            ],
+            "minItems": 1,
+        }},
+    });
+    let declared = json!([{"name": "f", "parameters": schema}]);
+    let request = from_gemini(json!({
+        "tools": [{"function_declarations": declared}],
+        "generation_config": {"response_mime_type": "application/json", "response_schema": schema},
+    }));
+    let (body, losses) = gets(OPENAI, &request);
+    assert_eq!(body["tools"][0]["function"]["parameters"], expected);
+    let format = &body["response_format"]["json_schema"];
+    assert_eq!(format["schema"], expected);
+    assert!(losses.is_empty(), "{losses:?}");
+}
+
 #[test]
 fn rule_19_and_20_pictures_and_documents_are_data_or_files() {
     let (body, losses) = to_gemini(json!({"messages": [user(json!([

@@ -9,10 +9,31 @@ pub(super) fn plain(mut schema: Value) -> Value {
     schema
 }
 
+const SNAKE: [(&str, &str); 10] = [
+    ("any_of", "anyOf"),
+    ("min_items", "minItems"),
+    ("max_items", "maxItems"),
+    ("min_length", "minLength"),
+    ("max_length", "maxLength"),
+    ("min_properties", "minProperties"),
+    ("max_properties", "maxProperties"),
+    ("prefix_items", "prefixItems"),
+    ("property_ordering", "propertyOrdering"),
+    ("additional_properties", "additionalProperties"),
+];
+
 fn simplify(schema: &mut Value) {
     let Value::Object(fields) = schema else {
         return;
     };
+    // The vendor takes either spelling, and its own client sends this one.
+    if fields.keys().any(|key| key.contains('_')) {
+        let all = std::mem::take(fields).into_iter();
+        fields.extend(all.map(|(key, value)| {
+            let known = SNAKE.iter().find(|(snake, _)| *snake == key);
+            (known.map_or(key, |(_, camel)| (*camel).to_owned()), value)
+        }));
+    }
     let nullable = fields.remove("nullable") == Some(Value::Bool(true));
     if let Some(Value::String(kind)) = fields.get_mut("type") {
         *kind = kind.to_ascii_lowercase();

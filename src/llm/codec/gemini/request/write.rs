@@ -5,7 +5,7 @@ mod settings;
 use super::{
     super::{
         model::{self, Ability},
-        object_of, put, target,
+        target,
     },
     config::{PLACE, THINKING},
     part::{MADE, guessed},
@@ -15,19 +15,18 @@ use super::{
 use crate::{
     Rejection,
     llm::{
-        Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, Protocol,
-        ResponseFormat, Role, Tool, ToolChoice,
+        Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, ResponseFormat, Role,
+        Tool, ToolChoice,
         catalog::Entry,
-        codec::{Encoded, Losses, Maker, Names},
+        codec::{
+            Encoded, Maker,
+            translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, with},
+        },
     },
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::{HashMap, VecDeque};
 
-type Object = Map<String, Value>;
-
-const UNKNOWN: &str = "The provider's protocol has no such field.";
-const NO_KIND: &str = "The provider's protocol has no such content.";
 const MOST_NAME: usize = 64;
 const MOST_STOPS: usize = 5;
 
@@ -41,7 +40,6 @@ pub(in super::super) fn encode(
     chat: &Chat,
     to: &Maker,
 ) -> Result<Encoded, Rejection> {
-    let origin = request.origin();
     let parts = chat.messages.iter().flat_map(|message| &message.parts);
     let called = parts.filter_map(|part| match &part.content {
         Content::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
@@ -50,14 +48,9 @@ pub(in super::super) fn encode(
     let known = to.facts(request);
     let facts = known.as_ref().map(Entry::facts);
     let mut writer = Writer {
-        to,
-        origin,
-        foreign: origin.is_some_and(|origin| origin != Protocol::Gemini),
-        own: origin == Some(Protocol::Gemini),
-        names: Names::of(chat, MOST_NAME),
+        base: Translation::new(request, chat, to, MOST_NAME),
         ability: model::ability(request.model(), facts),
         called: called.collect(),
-        losses: Losses::default(),
     };
     let mut out = Object::new();
     writer.conversation(chat, &mut out);
@@ -75,23 +68,16 @@ pub(in super::super) fn encode(
     }
     Ok(Encoded {
         body: Value::from(out).to_string().into(),
-        losses: writer.losses.into_vec(),
-        names: writer.names,
+        losses: writer.base.losses.into_vec(),
+        names: writer.base.names,
     })
 }
 
 struct Writer<'a> {
-    to: &'a Maker,
-    origin: Option<Protocol>,
-    /// It came in another protocol: what this one does not know of it is not sent.
-    foreign: bool,
-    /// It came in this protocol: it is sent as it is.
-    own: bool,
-    names: Names,
+    base: Translation<'a>,
     ability: Ability,
     /// The names of the tools that were called, by the id of the call.
     called: HashMap<String, String>,
-    losses: Losses,
 }
 
 impl Writer<'_> {
@@ -100,65 +86,40 @@ impl Writer<'_> {
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
             let place = format!("messages[{index}]");
-            self.message_fields(message, &place);
+            self.base.message(message, &place);
             if !matches!(message.role, Role::System | Role::Developer) {
                 turns.push(self.turn(message, &place));
                 continue;
             }
             if !turns.is_empty() {
-                let why = "What the operator says stands before all turns.";
-                self.losses.add(&place, why);
+                self.base.losses.add(&place, OPERATOR_FIRST);
             }
             for (at, part) in message.parts.iter().enumerate() {
                 let place = format!("{place}.content[{at}]");
                 match &part.content {
                     Content::Text(text) if text.is_empty() => {}
                     Content::Text(text) => {
-                        let extra = self.fields(&part.extra, &place);
+                        let extra = self.base.fields(&part.extra, &place);
                         system.push(with(json!({"text": text}), extra));
                     }
-                    Content::Other(part) if !self.foreign => system.push(part.clone()),
-                    _ => self.losses.add(place, NO_KIND),
+                    Content::Other(part) if !self.base.foreign => system.push(part.clone()),
+                    _ => self.base.lost_kind(&place),
                 }
             }
         }
-        let mut contents = match self.own {
+        let mut contents = match self.base.own {
             true => plain(turns),
-            false => ordered(turns, &mut self.losses),
+            false => ordered(turns, &mut self.base.losses),
         };
         if contents.is_empty() && !system.is_empty() {
             let why = "The provider wants a user's turn: it is what the operator says.";
-            self.losses.add("messages", why);
+            self.base.losses.add("messages", why);
             contents.push(json!({"role": "user", "parts": std::mem::take(&mut system)}));
         }
         if !system.is_empty() {
             out.insert("systemInstruction".into(), json!({"parts": system}));
         }
         out.insert("contents".into(), contents.into());
-    }
-
-    fn message_fields(&mut self, message: &Message, place: &str) {
-        if message.name.is_some() && message.role != Role::Tool {
-            self.losses.add(format_args!("{place}.name"), UNKNOWN);
-        }
-        for (key, value) in &message.extra {
-            if says(value) {
-                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
-            }
-        }
-    }
-
-    /// Fields of a part or a tool that go along.
-    fn fields(&mut self, extra: &Extra, place: &str) -> Extra {
-        if !self.foreign {
-            return extra.clone();
-        }
-        for (key, value) in extra {
-            if says(value) {
-                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
-            }
-        }
-        Extra::new()
     }
 
     fn turn(&mut self, message: &Message, place: &str) -> Turn {
@@ -168,7 +129,7 @@ impl Writer<'_> {
         let mut calls_left = message.parts.iter().filter(|part| calls(part)).count();
         for (at, part) in message.parts.iter().enumerate() {
             let place = format!("{place}.content[{at}]");
-            let mut extra = self.fields(&part.extra, &place);
+            let mut extra = self.base.fields(&part.extra, &place);
             let written = match &part.content {
                 Content::Reasoning(_) => {
                     self.thought(part, &place, &mut proofs, &mut turn.parts);
@@ -178,7 +139,7 @@ impl Writer<'_> {
                     let Some(answer) = self.result(part, extra, &place) else {
                         continue;
                     };
-                    match self.own {
+                    match self.base.own {
                         true => turn
                             .parts
                             .extend([answer.part].into_iter().chain(answer.shown)),
@@ -190,27 +151,26 @@ impl Writer<'_> {
                     calls_left -= 1;
                     let (args, fits) = object_of(&call.arguments);
                     if !fits {
-                        let why = "Arguments that are no JSON object are wrapped in one.";
-                        self.losses.add(format_args!("{place}.arguments"), why);
+                        self.base.wrapped_arguments(&place);
                     }
                     let mut function = Object::new();
                     put(&mut function, "id", sent_id(&call.id));
-                    function.insert("name".into(), self.names.sent(&call.name).into());
+                    function.insert("name".into(), self.base.names.sent(&call.name).into());
                     function.insert("args".into(), args);
                     inside(&mut function, &mut extra, "functionCall");
                     let mut part = json!({"functionCall": function});
                     let first = turn.calls.is_empty();
                     let proof = proofs.for_call(first);
-                    let skip = first && !self.own && self.ability.third;
+                    let skip = first && !self.base.own && self.ability.third;
                     if let Some(proof) = proof.or_else(|| skip.then(|| SKIP.to_owned())) {
                         part["thoughtSignature"] = proof.into();
                     }
                     turn.calls.push((call.id.clone(), call.name.clone()));
                     Some(part)
                 }
-                Content::Other(part) if !self.foreign => Some(proofs.on(part.clone())),
+                Content::Other(part) if !self.base.foreign => Some(proofs.on(part.clone())),
                 content => self.shown(content, &place, &mut extra).map(|part| {
-                    match calls_left > 0 && !self.own {
+                    match calls_left > 0 && !self.base.own {
                         // What is proven last is the call's.
                         true => proofs.before_calls(part),
                         false => proofs.on(part),
@@ -231,20 +191,18 @@ impl Writer<'_> {
             return;
         };
         let unproven = thought.signature.is_none() && thought.redacted.is_none();
-        let proof = thought.signature.as_deref();
-        let opened = proof.and_then(|proof| self.to.open(proof, self.origin));
-        if opened.is_none() && (self.foreign || !unproven) {
-            let why = "A thought goes to the model that made it and no other.";
-            self.losses.add(place, why);
+        let opened = self.base.proof(thought.signature.as_deref());
+        if opened.is_none() && (self.base.foreign || !unproven) {
+            self.base.lost_thought(place);
             return;
         }
-        let proof = opened.filter(|proof| !proof.is_empty()).map(str::to_owned);
+        let proof = opened.filter(|proof| !proof.is_empty());
         if thought.text.is_empty() {
             proofs.0.extend(proof);
             return;
         }
         let mut written = json!({"text": thought.text, "thought": true});
-        match (self.own, proof) {
+        match (self.base.own, proof) {
             (true, Some(proof)) => written["thoughtSignature"] = proof.into(),
             (_, proof) => proofs.0.extend(proof),
         }
@@ -255,13 +213,15 @@ impl Writer<'_> {
     fn shown(&mut self, content: &Content, place: &str, extra: &mut Extra) -> Option<Value> {
         let mut name = None;
         let source = match content {
-            Content::Text(text) | Content::Refusal(text) if text.is_empty() && !self.own => {
+            Content::Text(text) | Content::Refusal(text) if text.is_empty() && !self.base.own => {
                 return None;
             }
             Content::Text(text) | Content::Refusal(text) => return Some(json!({"text": text})),
             Content::Image { source, detail } => {
                 if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                    self.losses.add(format_args!("{place}.detail"), UNKNOWN);
+                    self.base
+                        .losses
+                        .add(format_args!("{place}.detail"), UNKNOWN);
                 }
                 source
             }
@@ -271,7 +231,7 @@ impl Writer<'_> {
                 source
             }
             _ => {
-                self.losses.add(place, NO_KIND);
+                self.base.lost_kind(place);
                 return None;
             }
         };
@@ -288,8 +248,9 @@ impl Writer<'_> {
                 out.insert("data".into(), (&**base64).into());
                 "inlineData"
             }
-            Media::Id(_) if self.foreign => {
-                self.losses
+            Media::Id(_) if self.base.foreign => {
+                self.base
+                    .losses
                     .add(place, "The provider cannot see where it is.");
                 return None;
             }
@@ -303,9 +264,9 @@ impl Writer<'_> {
                 "fileData"
             }
         };
-        match self.foreign {
+        match self.base.foreign {
             false => put(&mut out, "displayName", name),
-            true if name.is_some() => self.losses.add(format_args!("{place}.name"), UNKNOWN),
+            true if name.is_some() => self.base.losses.add(format_args!("{place}.name"), UNKNOWN),
             true => {}
         }
         inside(&mut out, extra, key);
@@ -323,9 +284,10 @@ impl Writer<'_> {
         };
         let name = match (self.called.get(call_id), extra.remove("name")) {
             (_, Some(Value::String(name))) => name,
-            (Some(name), _) => self.names.sent(name).to_owned(),
+            (Some(name), _) => self.base.names.sent(name).to_owned(),
             (None, _) => {
-                self.losses
+                self.base
+                    .losses
                     .add(place, "It answers no call of the turn before.");
                 return None;
             }
@@ -344,7 +306,7 @@ impl Writer<'_> {
         let mut shown = Vec::new();
         for (at, part) in parts.iter().enumerate() {
             let place = format!("{place}.content[{at}]");
-            let mut extra = self.fields(&part.extra, &place);
+            let mut extra = self.base.fields(&part.extra, &place);
             if part.as_text().is_some() {
                 continue;
             }
@@ -353,10 +315,10 @@ impl Writer<'_> {
                     .map(|part| with(part, extra)),
             );
         }
-        if (self.own || self.ability.third) && !shown.is_empty() {
+        if (self.base.own || self.ability.third) && !shown.is_empty() {
             function.insert("parts".into(), std::mem::take(&mut shown).into());
         } else if !shown.is_empty() {
-            self.losses.add(
+            self.base.losses.add(
                 place,
                 "What it shows is shown by the user, behind the results.",
             );
@@ -381,38 +343,26 @@ impl Writer<'_> {
                     place_of_declared = others.len();
                 }
                 declared.extend(self.tool(tool, &place));
-            } else if self.foreign {
-                self.losses.add(place, "The provider has no such tool.");
             } else {
-                others.push(Value::from(tool.extra.clone()));
+                others.extend(self.base.vendors_tool(tool, &place));
             }
         }
         if chat.parallel_tool_calls == Some(false) && !declared.is_empty() {
             let why = "The provider calls as many tools at once as it sees fit.";
-            self.losses.add("parallel_tool_calls", why);
+            self.base.losses.add("parallel_tool_calls", why);
         }
         let mode = |mode: &str| json!({"mode": mode});
-        let choice = match &chat.tool_choice {
-            None => None,
-            Some(ToolChoice::Other(choice)) if !self.foreign => Some(choice.clone()),
-            Some(ToolChoice::Other(_)) => {
-                self.losses.add("tool_choice", UNKNOWN);
-                None
-            }
-            Some(ToolChoice::Required | ToolChoice::Tool(_)) if declared.is_empty() => {
-                self.losses
-                    .add("tool_choice", "There is no tool to choose.");
-                None
-            }
-            Some(ToolChoice::Auto | ToolChoice::None) if declared.is_empty() && !self.own => None,
-            Some(ToolChoice::Auto) => Some(mode("AUTO")),
-            Some(ToolChoice::None) => Some(mode("NONE")),
-            Some(ToolChoice::Required) => Some(mode("ANY")),
-            Some(ToolChoice::Tool(name)) => Some(json!({
+        let choice = self.base.choice(chat, !declared.is_empty());
+        let choice = choice.map(|choice| match choice {
+            ToolChoice::Other(choice) => choice.clone(),
+            ToolChoice::Auto => mode("AUTO"),
+            ToolChoice::None => mode("NONE"),
+            ToolChoice::Required => mode("ANY"),
+            ToolChoice::Tool(name) => json!({
                 "mode": "ANY",
-                "allowedFunctionNames": [self.names.sent(name)],
-            })),
-        };
+                "allowedFunctionNames": [self.base.names.sent(name)],
+            }),
+        });
         if let Some(choice) = choice {
             out.insert(
                 "toolConfig".into(),
@@ -429,7 +379,7 @@ impl Writer<'_> {
 
     fn tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
         let mut out = Object::new();
-        out.insert("name".into(), self.names.sent(&tool.name).into());
+        out.insert("name".into(), self.base.names.sent(&tool.name).into());
         put(&mut out, "description", tool.description.as_deref());
         if let Some(schema) = &tool.parameters {
             let place = format!("{place}.parameters");
@@ -440,13 +390,14 @@ impl Writer<'_> {
                 }
                 out.insert("parametersJsonSchema".into(), schema);
             } else {
-                match schema::subset(schema, &place, &mut self.losses) {
+                match schema::subset(schema, &place, &mut self.base.losses) {
                     // An object without properties is none to these models.
                     Ok(schema) if schema.get("properties").is_none_or(|all| all == &json!({})) => {}
                     Ok(schema) => {
                         out.insert("parameters".into(), schema);
                     }
                     Err(_) => self
+                        .base
                         .losses
                         .add(place, "The provider does not take such a schema."),
                 }
@@ -454,26 +405,24 @@ impl Writer<'_> {
         }
         if tool.strict == Some(true) {
             let why = "The provider does not hold arguments to the letter.";
-            self.losses.add(format_args!("{place}.strict"), why);
+            self.base.losses.add(format_args!("{place}.strict"), why);
         }
-        let extra = self.fields(&tool.extra, place);
+        let extra = self.base.fields(&tool.extra, place);
         Some(with(out.into(), extra))
     }
 
     /// Fields at the top that the view does not know.
     fn extra(&mut self, extra: &Extra, out: &mut Object) {
+        if self.base.foreign {
+            return self.base.top(extra, out, |key, value, _| match key {
+                // It was looked at before.
+                "thinking" => true,
+                "service_tier" => value == "auto",
+                "modalities" => *value == json!(["text"]),
+                _ => false,
+            });
+        }
         for (key, value) in extra {
-            if self.foreign {
-                match &**key {
-                    // It was looked at before.
-                    "thinking" => {}
-                    "service_tier" if value == "auto" => {}
-                    "modalities" if *value == json!(["text"]) => {}
-                    _ if says(value) => self.losses.add(key, UNKNOWN),
-                    _ => {}
-                }
-                continue;
-            }
             if key.starts_with(THINKING) {
                 continue;
             }
@@ -528,27 +477,7 @@ fn inside(out: &mut Object, extra: &mut Extra, key: &str) {
     }
 }
 
-/// An object with the fields that nobody here knows.
-fn with(mut part: Value, extra: Extra) -> Value {
-    if let Some(fields) = part.as_object_mut() {
-        for (key, value) in extra {
-            fields.entry(key).or_insert(value);
-        }
-    }
-    part
-}
-
 /// The name of a call, unless it was made up here.
 fn sent_id(id: &str) -> Option<&str> {
     Some(id).filter(|id| !id.is_empty() && !id.starts_with(MADE))
-}
-
-/// Whether a field says anything.
-fn says(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => !all.is_empty(),
-        _ => true,
-    }
 }

@@ -6,12 +6,14 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Embed, EmbedInput, Extra, Media, Message, Operation, Part,
         ResponseFormat, Role, Tool, ToolCall, ToolChoice,
-        codec::{peek::INCLUDE_USAGE, value::Path},
+        codec::{
+            peek::INCLUDE_USAGE,
+            translation::{self, Object, put},
+            value::Path,
+        },
     },
 };
-use serde_json::{Map, Value, json};
-
-type Object = Map<String, Value>;
+use serde_json::{Value, json};
 
 /// A conversation, as a chat or as an older completion.
 pub(in super::super) fn write_chat(request: &ChatRequest, chat: &Chat) -> Result<Value, Rejection> {
@@ -95,22 +97,10 @@ fn max_tokens(model: &str) -> &'static str {
     }
 }
 
-fn put(out: &mut Object, key: &str, value: Option<impl Into<Value>>) {
-    if let Some(value) = value {
-        out.insert(key.into(), value.into());
-    }
-}
-
 /// Adds what is not there yet, also within objects.
 fn merge(out: &mut Object, extra: &Extra) {
     for (key, value) in extra {
-        match (out.get_mut(key), value) {
-            (None, value) => {
-                out.insert(key.clone(), value.clone());
-            }
-            (Some(Value::Object(inside)), Value::Object(more)) => merge(inside, more),
-            (Some(_), _) => {}
-        }
+        translation::merge(out, key, value);
     }
 }
 

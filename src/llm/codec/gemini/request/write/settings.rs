@@ -13,17 +13,18 @@ impl Writer<'_> {
         put(
             &mut out,
             "candidateCount",
-            sampling.n.filter(|n| *n > 1 || self.own),
+            sampling.n.filter(|n| *n > 1 || self.base.own),
         );
         put(&mut out, "seed", sampling.seed);
         put(&mut out, "presencePenalty", sampling.presence_penalty);
         put(&mut out, "frequencyPenalty", sampling.frequency_penalty);
         let mut stop = sampling.stop.clone();
-        if !self.own {
+        if !self.base.own {
             stop.retain(|text| !text.is_empty());
             if stop.len() > MOST_STOPS {
                 stop.truncate(MOST_STOPS);
-                self.losses
+                self.base
+                    .losses
                     .add("stop", "The provider takes five at the most.");
             }
         }
@@ -31,9 +32,9 @@ impl Writer<'_> {
             out.insert("stopSequences".into(), stop.into());
         }
         self.format(chat, &mut out)?;
-        let thinking = match self.own {
+        let thinking = match self.base.own {
             true => thinking::own(chat),
-            false => thinking::foreign(chat, self.ability, &mut self.losses),
+            false => thinking::foreign(chat, self.ability, &mut self.base.losses),
         };
         put(&mut out, "thinkingConfig", thinking);
         Ok(out)
@@ -45,14 +46,14 @@ impl Writer<'_> {
             return Ok(());
         };
         let calls = chat.tools.iter().any(|tool| !tool.name.is_empty());
-        if calls && !self.own && !self.ability.third && *format != ResponseFormat::Text {
+        if calls && !self.base.own && !self.ability.third && *format != ResponseFormat::Text {
             let why = "The model is held to a form or has tools, not both.";
-            self.losses.add("response_format", why);
+            self.base.losses.add("response_format", why);
             return Ok(());
         }
         match format {
             ResponseFormat::Text => {
-                if self.own {
+                if self.base.own {
                     out.insert("responseMimeType".into(), "text/plain".into());
                 }
             }
@@ -73,14 +74,14 @@ impl Writer<'_> {
                     out.insert("responseJsonSchema".into(), schema);
                 } else {
                     let place = "response_format.json_schema.schema";
-                    let schema = schema::subset(&schema, place, &mut self.losses)?;
+                    let schema = schema::subset(&schema, place, &mut self.base.losses)?;
                     out.insert("responseSchema".into(), schema);
                 }
             }
-            ResponseFormat::Other(Value::Object(whole)) if !self.foreign => {
+            ResponseFormat::Other(Value::Object(whole)) if !self.base.foreign => {
                 out.extend(whole.clone());
             }
-            ResponseFormat::Other(_) => self.losses.add("response_format", UNKNOWN),
+            ResponseFormat::Other(_) => self.base.losses.add("response_format", UNKNOWN),
         }
         Ok(())
     }

@@ -1,0 +1,87 @@
+//! What the metrics read of the gateway's own state.
+
+use super::directory::ChatService;
+use crate::{
+    auth::{ApiKeys, AuthLayer},
+    circuit_breaker::{CircuitBreakerLayer, State},
+    llm::{self, ChatRequest, ChatResponse},
+    metrics::Metrics,
+    rate_limit::RateLimitLayer,
+};
+use tower::util::BoxCloneSyncService;
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Handles of the layers whose state is worth a number. Nothing is read before the metrics are known.
+#[derive(Default)]
+pub(super) struct Gauges {
+    auth: Vec<AuthLayer<ApiKeys>>,
+    limits: Vec<RateLimitLayer>,
+    circuits: Vec<CircuitBreakerLayer>,
+}
+
+impl Gauges {
+    pub(super) fn auth(&mut self, layer: &AuthLayer<ApiKeys>) {
+        self.auth.push(layer.clone());
+    }
+
+    pub(super) fn rate_limit(&mut self, layer: &RateLimitLayer) {
+        self.limits.push(layer.clone());
+    }
+
+    /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
+    pub(super) fn guarded<S>(&mut self, service: S) -> ChatService
+    where
+        S: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error = llm::Error,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        let layer = CircuitBreakerLayer::new();
+        self.circuits.push(layer.clone());
+        BoxCloneSyncService::new(layer.layer(service))
+    }
+
+    pub(super) fn read_by(self, metrics: &Metrics) {
+        let Self {
+            auth,
+            limits,
+            circuits,
+        } = self;
+        if !auth.is_empty() {
+            metrics.gauge(
+                "gateway_auth_failing_addresses",
+                "Addresses whose wrong keys are counted.",
+                move || sum(&auth, AuthLayer::failing_addresses),
+            );
+        }
+        if !limits.is_empty() {
+            metrics.gauge(
+                "gateway_rate_limit_keys",
+                "Keys that the rate limit keeps count of.",
+                move || sum(&limits, RateLimitLayer::tracked_keys),
+            );
+        }
+        if !circuits.is_empty() {
+            metrics.gauge(
+                "gateway_circuits_open",
+                "Services of models that are left alone, or tried again with a few calls.",
+                move || {
+                    sum(&circuits, |layer| {
+                        usize::from(layer.state() != State::Closed)
+                    })
+                },
+            );
+        }
+    }
+}
+
+fn sum<L>(layers: &[L], read: impl Fn(&L) -> usize) -> i64 {
+    let sum = layers.iter().map(read).sum::<usize>();
+    i64::try_from(sum).unwrap_or(i64::MAX)
+}

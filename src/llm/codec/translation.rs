@@ -1,0 +1,201 @@
+//! A request on its way into a protocol: what of it goes along, what does not, and what is told.
+//!
+//! The writer of each protocol puts what it knows in its own form. For all that it does not know, one
+//! rule holds for all of them: what came in this protocol, or was made here, goes along as it is; what
+//! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
+
+use super::{Losses, Maker, Names};
+use crate::llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice};
+use serde_json::{Map, Value};
+
+/// A JSON object that is being written.
+pub(crate) type Object = Map<String, Value>;
+
+pub(crate) const UNKNOWN: &str = "The provider's protocol has no such field.";
+pub(crate) const NO_KIND: &str = "The provider's protocol has no such content.";
+pub(crate) const OPERATOR_FIRST: &str = "What the operator says stands before all turns.";
+const NO_TOOL: &str = "The provider has no such tool.";
+const NO_CHOICE: &str = "There is no tool to choose.";
+const NOT_ITS_THOUGHT: &str = "A thought goes to the model that made it and no other.";
+const WRAPPED: &str = "Arguments that are no JSON object are wrapped in one.";
+
+/// What the writers of all protocols have in common.
+pub(crate) struct Translation<'a> {
+    to: &'a Maker,
+    origin: Option<Protocol>,
+    /// It came in another protocol: what this one does not know of it is not sent.
+    pub(crate) foreign: bool,
+    /// It came in this protocol: it is sent as it is.
+    pub(crate) own: bool,
+    /// Tools that have another name for the vendor.
+    pub(crate) names: Names,
+    pub(crate) losses: Losses,
+}
+
+impl<'a> Translation<'a> {
+    /// Of this request into the protocol of `to`, where the name of a tool has so many letters at the
+    /// most.
+    pub(crate) fn new(
+        request: &ChatRequest,
+        chat: &Chat,
+        to: &'a Maker,
+        longest_name: usize,
+    ) -> Self {
+        let origin = request.origin();
+        Self {
+            to,
+            origin,
+            foreign: origin.is_some_and(|origin| origin != to.protocol),
+            own: origin == Some(to.protocol),
+            names: Names::of(chat, longest_name),
+            losses: Losses::default(),
+        }
+    }
+
+    /// Tells what of a message has no place: all but its role and its parts.
+    pub(crate) fn message(&mut self, message: &Message, place: &str) {
+        if message.name.is_some() && message.role != Role::Tool {
+            self.losses.add(format_args!("{place}.name"), UNKNOWN);
+        }
+        for (key, value) in &message.extra {
+            if says(value) {
+                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
+            }
+        }
+    }
+
+    /// The fields of a part or a tool that go along.
+    pub(crate) fn fields(&mut self, extra: &Extra, place: &str) -> Extra {
+        self.fields_and(extra, place, |_, _| false)
+    }
+
+    /// The same, with fields of other protocols that this one shares.
+    pub(crate) fn fields_and(
+        &mut self,
+        extra: &Extra,
+        place: &str,
+        shared: impl Fn(&str, &Value) -> bool,
+    ) -> Extra {
+        if !self.foreign {
+            return extra.clone();
+        }
+        let mut kept = Extra::new();
+        for (key, value) in extra {
+            if shared(key, value) {
+                kept.insert(key.clone(), value.clone());
+            } else if says(value) {
+                self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
+            }
+        }
+        kept
+    }
+
+    /// The fields at the top that the view does not know. `known` says which of another protocol's it
+    /// has dealt with.
+    pub(crate) fn top(
+        &mut self,
+        extra: &Extra,
+        out: &mut Object,
+        mut known: impl FnMut(&str, &Value, &mut Object) -> bool,
+    ) {
+        for (key, value) in extra {
+            if !self.foreign {
+                merge(out, key, value);
+            } else if !known(key, value, out) && says(value) {
+                self.losses.add(key, UNKNOWN);
+            }
+        }
+    }
+
+    /// The proof of a thought, if it is for this vendor and model. One that was never signed is empty.
+    pub(crate) fn proof(&self, proof: Option<&str>) -> Option<String> {
+        self.to.open(proof?, self.origin).map(str::to_owned)
+    }
+
+    pub(crate) fn lost_thought(&mut self, place: &str) {
+        self.losses.add(place, NOT_ITS_THOUGHT);
+    }
+
+    pub(crate) fn lost_kind(&mut self, place: &str) {
+        self.losses.add(place, NO_KIND);
+    }
+
+    pub(crate) fn wrapped_arguments(&mut self, place: &str) {
+        self.losses.add(format_args!("{place}.arguments"), WRAPPED);
+    }
+
+    /// A tool of a vendor's own, whole, if it is this one's.
+    pub(crate) fn vendors_tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
+        if self.foreign {
+            self.losses.add(place, NO_TOOL);
+            return None;
+        }
+        Some(tool.extra.clone().into())
+    }
+
+    /// The choice of a tool, if there is something to say of it.
+    pub(crate) fn choice<'c>(&mut self, chat: &'c Chat, offered: bool) -> Option<&'c ToolChoice> {
+        let choice = chat.tool_choice.as_ref()?;
+        let why = match choice {
+            ToolChoice::Other(_) if self.foreign => UNKNOWN,
+            ToolChoice::Required | ToolChoice::Tool(_) if !offered => NO_CHOICE,
+            ToolChoice::Auto | ToolChoice::None if !offered && !self.own => return None,
+            _ => return Some(choice),
+        };
+        self.losses.add("tool_choice", why);
+        None
+    }
+}
+
+/// A field that is left out where there is nothing.
+pub(crate) fn put(out: &mut Object, key: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        out.insert(key.into(), value.into());
+    }
+}
+
+/// A value with the fields that nobody here knows.
+pub(crate) fn with(mut value: Value, extra: Extra) -> Value {
+    if let Some(fields) = value.as_object_mut() {
+        for (key, value) in extra {
+            fields.entry(key).or_insert(value);
+        }
+    }
+    value
+}
+
+/// Adds what is not there yet, also within objects.
+pub(crate) fn merge(out: &mut Object, key: &str, value: &Value) {
+    match (out.get_mut(key), value) {
+        (None, _) => {
+            out.insert(key.to_owned(), value.clone());
+        }
+        (Some(Value::Object(inside)), Value::Object(more)) => {
+            for (key, value) in more {
+                merge(inside, key, value);
+            }
+        }
+        (Some(_), _) => {}
+    }
+}
+
+/// Whether a field says anything.
+pub(crate) fn says(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::Array(all) => !all.is_empty(),
+        Value::Object(all) => !all.is_empty(),
+        _ => true,
+    }
+}
+
+/// The object that the text of arguments means; what is none is wrapped, and told.
+pub(crate) fn object_of(arguments: &str) -> (Value, bool) {
+    if arguments.trim().is_empty() {
+        return (Map::new().into(), true);
+    }
+    match serde_json::from_str(arguments) {
+        Ok(input @ Value::Object(_)) => (input, true),
+        _ => (serde_json::json!({"arguments": arguments}), false),
+    }
+}
