@@ -58,6 +58,10 @@ words! {
         Temperature = "temperature",
         /// Takes a `temperature` and a `top_p` at once.
         TemperatureWithTopP = "temperature_with_top_p",
+        /// Takes a `temperature` other than its own also when it thinks.
+        TemperatureWhileThinking = "temperature_while_thinking",
+        /// Thinks also when it is not told how hard.
+        ThinksUnasked = "thinks_unasked",
         /// Takes `max_tokens`, the older name in OpenAI's protocol, beside `max_completion_tokens`.
         MaxTokens = "max_tokens",
     }

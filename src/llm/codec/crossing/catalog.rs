@@ -85,6 +85,9 @@ fn rule_13_models_of_openais_that_think_know_only_the_newer_name_of_the_most_tok
         ("gpt-5-2025-08-07", "max_completion_tokens"),
         ("gpt-4o", "max_tokens"),
         ("gpt-4.1", "max_tokens"),
+        // Nobody knows these but by their names.
+        ("gpt-7-mini", "max_completion_tokens"),
+        ("gpt-35-turbo", "max_tokens"),
     ] {
         let (body, _) = gpt(model, json!({"max_tokens": 7}));
         let fields = body.as_object().unwrap().keys().map(String::as_str);
@@ -134,11 +137,32 @@ fn rule_16_a_model_that_takes_no_temperature_gets_none() {
             .count();
         assert_eq!(losses.len(), gone, "{model}");
     }
-    for (model, kept) in [("gpt-5", false), ("o3", false), ("gpt-4o", true)] {
-        let (body, losses) = gpt(model, json!({"max_tokens": 9, "temperature": 0.5}));
+    for (model, effort, kept) in [
+        ("gpt-5", None, false),
+        ("o3", None, false),
+        ("gpt-6.2-sol", None, false),
+        ("gpt-4o", None, true),
+        // These take it when they do not think: not by default, or not at all.
+        ("gpt-5.4", None, true),
+        ("gpt-5.4", Some("low"), false),
+        ("gpt-6-sol", None, false),
+        ("gpt-9", Some("low"), true),
+    ] {
+        let mut said = json!({"max_tokens": 9, "temperature": 0.5});
+        if let Some(effort) = effort {
+            said["output_config"] = json!({"effort": effort});
+        }
+        let (body, losses) = gpt(model, said);
         let told = (body["temperature"] == 0.5, losses.is_empty());
         assert_eq!(told, (kept, kept), "{model}");
     }
+    let off = json!({"max_tokens": 9, "temperature": 0.5, "thinking": {"type": "disabled"}});
+    let (body, losses) = gpt("gpt-6-sol", off);
+    assert_eq!(
+        (&body["temperature"], losses.len()),
+        (&json!(0.5), 0),
+        "{losses:?}"
+    );
 }
 
 #[test]

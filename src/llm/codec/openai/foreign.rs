@@ -331,15 +331,26 @@ fn effort(
 /// How the next token is chosen, where the model takes it as it is by default.
 fn sampling(chat: &mut Chat, facts: Option<&ModelFacts>, losses: &mut Losses) {
     const NOT_TAKEN: &str = "The model takes it as it is by default.";
-    if facts.and_then(|facts| facts.ability(Ability::Temperature)) != Some(false) {
+    const THINKS: &str = "A model that thinks takes it as it is by default.";
+    let Some(facts) = facts else {
         return;
-    }
+    };
+    let cannot = |ability| facts.ability(ability) == Some(false);
+    let thinks = match chat.effort.as_deref() {
+        Some(effort) => effort != Level::None.name(),
+        None => facts.ability(Ability::ThinksUnasked) == Some(true),
+    };
+    let why = match thinks {
+        _ if cannot(Ability::Temperature) => NOT_TAKEN,
+        true if cannot(Ability::TemperatureWhileThinking) => THINKS,
+        _ => return,
+    };
     for (field, value) in [
         ("temperature", &mut chat.sampling.temperature),
         ("top_p", &mut chat.sampling.top_p),
     ] {
         if value.take().is_some_and(|value| value != 1.0) {
-            losses.add(field, NOT_TAKEN);
+            losses.add(field, why);
         }
     }
 }

@@ -90,7 +90,11 @@ fn max_tokens(model: &str) -> &'static str {
     let reasons = name
         .strip_prefix('o')
         .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()))
-        || name.starts_with("gpt-5");
+        || name
+            .strip_prefix("gpt-")
+            .and_then(|rest| rest.split(['.', '-']).next()?.parse::<u32>().ok())
+            // Azure's `gpt-35-turbo` is 3.5.
+            .is_some_and(|major| (5..30).contains(&major));
     match reasons {
         true => "max_completion_tokens",
         false => "max_tokens",
