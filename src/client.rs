@@ -66,11 +66,20 @@
 //! was written is tried again once, if the connection was a used one, the method is idempotent
 //! (RFC 9110 §9.2.2) and there is no body. All else is for a retry layer.
 //!
+//! # Who drives a connection
+//!
+//! What is HTTP/1.1 from the start (`http`, or [`http1_only`](Client::http1_only)) is driven by whoever
+//! polls the call and then the body of its answer, in the same turn of the scheduler: an answer that
+//! nobody polls is not read. Where it begins before the request is over, a task takes the connection
+//! over, so that the rest goes up all the same. HTTP/2, connections for which a protocol is negotiated,
+//! and upgrades have tasks of their own.
+//!
 //! # What is shared, and cancellation
 //!
 //! Clones share one pool; a clone costs one counter. Every setter starts a pool of its own. To drop
 //! the future or the body of the response ends the call: HTTP/2 resets the stream, HTTP/1.1 closes
-//! the connection.
+//! the connection, unless all of the answer had come. A connection that is not used is closed when the
+//! server closes it, or when it has been idle for too long.
 //!
 //! [`BadGateway`]: crate::rejection::Kind::BadGateway
 //! [`ConnectTimeout`]: crate::rejection::Kind::ConnectTimeout
@@ -79,10 +88,12 @@
 
 mod connect;
 mod fault;
+mod http1;
 mod stream;
 
 use self::{
     connect::{Connector, Used},
+    fault::Fault,
     stream::{Answer, Outgoing, Sent},
 };
 use crate::{Body, Rejection};
@@ -114,9 +125,12 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     config: Config,
+    /// For what is HTTP/1.1 from the start.
+    http1: http1::Pool,
+    /// For what may be HTTP/2, and for upgrades.
     pool: legacy::Client<Connector, Outgoing>,
     /// The same, by HTTP/1.1. Made when it is first needed.
-    http1: OnceLock<Client>,
+    http1_only: OnceLock<Client>,
 }
 
 #[derive(Clone, Debug)]
@@ -236,11 +250,12 @@ impl Client {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(10))
             .http2_only(config.versions == Versions::Http2)
-            .build(connector);
+            .build(connector.clone());
         Self(Arc::new(Inner {
+            http1: http1::Pool::new(&config, connector),
             config,
             pool,
-            http1: OnceLock::new(),
+            http1_only: OnceLock::new(),
         }))
     }
 
@@ -258,7 +273,7 @@ impl Client {
             && request.uri().scheme() == Some(&Scheme::HTTPS)
             && names_another_host(&request)
         {
-            let http1 = self.0.http1.get_or_init(|| self.clone().http1_only());
+            let http1 = self.0.http1_only.get_or_init(|| self.clone().http1_only());
             return http1.send(request);
         }
         let bare = request.body().is_end_stream();
@@ -292,9 +307,24 @@ impl Client {
             (request.map(|body| Outgoing::new(body, report)), Some(sent))
         };
         ResponseFuture {
-            pending: self.0.pool.request(request),
+            pending: self.begin(request, sent.clone()),
             sent,
             again: again.map(Box::new),
+        }
+    }
+
+    fn begin(&self, request: Request<Outgoing>, sent: Option<Sent>) -> Pending {
+        let http1 = match self.0.config.versions {
+            Versions::Http1 => true,
+            Versions::Http2 => false,
+            Versions::Both => request.uri().scheme() == Some(&Scheme::HTTP),
+        };
+        let becomes_another =
+            request.method() == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+        if http1 && !becomes_another {
+            Pending::Http1(self.0.http1.call(request, sent))
+        } else {
+            Pending::Pooled(self.0.pool.request(request))
         }
     }
 }
@@ -351,9 +381,31 @@ impl Service<Request<Body>> for Client {
 /// Response future of [`Client`].
 #[must_use = "nothing is sent unless it is polled"]
 pub struct ResponseFuture {
-    pending: legacy::ResponseFuture,
+    pending: Pending,
     sent: Option<Sent>,
     again: Option<Box<Again>>,
+}
+
+enum Pending {
+    Http1(http1::Calling),
+    Pooled(legacy::ResponseFuture),
+}
+
+impl Pending {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<Body>, Fault>> {
+        Poll::Ready(match self {
+            Self::Http1(calling) => ready!(calling.as_mut().poll(cx)).map_err(Fault::Http1),
+            Self::Pooled(pending) => match ready!(Pin::new(pending).poll(cx)) {
+                Ok(mut response) => {
+                    if let Some(used) = response.extensions_mut().remove::<Used>() {
+                        used.mark();
+                    }
+                    Ok(response.map(Answer::body))
+                }
+                Err(error) => Err(Fault::Pooled(error)),
+            },
+        })
+    }
 }
 
 /// What it takes to send a request a second time.
@@ -367,23 +419,18 @@ impl Future for ResponseFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            let error = match ready!(Pin::new(&mut self.pending).poll(cx)) {
-                Ok(mut response) => {
-                    if let Some(used) = response.extensions_mut().remove::<Used>() {
-                        used.mark();
-                    }
-                    return Poll::Ready(Ok(response.map(Answer::body)));
-                }
-                Err(error) => error,
+            let fault = match ready!(self.pending.poll(cx)) {
+                Ok(response) => return Poll::Ready(Ok(response)),
+                Err(fault) => fault,
             };
             if let Some(rejection) = self.sent.as_ref().and_then(Sent::fault) {
                 return Poll::Ready(Err(rejection));
             }
             match self.again.take() {
-                Some(again) if fault::is_worn(&error) => {
-                    self.pending = again.client.0.pool.request(again.request);
+                Some(again) if fault.is_worn() => {
+                    self.pending = again.client.begin(again.request, None);
                 }
-                _ => return Poll::Ready(Err(fault::rejection(error))),
+                _ => return Poll::Ready(Err(fault.into())),
             }
         }
     }

@@ -108,6 +108,11 @@ impl Exchange {
         self.lock().clone()
     }
 
+    /// Reads what is known so far, without a copy. Do not call back into the exchange from within.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Facts) -> T) -> T {
+        read(&self.lock())
+    }
+
     /// Adds what became known. Do not call back into the exchange from within.
     pub fn update(&self, add: impl FnOnce(&mut Facts)) {
         add(&mut self.lock());
@@ -135,13 +140,26 @@ pub(crate) fn fresh_id() -> Box<str> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let id = KEYS.each_ref().map(|key| key.hash_one(count).to_be_bytes());
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
-    let digits = id.as_flattened().iter();
-    let digits = digits.flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-    let mut id = String::with_capacity(32);
-    id.extend(digits);
-    id.into()
+    let mut digits = [0; 32];
+    let bytes = id.as_flattened().iter();
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = HEX[usize::from(*byte)];
+    }
+    // They are ASCII.
+    String::from_utf8_lossy(&digits).into()
 }
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        let digits = b"0123456789abcdef";
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 /// Something that a request says and a vendor's protocol cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]

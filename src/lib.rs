@@ -81,6 +81,8 @@
 
 // Tier 0: vocabulary.
 pub mod answer;
+#[cfg(feature = "client")]
+mod bell;
 mod body;
 #[cfg(feature = "client")]
 pub mod client;

@@ -10,6 +10,7 @@ const TIERS: &[&[&str]] = &[
         "rejection",
         "follow",
         "answer",
+        "bell",
         "body",
         "problem",
         "principal",
@@ -43,6 +44,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("rejection", &["answer"]),
     ("follow", &["answer", "rejection"]),
     ("answer", &["follow", "rejection"]),
+    ("bell", &[]),
     ("body", &["follow", "rejection"]),
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
@@ -64,7 +66,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
             "rejection",
         ],
     ),
-    ("client", &["body", "rejection"]),
+    ("client", &["bell", "body", "rejection"]),
 ];
 
 /// Names that `lib.rs` re-exports, and the module each comes from.

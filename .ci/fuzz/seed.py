@@ -4,6 +4,7 @@
 They are the texts in the crate's own tests, and what lies in ../shared beside the repository where
 there is such a folder. A target reads a byte or two before the text; those come first here, too.
 """
+import base64
 import hashlib
 import json
 import pathlib
@@ -16,6 +17,7 @@ LLM = ["src/llm/**/*.rs", "tests/it/*.rs", "src/testing/*.rs"]
 # The bytes before the text, and the sources whose texts are of that kind.
 TARGETS = {
     "sse": ([b"\x00\x20", b"\x0a\x05", b"\x07\xff"], ["src/llm/codec/sse/*.rs"] + LLM),
+    "event_stream": ([b"\x00", b"\x02", b"\x07"], []),
     "path": ([b"\x00", b"\x01", b"\x02", b"\x04"], ["src/path.rs", "src/route/*.rs", "tests/it/route.rs"]),
     "forwarded": ([b"\x00", b"\x01", b"\x02", b"\x04", b"\x0d"], ["src/client_addr/*.rs", "src/proxy/*.rs", "tests/it/client_addr.rs"]),
     "header": ([b"\x00", b"\x12", b"\x24"], ["src/proxy/*.rs", "tests/it/proxy/*.rs", "tests/it/proxy.rs"]),
@@ -68,6 +70,16 @@ def recorded(target):
             yield body if isinstance(body, str) else json.dumps(body)
 
 
+def frames():
+    """The corpus that the tests of the crate read, and recorded streams."""
+    texts = [path.read_bytes() for path in sorted((ROOT / "tests/corpus/event_stream").iterdir())]
+    for path in sorted((SHARED / "wire").rglob("*.json")):
+        answer = json.loads(path.read_text()).get("response", {})
+        if answer.get("eventstream_base64"):
+            texts.append(base64.b64decode(answer["eventstream_base64"]))
+    return texts
+
+
 def vectors(target):
     folder = SHARED / "security" / "own"
     if target == "path" and (folder / "path_normalisation.json").exists():
@@ -93,9 +105,11 @@ def main():
     texts = own + sorted(set(vectors(target)))
     if target in ("sse", "chat_request", "chat_answer"):
         texts += sorted(set(recorded(target)))
+    texts = [text.encode("utf-8", "surrogatepass") for text in texts]
+    if target == "event_stream":
+        texts += frames()
     count = 0
     for text in texts:
-        text = text.encode("utf-8", "surrogatepass")
         if not 1 < len(text) <= 16384:
             continue
         for prefix in prefixes if len(text) < 2048 else prefixes[:2]:

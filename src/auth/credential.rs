@@ -2,7 +2,10 @@
 
 use super::key::LONGEST;
 use crate::{Rejection, rejection::Kind};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue,
+    header::{self, Entry},
+};
 use std::fmt;
 
 /// Where a key may stand.
@@ -102,22 +105,23 @@ impl Places {
         let Some(name) = name else {
             return Ok(None);
         };
-        if other.is_some() || headers.get_all(name).iter().nth(1).is_some() {
+        if other.is_some() {
             return Err(malformed("More than one credential was given."));
         }
         let Some(name) = self.headers.iter().find(|place| *place == name) else {
             return Ok(None);
         };
-        if let Some(value) = headers.get_mut(name) {
-            value.set_sensitive(true);
-        }
-        let value = if keep {
-            headers.get(name).cloned()
-        } else {
-            headers.remove(name)
-        };
-        let Some(value) = value else {
+        let Entry::Occupied(mut found) = headers.entry(name) else {
             return Ok(None);
+        };
+        if found.iter().nth(1).is_some() {
+            return Err(malformed("More than one credential was given."));
+        }
+        found.get_mut().set_sensitive(true);
+        let value = if keep {
+            found.get().clone()
+        } else {
+            found.remove()
         };
         let from = if *name == header::AUTHORIZATION && !self.schemes.is_empty() {
             self.after_scheme(value.as_bytes())?

@@ -70,6 +70,7 @@ impl Connector {
         Ok(Stream {
             stream,
             used: Used::default(),
+            stalled: Arc::default(),
         })
     }
 
@@ -194,6 +195,20 @@ impl Used {
 pub(super) struct Stream {
     stream: MaybeHttpsStream<TokioIo<TcpStream>>,
     used: Used,
+    /// Whether the last write had to wait.
+    stalled: Arc<AtomicBool>,
+}
+
+impl Stream {
+    /// A handle to whether the last write had to wait.
+    pub(super) fn stalled(&self) -> Arc<AtomicBool> {
+        self.stalled.clone()
+    }
+
+    fn written<T>(&self, written: Poll<T>) -> Poll<T> {
+        self.stalled.store(written.is_pending(), Ordering::Relaxed);
+        written
+    }
 }
 
 impl Connection for Stream {
@@ -223,11 +238,13 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -243,7 +260,8 @@ impl Write for Stream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.written(written)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What went wrong, in the words of RFC 9209.
 
-use super::connect::{TlsUnavailable, Unresolved, Used};
+use super::{
+    connect::{TlsUnavailable, Unresolved, Used},
+    http1::Failure,
+};
 use crate::{BoxError, Rejection, rejection::Kind};
 use http::{Extensions, HeaderName, HeaderValue};
 use hyper_util::client::legacy;
@@ -13,13 +16,47 @@ macro_rules! status {
 }
 
 /// What a call failed with.
-pub(super) fn rejection(error: legacy::Error) -> Rejection {
-    let (kind, status) = if error.is_connect() {
-        connecting(&error)
-    } else {
-        speaking(&error)
-    };
-    told(kind, status, error)
+pub(super) enum Fault {
+    Http1(Failure),
+    Pooled(legacy::Error),
+}
+
+impl Fault {
+    /// Whether a connection failed that had served before, in a way that says nothing of the server.
+    pub(super) fn is_worn(&self) -> bool {
+        let (error, used): (&(dyn Error + 'static), _) = match self {
+            Self::Http1(Failure::Speaking { error, used }) => (error, *used),
+            Self::Http1(_) => return false,
+            Self::Pooled(error) => (error, was_used(error)),
+        };
+        let hyper = causes(error).find_map(|cause| cause.downcast_ref::<hyper::Error>());
+        let says_nothing =
+            |error: &hyper::Error| !error.is_parse() && !error.is_user() && !error.is_timeout();
+        used && hyper.is_some_and(says_nothing)
+    }
+}
+
+impl From<Fault> for Rejection {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Http1(Failure::Nowhere) => {
+                Rejection::new(Kind::Internal).with_source("the URI names no host")
+            }
+            Fault::Http1(Failure::Connecting(error)) => told(connecting(&*error), error),
+            Fault::Http1(Failure::Speaking { error, .. }) => told(speaking(&error), error),
+            Fault::Pooled(error) if error.is_connect() => told(connecting(&error), error),
+            Fault::Pooled(error) => told(speaking(&error), error),
+        }
+    }
+}
+
+/// Whether the connection had carried an answer before.
+fn was_used(error: &legacy::Error) -> bool {
+    let mut extras = Extensions::new();
+    if let Some(connected) = error.connect_info() {
+        connected.get_extras(&mut extras);
+    }
+    extras.get::<Used>().is_some_and(Used::is_marked)
 }
 
 /// What an answer broke off with.
@@ -29,20 +66,7 @@ pub(super) fn broken_off(error: hyper::Error) -> Rejection {
     } else {
         status!("http_response_incomplete")
     };
-    told(Kind::BadGateway, status, error)
-}
-
-/// Whether a connection failed that had served before, in a way that says nothing of the server.
-pub(super) fn is_worn(error: &legacy::Error) -> bool {
-    let Some(connected) = error.connect_info() else {
-        return false;
-    };
-    let mut extras = Extensions::new();
-    connected.get_extras(&mut extras);
-    extras.get::<Used>().is_some_and(Used::is_marked)
-        && causes(error)
-            .find_map(|cause| cause.downcast_ref::<hyper::Error>())
-            .is_some_and(|error| !error.is_parse() && !error.is_user() && !error.is_timeout())
+    told((Kind::BadGateway, status), error)
 }
 
 /// The error and what it came of. An `io::Error` does not count the error that it was made of among
@@ -61,7 +85,7 @@ pub(super) fn causes<'a>(
 
 type Verdict = (Kind, Option<&'static str>);
 
-fn connecting(error: &legacy::Error) -> Verdict {
+fn connecting(error: &(dyn Error + 'static)) -> Verdict {
     use io::ErrorKind;
     for cause in causes(error) {
         if cause.is::<TlsUnavailable>() {
@@ -124,7 +148,7 @@ fn is_io(error: &(dyn Error + 'static)) -> bool {
     error.is::<io::Error>()
 }
 
-fn told(kind: Kind, status: Option<&'static str>, source: impl Into<BoxError>) -> Rejection {
+fn told((kind, status): Verdict, source: impl Into<BoxError>) -> Rejection {
     let rejection = Rejection::new(kind).with_source(source);
     match status {
         Some(status) => rejection.with_header(

@@ -7,18 +7,32 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::{
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
 /// What the body of a request broke off with. hyper tells of it over HTTP/1.1 only: over HTTP/2 it
 /// resets the stream, which then looks like the server's doing.
 #[derive(Clone, Default)]
-pub(super) struct Sent(Arc<OnceLock<Rejection>>);
+pub(super) struct Sent(Arc<Report>);
+
+#[derive(Default)]
+struct Report {
+    fault: OnceLock<Rejection>,
+    over: AtomicBool,
+}
 
 impl Sent {
     pub(super) fn fault(&self) -> Option<Rejection> {
-        self.0.get().cloned()
+        self.0.fault.get().cloned()
+    }
+
+    /// Whether the body has been let go, most often because all of it was read.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.over.load(Ordering::Relaxed)
     }
 }
 
@@ -44,6 +58,14 @@ impl Outgoing {
     }
 }
 
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if let Some(sent) = &self.sent {
+            sent.0.over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl HttpBody for Outgoing {
     type Data = Bytes;
     type Error = BoxError;
@@ -61,7 +83,7 @@ impl HttpBody for Outgoing {
                     .with_source(error)
             });
             if let Some(sent) = &self.sent {
-                let _ = sent.0.set(rejection.clone());
+                let _ = sent.0.fault.set(rejection.clone());
             }
             rejection.into()
         })

@@ -433,8 +433,7 @@ impl GatewayBuilder {
                 "the gateway answers this itself: choose another path",
             );
         }
-        let service = HttpService::new(Settled::new(service));
-        self.routes = self.routes.route(path, Methods::ANY, service);
+        self.routes = self.routes.route(path, Methods::ANY, Settled::new(service));
         self.has_routes = true;
         self
     }

@@ -1,8 +1,10 @@
 //! What one connection asks of a service.
 
-use crate::client_addr::PeerAddr;
-use http::Request;
-use hyper::service::Service as HyperService;
+use crate::{bell, client_addr::PeerAddr};
+use bytes::Bytes;
+use http::{Request, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::{body::Incoming, service::Service as HyperService};
 use pin_project_lite::pin_project;
 use std::{
     net::SocketAddr,
@@ -57,6 +59,54 @@ where
             home: self.spare.clone(),
         });
         ResponseFuture { lent, future: None }
+    }
+}
+
+/// The body of a request, as it arrives.
+///
+/// To take a piece asks the connection for the next. Over HTTP/1.1 there is none after the last one of a
+/// known length, and the connection, which is of the same task, need not be looked at again.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    incoming: Incoming,
+    http1: bool,
+}
+
+impl Arriving {
+    pub(super) fn of(request: Request<Incoming>) -> Request<Self> {
+        let http1 = request.version() < Version::HTTP_2;
+        request.map(|incoming| Self { incoming, http1 })
+    }
+}
+
+impl HttpBody for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { incoming, http1 } = &mut *self;
+        let mut take = || {
+            let frame = Pin::new(&mut *incoming).poll_frame(cx);
+            (frame, incoming.is_end_stream())
+        };
+        if !*http1 {
+            return take().0;
+        }
+        let is_last = |(frame, over): &(Poll<Option<_>>, bool)| {
+            *over && matches!(frame, Poll::Ready(Some(Ok(_))))
+        };
+        bell::hold(take, is_last).0
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
     }
 }
 

@@ -1,8 +1,16 @@
 //! A listener for a gateway.
 
-use super::{GatewayService, connection::Connection, socket};
+use super::{
+    GatewayService,
+    connection::{Arriving, Connection},
+    socket,
+};
+use crate::bell::Bell;
 use http::Request;
-use hyper::body::Incoming;
+use hyper::{
+    body::Incoming,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulConnection},
@@ -13,6 +21,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     pin::pin,
     sync::Arc,
+    task::Context,
     time::Duration,
 };
 use tokio::{
@@ -279,7 +288,7 @@ async fn accept<S, F>(
     deadline: impl FnOnce(),
 ) where
     S: tower_service::Service<
-            Request<Incoming>,
+            Request<Arriving>,
             Response = http::Response<crate::Body>,
             Future = F,
         > + Clone
@@ -371,7 +380,8 @@ fn protocols(header_time: Duration) -> auto::Builder<TokioExecutor> {
 /// Serves a connection, and asks it to end when `closed` is.
 ///
 /// It is woken many times, and asked to end once: whether it is, is looked up, and only the first time
-/// waited for. What wakes it is one task for all of its life.
+/// waited for. What wakes it is one task for all of its life; what its parts are woken by is a
+/// [`Bell`], for many of them wake one another in the midst of a poll.
 async fn until_closed<C: GracefulConnection>(
     connection: C,
     closed: watch::Receiver<()>,
@@ -380,6 +390,8 @@ async fn until_closed<C: GracefulConnection>(
     let mut waiting = closed.clone();
     let mut closing = pin!(waiting.changed());
     let (mut registered, mut asked) = (false, false);
+    let bell = Bell::new(Arc::default());
+    let waker = bell.clone().into();
     poll_fn(|cx| {
         if !asked && (!registered || closed.has_changed().is_err()) {
             registered = true;
@@ -388,7 +400,9 @@ async fn until_closed<C: GracefulConnection>(
                 connection.as_mut().graceful_shutdown();
             }
         }
-        connection.as_mut().poll(cx)
+        bell.poll(cx, |_| {
+            connection.as_mut().poll(&mut Context::from_waker(&waker))
+        })
     })
     .await
 }
@@ -422,7 +436,7 @@ fn connection<I, S, F>(
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: tower_service::Service<
-            Request<Incoming>,
+            Request<Arriving>,
             Response = http::Response<crate::Body>,
             Future = F,
         > + Clone
@@ -432,6 +446,7 @@ where
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
     let service = Connection::new(service, peer);
+    let service = service_fn(move |request: Request<Incoming>| service.call(Arriving::of(request)));
     http.serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned()
 }

@@ -27,6 +27,12 @@ pub enum Protocol {
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
     Gemini,
+    /// Amazon Bedrock's Converse and ConverseStream. It is spoken to vendors only.
+    Bedrock,
+    /// Cohere, the second version: spoken to vendors.
+    Cohere,
+    /// Ollama's own protocol: spoken to vendors.
+    Ollama,
 }
 
 /// What is asked of a model.

@@ -342,17 +342,18 @@ impl Watcher for Count {
         let families = &self.metrics.0.families;
         let in_flight: &Gauge = &families.in_flight;
         in_flight.dec();
-        let facts = told.exchange.facts();
-        let error = told.error(&facts);
-        if let Some(code) = error {
-            families.rejections.add(&Code(code), |count| count.inc());
-        }
-        count_model(families, &facts);
         let failed = told.ending == Ending::Failed
             || told.status.is_some_and(|status| status.is_server_error());
-        count_attempts(families, &facts, failed);
+        let route = told.exchange.read(|facts| {
+            if let Some(code) = told.error(facts) {
+                families.rejections.add(&Code(code), |count| count.inc());
+            }
+            count_model(families, facts);
+            count_attempts(families, facts, failed);
+            facts.route.clone()
+        });
         let seconds = told.elapsed().as_secs_f64();
-        let route = Route { route: facts.route };
+        let route = Route { route };
         families
             .duration
             .add(&route, |times| times.observe(seconds));
@@ -369,10 +370,10 @@ impl Watcher for Count {
 const MOST_TOKENS: u64 = u32::MAX as u64;
 
 fn count_model(families: &Families, facts: &Facts) {
+    let mut model = Model {
+        model: facts.model.clone(),
+    };
     if let Some(after) = facts.first_content {
-        let model = Model {
-            model: facts.model.clone(),
-        };
         let seconds = after.as_secs_f64();
         families
             .first_content
@@ -380,7 +381,7 @@ fn count_model(families: &Families, facts: &Facts) {
     }
     let Some(usage) = facts.usage else { return };
     let mut tokens = Tokens {
-        model: facts.model.clone(),
+        model: model.model.take(),
         kind: "",
     };
     for (kind, count) in [

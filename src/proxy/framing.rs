@@ -59,6 +59,11 @@ fn host(parts: &Parts) -> Result<HeaderValue, Rejection> {
     if hosts.next().is_some() {
         return Err(bad("Host is there twice."));
     }
+    if let (None, Some(host)) = (parts.uri.authority(), host)
+        && is_plain(host.as_bytes())
+    {
+        return Ok(host.clone());
+    }
     let named = match host {
         None => None,
         Some(host) => {
@@ -82,6 +87,19 @@ fn host(parts: &Parts) -> Result<HeaderValue, Rejection> {
         }
         _ => Err(bad("The request names no host.")),
     }
+}
+
+/// Whether this is a host of letters, digits, hyphens and dots, perhaps with a port: most are, and need no
+/// closer look.
+fn is_plain(host: &[u8]) -> bool {
+    let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+    let end = host.iter().position(|byte| !name(byte));
+    let (host, port) = host.split_at(end.unwrap_or(host.len()));
+    let is_port = |port: &[u8]| match port {
+        [b':', digits @ ..] => digits.len() <= 4 && digits.iter().all(u8::is_ascii_digit),
+        _ => port.is_empty(),
+    };
+    !host.is_empty() && is_port(port)
 }
 
 fn port(authority: &Authority, scheme: Option<&Scheme>) -> Option<u16> {
@@ -154,6 +172,18 @@ mod tests {
             check("https://[::1]:443/", &["[::1]"]).as_deref(),
             Ok("[::1]:443")
         );
+        for host in [
+            "a",
+            "a.b-c.9",
+            "a:8080",
+            "127.0.0.1:65535",
+            "a:",
+            "[::1]:80",
+        ] {
+            assert_eq!(check("/", &[host]).as_deref(), Ok(host));
+            let plain = is_plain(host.as_bytes());
+            assert!(!plain || Authority::try_from(host).is_ok(), "{host}");
+        }
         for (uri, hosts) in [
             ("/", &[][..]),
             ("/", &["a", "a"]),

@@ -400,6 +400,8 @@ impl Shared {
         let agreed = switched && hop::upgrades_to(response.headers(), tunnel::PROTOCOL);
         let upstream = response.extensions_mut().remove::<OnUpgrade>();
         let headers = response.headers_mut();
+        // For this, and for what limiters and the like further out add.
+        headers.reserve(8);
         hop::strip_response(headers);
         self.pseudonym.add_to(headers, received);
         if switched {

@@ -74,7 +74,10 @@ impl Target {
                 // Part of a segment is no prefix: `/api` is none of `/api../admin`.
                 let rest = rest.filter(|rest| rest.is_empty() || rest.starts_with('/'));
                 let rest = rest.ok_or(Kind::NotFound)?;
-                let mut joined = String::from(&*self.before);
+                let query = uri.query().map_or(0, |query| query.len() + 1);
+                let length = self.before.len() + rest.len() + query;
+                let mut joined = String::with_capacity(length.max(1));
+                joined.push_str(&self.before);
                 joined.push_str(rest);
                 if joined.is_empty() {
                     joined.push('/');

@@ -196,10 +196,9 @@ pub(super) fn fault(body: &Value, model: &str) -> Option<String> {
             }
             let bytes = [&part["thoughtSignature"], &part["inlineData"]["data"]];
             let mut bytes = bytes.into_iter().filter_map(Value::as_str);
-            // A word that the vendor documents is no base64, and is taken.
             let is_bytes = |text: &str| {
                 let plain = text.replace('-', "+").replace('_', "/");
-                text == "skip_thought_signature_validator" || embedding::decode(&plain).is_some()
+                text == SKIP || embedding::decode(&plain).is_some()
             };
             if !bytes.all(is_bytes) {
                 return Some("Invalid value: Base64 decoding failed".to_owned());
@@ -370,12 +369,15 @@ fn reason(answer: &Answer) -> String {
     match answer.finish.as_deref() {
         Some("length") => "MAX_TOKENS".to_owned(),
         Some("content_filter") => "SAFETY".to_owned(),
+        None if !answer.refusal.is_empty() => "PROHIBITED_CONTENT".to_owned(),
         None | Some("stop" | "tool_calls") => "STOP".to_owned(),
         Some(other) => other.to_ascii_uppercase(),
     }
 }
 
 const SIGNATURE: &str = "bW9jaw==";
+/// What the vendor documents for calls of other vendors' models.
+const SKIP: &str = "skip_thought_signature_validator";
 
 /// The parts of an answer: whole, or in these pieces. What is said first is signed if it was thought
 /// about.

@@ -182,13 +182,23 @@ pub(super) fn refused(reply: Reply) -> Reply {
 }
 
 fn usage(billed: Usage, output: u64) -> Value {
-    let cached = billed.cache_read.unwrap_or(0);
+    let read = billed.cache_read.unwrap_or(0);
+    let written = billed.cache_write.unwrap_or(0);
     json!({
-        "input_tokens": billed.input.saturating_sub(cached),
-        "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": cached,
+        "input_tokens": billed.input.saturating_sub(read).saturating_sub(written),
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
         "output_tokens": output,
     })
+}
+
+/// What is told at the end: the thoughts among it.
+fn last_usage(billed: Usage) -> Value {
+    let mut usage = usage(billed, billed.output);
+    if let Some(thinking) = billed.reasoning {
+        usage["output_tokens_details"] = json!({"thinking_tokens": thinking});
+    }
+    usage
 }
 
 fn message(asked: &Asked<'_>, content: &[Value], reason: Option<&str>, usage: &Value) -> Value {
@@ -198,11 +208,20 @@ fn message(asked: &Asked<'_>, content: &[Value], reason: Option<&str>, usage: &V
     })
 }
 
+/// What is said of a refusal, beside it.
+fn details(answer: &Answer) -> Value {
+    match answer.refusal.is_empty() {
+        true => Value::Null,
+        false => json!({"type": "refusal", "category": null, "explanation": answer.refusal}),
+    }
+}
+
 fn reason(answer: &Answer) -> &str {
     match answer.finish.as_deref() {
         Some("length") => "max_tokens",
         Some("content_filter") => "refusal",
         Some(reason) => reason,
+        None if !answer.refusal.is_empty() => "refusal",
         None if answer.calls.is_empty() => "end_turn",
         None => "tool_use",
     }
@@ -229,8 +248,9 @@ pub(super) fn whole(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply 
         let id = call_id(asked, n);
         content.push(json!({"type": "tool_use", "id": id, "name": name, "input": input}));
     }
-    let usage = usage(billed, billed.output);
-    Reply::json(200, message(asked, &content, Some(reason(answer)), &usage))
+    let mut message = message(asked, &content, Some(reason(answer)), &last_usage(billed));
+    message["stop_details"] = details(answer);
+    Reply::json(200, message)
 }
 
 pub(super) fn stream(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply {
@@ -270,8 +290,10 @@ pub(super) fn stream(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply
     }
     events.push(json!({
         "type": "message_delta",
-        "delta": {"stop_reason": reason(answer), "stop_sequence": null},
-        "usage": {"output_tokens": billed.output},
+        "delta": {
+            "stop_reason": reason(answer), "stop_sequence": null, "stop_details": details(answer),
+        },
+        "usage": last_usage(billed),
     }));
     events.push(json!({"type": "message_stop"}));
     if let Some(after) = answer.fails_after {

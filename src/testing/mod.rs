@@ -38,8 +38,8 @@
 //! # A vendor
 //!
 //! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models), Anthropic's
-//! (messages) and Gemini's, of which it refuses what the vendor would refuse. Its script is of
-//! [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
+//! (messages), Gemini's and Bedrock's (Converse), of which it refuses what the vendor would refuse. Its
+//! script is of [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
 //! of what each call cost.
 //!
 //! ```
@@ -75,11 +75,14 @@
 //! A client that closes its connection, or its sending half, before the answer is whole has
 //! [hung up](MockUpstream::hang_ups). Dropping a mock closes its port and all its connections.
 
+mod cohere;
 mod connection;
+mod converse;
 mod embedding;
 mod fitting;
 mod gemini;
 mod messages;
+mod ollama;
 mod recording;
 mod reply;
 mod turn;

@@ -28,6 +28,7 @@ pub(super) struct Answer {
     pub(super) text: String,
     pub(super) reasoning: String,
     pub(super) calls: Vec<(String, String)>,
+    pub(super) refusal: String,
     pattern: Vec<usize>,
     pub(super) finish: Option<String>,
     usage: Option<Usage>,
@@ -54,6 +55,15 @@ impl Turn {
             calls: calls
                 .map(|(name, arguments)| (name.into(), arguments.to_string()))
                 .collect(),
+            ..Answer::default()
+        })
+    }
+
+    /// The model says this instead of an answer.
+    #[must_use]
+    pub fn refusal(text: impl Into<String>) -> Self {
+        Self::answer(Answer {
+            refusal: text.into(),
             ..Answer::default()
         })
     }
@@ -139,6 +149,12 @@ impl Turn {
     #[must_use]
     pub fn reasoning(self, text: impl Into<String>) -> Self {
         self.edit(|answer| answer.reasoning = text.into())
+    }
+
+    /// What the model says beside its calls.
+    #[must_use]
+    pub fn says(self, text: impl Into<String>) -> Self {
+        self.edit(|answer| answer.text = text.into())
     }
 
     /// How many tokens each event of a stream carries: the pattern is repeated. One by default, as
@@ -253,7 +269,8 @@ impl Answer {
             let reasoning = tokens(&self.reasoning).len();
             let calls = self.calls.iter();
             let calls: usize = calls.map(|(_, given)| 1 + fragments(given).len()).sum();
-            let output = (reasoning + tokens(&self.text).len() + calls) * asked.choices;
+            let said = tokens(&self.text).len() + tokens(&self.refusal).len();
+            let output = (reasoning + said + calls) * asked.choices;
             let mut usage = Usage::new(asked.input, output as u64);
             usage.reasoning = (reasoning > 0).then_some((reasoning * asked.choices) as u64);
             usage
@@ -271,6 +288,9 @@ impl Answer {
             let mut message = json!({ "role": "assistant", "content": self.text, "refusal": null });
             if !self.reasoning.is_empty() {
                 message["reasoning_content"] = json!(self.reasoning);
+            }
+            if !self.refusal.is_empty() {
+                (message["content"], message["refusal"]) = (Value::Null, json!(self.refusal));
             }
             if !self.calls.is_empty() {
                 let calls = self.calls.iter().enumerate();
@@ -345,6 +365,9 @@ impl Answer {
             }
             for piece in batches(&tokens(&self.text)) {
                 event(json!({ "content": piece }), None);
+            }
+            for piece in batches(&tokens(&self.refusal)) {
+                event(json!({ "refusal": piece }), None);
             }
             for (n, (name, arguments)) in self.calls.iter().enumerate() {
                 let call = json!([{

@@ -1,7 +1,11 @@
-//! A vendor of language models that speaks OpenAI's protocol, Anthropic's and Gemini's.
+//! A vendor of language models that speaks OpenAI's protocol, Anthropic's, Gemini's, Bedrock's,
+//! Cohere's and Ollama's.
 
+mod native;
+
+use self::native::Tongue;
 use super::{
-    MockUpstream, Recorded, Reply, Script, Turn, embedding, gemini, messages,
+    MockUpstream, Recorded, Reply, Script, Turn, converse, embedding, gemini, messages,
     turn::{Asked, Kind, error, tokens},
 };
 use crate::exchange::Usage;
@@ -22,15 +26,18 @@ impl Script<Self> for Turn {
 /// What a mock vendor is made of. Also a [`Script`], for a [`MockUpstream`].
 ///
 /// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
-/// `…/messages` and `…/messages/count_tokens` under any prefix, and `…/models/{model}:{method}` of
-/// Gemini's. Only completions, messages and what generates content take a [`Turn`] of the script.
+/// `…/messages` and `…/messages/count_tokens` under any prefix, `…/models/{model}:{method}` of
+/// Gemini's, `…/model/{id}/converse` and what belongs to it of Bedrock's, `…/v2/chat` and `…/v2/embed` of
+/// Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of Ollama's. Only completions, messages, chats,
+/// and what generates content or converses, take a [`Turn`] of the script.
 pub struct Vendor {
-    turns: Box<dyn Script<Turn>>,
-    key: Option<String>,
-    models: Vec<String>,
-    strict: bool,
+    pub(super) turns: Box<dyn Script<Turn>>,
+    pub(super) key: Option<String>,
+    pub(super) signer: Option<converse::Keys>,
+    pub(super) models: Vec<String>,
+    pub(super) strict: bool,
     truth: Arc<Mutex<Vec<Usage>>>,
-    calls: u64,
+    pub(super) calls: u64,
 }
 
 impl Vendor {
@@ -40,6 +47,7 @@ impl Vendor {
         Self {
             turns: Box::new(turns),
             key: None,
+            signer: None,
             models: vec!["mock-chat".to_owned(), "mock-embed".to_owned()],
             strict: false,
             truth: Arc::default(),
@@ -51,6 +59,23 @@ impl Vendor {
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.key = Some(key.into());
+        self
+    }
+
+    /// As Bedrock, takes calls alone that are signed with these keys for this region, and answers any other
+    /// with 403. The signature is checked over the bytes that came.
+    #[must_use]
+    pub fn aws_keys(
+        mut self,
+        access_key: impl Into<String>,
+        secret: impl Into<String>,
+        region: impl Into<String>,
+    ) -> Self {
+        self.signer = Some(converse::Keys {
+            access_key: access_key.into(),
+            secret: secret.into(),
+            region: region.into(),
+        });
         self
     }
 
@@ -87,6 +112,9 @@ impl Vendor {
     }
 
     fn serve(&mut self, request: &Recorded) -> Option<Reply> {
+        if let Some(call) = converse::Call::of(request) {
+            return self.converse(request, &call);
+        }
         let given = request.header("authorization").unwrap_or_default();
         let route = request.route();
         let messages = route.ends_with("/messages") || route.ends_with("/messages/count_tokens");
@@ -99,6 +127,9 @@ impl Vendor {
         let call = gemini::Call::of(request);
         if self.key.as_deref().is_some_and(|key| key != given) {
             let refused = reply_of(Turn::unauthorized(given));
+            if let Some(tongue) = Tongue::of(request) {
+                return Some(Self::wrong_key(given, tongue));
+            }
             return Some(if messages {
                 messages::refused(refused)
             } else if call.is_some() || google.is_some() {
@@ -112,6 +143,9 @@ impl Vendor {
         }
         if google.is_some() || gemini::is_listed(request) {
             return Some(self.googles(request));
+        }
+        if let Some(tongue) = Tongue::of(request) {
+            return self.native(request, tongue);
         }
         match request.method.as_str() {
             "GET" if route.ends_with("/models") => Some(Reply::json(200, self.list())),
@@ -350,7 +384,7 @@ impl Vendor {
             .header("x-ratelimit-reset-requests", "120ms")
     }
 
-    fn count(&self, usage: Usage) {
+    pub(super) fn count(&self, usage: Usage) {
         locked(&self.truth).push(usage);
     }
 }
@@ -416,7 +450,7 @@ impl Deref for MockVendor {
     }
 }
 
-fn reply_of(turn: Turn) -> Reply {
+pub(super) fn reply_of(turn: Turn) -> Reply {
     match turn.kind {
         Kind::Reply(reply) => reply,
         Kind::Answer(_) => Reply::status(500),
@@ -427,7 +461,7 @@ fn model(id: &str) -> Value {
     json!({ "id": id, "object": "model", "created": 1_700_000_000, "owned_by": "mock" })
 }
 
-fn no_model(id: &str) -> (u16, Value) {
+pub(super) fn no_model(id: &str) -> (u16, Value) {
     let message = format!("The model `{id}` does not exist or you do not have access to it.");
     let error = error("invalid_request_error", "model_not_found", &message);
     (404, error)

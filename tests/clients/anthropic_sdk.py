@@ -15,7 +15,7 @@ import urllib.request
 import anthropic
 from anthropic import Anthropic, AsyncAnthropic
 
-from facts import BASE_URL, GATEWAY_KEY, fact, run
+from facts import BASE_URL, GATEWAY_KEY, PROTOCOL, fact, run
 
 ROOT = BASE_URL.removesuffix("/v1")
 client = Anthropic(base_url=ROOT, api_key=GATEWAY_KEY, max_retries=0, timeout=30)
@@ -262,7 +262,7 @@ def a_malformed_message_is_a_bad_request_with_its_path():
     error = refused(anthropic.BadRequestError, lambda: ask(wrong))
     assert error.body["error"]["type"] == "invalid_request_error", error.body
     # A vendor of the protocol judges by itself.
-    if os.environ.get("PROTOCOL") != "anthropic":
+    if PROTOCOL != "anthropic":
         assert "messages[0].content[0].text" in error.message, error.message
 
 

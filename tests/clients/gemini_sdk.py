@@ -21,7 +21,7 @@ from google import genai
 from google.genai import errors, types
 from pydantic import BaseModel
 
-from facts import BASE_URL, GATEWAY_KEY, fact, run
+from facts import BASE_URL, GATEWAY_KEY, PROTOCOL, fact, run
 
 ROOT = BASE_URL.removesuffix("/v1")
 
@@ -425,11 +425,11 @@ def texts_are_embedded_in_order():
 @fact
 def a_wrong_key_is_a_client_error():
     canary = "wrong-canary-0123456789"
-    stranger = client_of(canary)
-    error = refused(errors.ClientError, lambda: ask(on=stranger))
-    is_refused(error, 401, "UNAUTHENTICATED")
-    assert "canary" not in str(error), "the key is echoed"
-    is_refused(refused(errors.ClientError, lambda: list(stranger.models.list())), 401, "UNAUTHENTICATED")
+    asking, listing = client_of(canary), client_of(canary)
+    for call in (lambda: ask(on=asking), lambda: list(listing.models.list())):
+        error = refused(errors.ClientError, call)
+        is_refused(error, 401, "UNAUTHENTICATED")
+        assert "canary" not in str(error), "the key is echoed"
 
 
 @fact
@@ -455,7 +455,7 @@ def a_malformed_body_is_an_invalid_argument_with_its_path():
     error = refused(errors.ClientError, lambda: ask(http_options=types.HttpOptions(extra_body=wrong)))
     is_refused(error, 400, "INVALID_ARGUMENT")
     # A vendor of the protocol judges by itself.
-    if os.environ.get("PROTOCOL") != "gemini":
+    if PROTOCOL != "gemini":
         details = error.details["error"]["details"]
         [violation] = [one for detail in details for one in detail.get("fieldViolations", [])]
         assert violation["field"] == "contents[0].parts[0].text", violation

@@ -6,6 +6,8 @@ mod anthropic;
 #[cfg(feature = "auth")]
 mod auth;
 mod bare;
+#[cfg(all(feature = "bedrock", feature = "testing"))]
+mod bedrock;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod catalog;
 #[cfg(feature = "llm")]
@@ -22,8 +24,14 @@ mod edge;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod gemini;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod matrix;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod native;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod once;
 #[cfg(all(feature = "client", feature = "testing"))]

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::StreamBody;
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
     task::JoinHandle,
@@ -28,7 +32,7 @@ async fn an_accepted_socket_does_not_wait_for_acknowledgements() -> io::Result<(
 /// One connection as it is served, without a socket. It returns when it is over, and how.
 fn served(answer: fn() -> Body) -> (DuplexStream, JoinHandle<Result<(), String>>) {
     let (client, server) = duplex(1024);
-    let service = service_fn(move |_: Request<Incoming>| async move {
+    let service = service_fn(move |_: Request<Arriving>| async move {
         Ok::<_, Infallible>(Response::new(answer()))
     });
     let peer = SocketAddr::from(([192, 0, 2, 1], 1));
@@ -119,4 +123,39 @@ async fn whoever_asks_once_and_then_nothing_is_let_go() {
     assert!(answer.ends_with("hello"), "{answer}");
     assert_eq!(start.elapsed().as_secs(), 30);
     let _ = serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_that_has_come_is_read_in_one_turn() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counted = polls.clone();
+    let service = service_fn(move |request: Request<Arriving>| {
+        let mut body = Box::pin(crate::collect(request.into_body(), 100));
+        let (counted, mut read) = (counted.clone(), false);
+        poll_fn(move |cx| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            if !read && let Poll::Ready(body) = body.as_mut().poll(cx) {
+                assert_eq!(body.unwrap(), "hello");
+                read = true;
+            }
+            Poll::<Result<Response<Body>, Infallible>>::Pending
+        })
+    });
+    let (mut client, server) = duplex(1024);
+    let serving = tokio::spawn(async move {
+        let (socket, _hold) = socket::bounded(server, MINUTE);
+        let http = protocols(Duration::from_secs(30));
+        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
+        let (_closing, closed) = watch::channel(());
+        until_closed(connection(&http, socket, peer, service), closed).await
+    });
+    client
+        .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
+        .await
+        .unwrap();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(polls.load(Ordering::SeqCst), 1);
+    serving.abort();
 }

@@ -3,9 +3,12 @@
 //! The numbers are those of the project's list of what translators get wrong most often.
 
 mod answers;
+mod bedrock;
 mod catalog;
+mod cohere;
 mod google;
 mod laws;
+mod ollama;
 mod requests;
 
 use super::*;

@@ -35,6 +35,9 @@ impl Maker {
             Protocol::OpenAi => "openai",
             Protocol::Anthropic => "anthropic",
             Protocol::Gemini => "gemini",
+            Protocol::Bedrock => "bedrock",
+            Protocol::Cohere => "cohere",
+            Protocol::Ollama => "ollama",
         };
         let vendor = self.vendor.replace(':', "_");
         format!("{MARK}{protocol}:{vendor}:{}:", family(&self.model))

@@ -56,7 +56,8 @@ impl<'a> Said<'a> {
             detail => detail?.as_str(),
         };
         self.message = self.message.or(text("message")).or_else(detail);
-        self.kind = self.kind.or(text("type")).or(text("status"));
+        let kind = text("type").or(text("status")).or(text("error_type"));
+        self.kind = self.kind.or(kind);
         self.param = self.param.or(text("param"));
         if self.code.is_none() {
             self.code = match object.get("code") {
@@ -194,7 +195,12 @@ const NO_MODEL: &[&str] = &[
 const OUR_KEY: &[&str] = &["invalid_api_key", "API_KEY_INVALID", "missing_api_key"];
 const WRONG_KEY: &[&str] = &["incorrect api key", "invalid api key", "api key not valid"];
 
-fn cut(text: &str) -> &str {
+/// Whether these words, in small letters, are of a conversation that is too long.
+pub(crate) fn is_too_long(words: &str) -> bool {
+    TOO_LONG.iter().any(|part| words.contains(part))
+}
+
+pub(crate) fn cut(text: &str) -> &str {
     let mut end = text.len().min(MOST_WORDS);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -238,7 +244,7 @@ pub(crate) fn read(
 }
 
 /// When to come back: milliseconds, seconds, or what the vendor says of its limits.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let float = |text: &str, unit: f64| seconds(text.parse::<f64>().ok()? * unit);
     text("retry-after-ms")
@@ -307,6 +313,10 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         #[serde(default)]
         object: Option<Value>,
     }
+    static WORD: std::sync::LazyLock<memchr::memmem::Finder<'static>> =
+        std::sync::LazyLock::new(|| memchr::memmem::Finder::new(b"error"));
+    // All that is looked for has this in it, and nearly nothing that comes by has.
+    WORD.find(raw)?;
     let named = framing == Framing::Sse && NAMES.iter().any(|name| name.find(raw).is_some());
     let found = |name: Option<&[u8]>, data: &[u8]| {
         // Whatever it says, and whether or not that is JSON.
@@ -327,6 +337,9 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         Framing::Json => found(None, raw),
         Framing::Sse => sse::events(raw).find_map(|event| found(event.event, &event.data)),
         Framing::Array => super::gemini::elements(raw).find_map(|one| found(None, one)),
+        // Its codec knows its frames.
+        Framing::EventStream => None,
+        Framing::Ndjson => super::lines::of(raw).find_map(|line| found(None, line)),
     }
 }
 
@@ -378,12 +391,17 @@ impl Told {
             told.code = match vendor.fault() {
                 VendorFault::ContextLength => "context_length_exceeded".into(),
                 VendorFault::ContentFilter => "content_filter".into(),
+                // Programs look for the one name, and every vendor has another.
+                VendorFault::UnknownModel => told.code,
                 fault if fault.concerns_caller() => vendor.code().unwrap_or(&told.code).to_owned(),
                 _ => told.code,
             };
             if vendor.fault().concerns_caller() && !vendor.message().is_empty() {
                 told.message = vendor.message().to_owned();
                 told.param = vendor.param().map(str::to_owned);
+                if vendor.fault() == VendorFault::UnknownModel {
+                    told.param.get_or_insert_with(|| "model".to_owned());
+                }
             }
         }
         told

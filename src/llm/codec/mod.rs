@@ -12,13 +12,19 @@
 
 pub(crate) mod anthropic;
 pub(crate) mod base64;
+pub(crate) mod bedrock;
+pub(crate) mod cohere;
 #[cfg(test)]
 mod crossing;
 pub(crate) mod envelope;
 pub(crate) mod fault;
 pub(crate) mod gemini;
+pub(crate) mod lines;
 pub(crate) mod loss;
+mod messages;
+mod mute;
 mod names;
+pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
 #[cfg(test)]
@@ -26,6 +32,7 @@ pub(crate) mod recordings;
 pub(crate) mod skim;
 pub(crate) mod sse;
 mod translation;
+mod turns;
 pub(crate) mod value;
 
 pub(crate) use self::{
@@ -39,7 +46,7 @@ use super::{
     request::{ChatRequest, Operation, Protocol, Typed},
     serve::Model,
 };
-use crate::{Rejection, exchange::Usage};
+use crate::{Rejection, exchange::Usage, rejection::Kind};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::Value;
@@ -51,6 +58,9 @@ pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
         Protocol::OpenAi => &openai::OpenAi,
         Protocol::Anthropic => &anthropic::Anthropic,
         Protocol::Gemini => &gemini::Gemini,
+        Protocol::Bedrock => &bedrock::Bedrock,
+        Protocol::Cohere => &cohere::Cohere,
+        Protocol::Ollama => &ollama::Ollama,
     }
 }
 
@@ -63,6 +73,10 @@ pub enum Framing {
     Json,
     /// `application/json`: one array, whose elements come one by one.
     Array,
+    /// `application/vnd.amazon.eventstream`: binary frames.
+    EventStream,
+    /// `application/x-ndjson`: a JSON document on each line.
+    Ndjson,
 }
 
 /// What a path asks of a model, and what it tells of the request besides.
@@ -133,6 +147,23 @@ pub(crate) struct Asked {
     pub(crate) single: bool,
 }
 
+impl Asked {
+    /// What any request tells.
+    pub(crate) fn of(request: &ChatRequest) -> Self {
+        Self {
+            operation: request.operation(),
+            model: request.model().clone(),
+            framing: match request.streams() {
+                true => Framing::Sse,
+                false => Framing::Json,
+            },
+            include_usage: true,
+            base64: false,
+            single: false,
+        }
+    }
+}
+
 /// What was found in passing in bytes that nobody decodes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scan {
@@ -152,39 +183,57 @@ pub(crate) struct ErrorAnswer {
 
 /// A wire protocol, in both directions.
 pub(crate) trait Codec: Send + Sync {
-    // As a server.
+    // As a server. A protocol that is spoken to vendors alone has nothing to say here.
 
     /// What a path asks for, with its query, and the template of the path for labels; `None` if it is
     /// none of this protocol's.
-    fn target(&self, path: &str, query: Option<&str>) -> Option<(Target, Arc<str>)>;
+    fn target(&self, _path: &str, _query: Option<&str>) -> Option<(Target, Arc<str>)> {
+        None
+    }
 
     /// Reads what a gateway must know of a request (the model's name, whether to stream) and where in
     /// the bytes it stands. Nothing else is parsed, but all of it is checked to be JSON.
     ///
     /// Nothing is carried over yet: see `ChatRequest::with_carried`.
-    fn peek(&self, ask: &Ask, body: Bytes) -> Result<ChatRequest, Rejection>;
+    fn peek(&self, _ask: &Ask, _body: Bytes) -> Result<ChatRequest, Rejection> {
+        Err(Kind::NotSupported.into())
+    }
 
     /// Reads the whole request. The error names the path of what is wrong.
-    fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection>;
+    fn parse(&self, _operation: Operation, _body: &[u8]) -> Result<Typed, Rejection> {
+        Err(Kind::NotSupported.into())
+    }
 
     /// What must be known of a request to write its answer in this protocol.
-    fn asked(&self, request: &ChatRequest) -> Asked;
+    fn asked(&self, request: &ChatRequest) -> Asked {
+        Asked::of(request)
+    }
 
     /// The models there are, as this protocol lists them.
-    fn encode_models(&self, models: &[Model]) -> Value;
+    fn encode_models(&self, _models: &[Model]) -> Value {
+        Value::Null
+    }
 
     /// One of them.
-    fn encode_model(&self, model: &Model) -> Value;
+    fn encode_model(&self, _model: &Model) -> Value {
+        Value::Null
+    }
 
     /// A writer for one answer.
-    fn encoder(&self, asked: Asked) -> Box<dyn Encode>;
+    fn encoder(&self, _asked: Asked) -> Box<dyn Encode> {
+        Box::new(mute::Mute)
+    }
 
     /// An error in place of an answer. `Rejection` headers and `Retry-After` are written by the
     /// caller.
-    fn encode_error(&self, error: &Error) -> ErrorAnswer;
+    fn encode_error(&self, error: &Error) -> ErrorAnswer {
+        openai::OpenAi.encode_error(error)
+    }
 
     /// An error in the middle of a stream: whole events, the last of it.
-    fn encode_error_event(&self, error: &Error) -> Bytes;
+    fn encode_error_event(&self, _error: &Error) -> Bytes {
+        Bytes::new()
+    }
 
     // As a client.
 
@@ -193,6 +242,11 @@ pub(crate) trait Codec: Send + Sync {
 
     /// The same for the list of its models.
     fn models_path(&self) -> &'static str;
+
+    /// Where more of them are listed, if that is elsewhere.
+    fn more_models_path(&self) -> Option<&'static str> {
+        None
+    }
 
     /// The header for a key, and what stands before the key in it.
     fn key_header(&self) -> (HeaderName, &'static str);
@@ -210,13 +264,19 @@ pub(crate) trait Codec: Send + Sync {
     fn scan(&self, raw: &[u8], framing: Framing, before: Option<Usage>) -> Scan;
 
     /// Whether what is encoded may stand between bytes that came so: no event refers to another.
-    fn mixes(&self) -> bool;
+    fn mixes(&self) -> bool {
+        false
+    }
 
     /// Whether the last word of a stream is in these whole events.
-    fn is_end(&self, raw: &[u8]) -> bool;
+    fn is_end(&self, _raw: &[u8]) -> bool {
+        false
+    }
 
     /// Takes out of whole events those that were only sent because usage was asked for.
-    fn without_usage(&self, raw: Bytes) -> Bytes;
+    fn without_usage(&self, raw: Bytes) -> Bytes {
+        raw
+    }
 
     /// A reader for one answer.
     fn decoder(&self, operation: Operation, framing: Framing) -> Box<dyn Decode>;

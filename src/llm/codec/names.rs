@@ -13,6 +13,20 @@ pub(crate) struct Names {
 impl Names {
     /// Of all tools that a conversation names: letters, digits, `_` and `-`, `most` at the most.
     pub(crate) fn of(chat: &Chat, most: usize) -> Self {
+        Self::made(chat, most, Form::Plain)
+    }
+
+    /// The same for a vendor that wants a letter or `_` first.
+    pub(crate) fn lettered(chat: &Chat, most: usize) -> Self {
+        Self::made(chat, most, Form::Lettered)
+    }
+
+    /// The same as variables are named: without `-` anywhere.
+    pub(crate) fn of_variables(chat: &Chat, most: usize) -> Self {
+        Self::made(chat, most, Form::Variable)
+    }
+
+    fn made(chat: &Chat, most: usize, form: Form) -> Self {
         let parts = chat.messages.iter().flat_map(|message| &message.parts);
         let called = parts.filter_map(|part| match &part.content {
             Content::ToolCall(call) => Some(&*call.name),
@@ -24,7 +38,10 @@ impl Names {
         };
         let offered = chat.tools.iter().map(|tool| &*tool.name);
         let all = || offered.clone().chain(called.clone()).chain(chosen);
-        let fits = |name: &str| name.len() <= most && name.chars().all(is_plain);
+        let fits = |name: &str| {
+            let begins = name.is_empty() || name.starts_with(|first| form.begins(first));
+            begins && name.len() <= most && name.chars().all(|char| form.allows(char))
+        };
         let mut names = Self::default();
         if all().all(fits) {
             return names;
@@ -34,11 +51,14 @@ impl Names {
             if fits(name) || names.sent.contains_key(name) {
                 continue;
             }
-            let plain: String = name
+            let plain = name
                 .chars()
-                .map(|char| if is_plain(char) { char } else { '_' })
-                .take(most)
-                .collect();
+                .map(|char| if form.allows(char) { char } else { '_' });
+            let before = match plain.clone().next() {
+                Some(first) if !form.begins(first) => Some('_'),
+                _ => None,
+            };
+            let plain: String = before.into_iter().chain(plain).take(most).collect();
             let mut free = plain.clone();
             let mut count = 2_usize;
             while !taken.insert(free.clone()) {
@@ -78,14 +98,55 @@ impl Names {
     }
 }
 
-fn is_plain(char: char) -> bool {
-    char.is_ascii_alphanumeric() || matches!(char, '_' | '-')
+/// How a vendor wants names to be.
+#[derive(Clone, Copy)]
+enum Form {
+    Plain,
+    Lettered,
+    Variable,
+}
+
+impl Form {
+    fn allows(self, char: char) -> bool {
+        let hyphen = char == '-' && !matches!(self, Self::Variable);
+        char.is_ascii_alphanumeric() || char == '_' || hyphen
+    }
+
+    fn begins(self, first: char) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Lettered | Self::Variable => !first.is_ascii_digit() && first != '-',
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::llm::Tool;
+
+    #[test]
+    fn rule_8_a_name_begins_as_the_vendor_wants_it() {
+        let mut chat = Chat::default();
+        for name in ["2d", "_2d", "-x", "x-2"] {
+            chat.tools.push(Tool::new(name));
+        }
+        assert!(Names::of(&chat, 64).is_empty());
+        let names = Names::lettered(&chat, 64);
+        let sent = chat.tools.iter().map(|tool| names.sent(&tool.name));
+        assert_eq!(sent.collect::<Vec<_>>(), ["_2d_2", "_2d", "_-x", "x-2"]);
+    }
+
+    #[test]
+    fn rule_8_names_of_variables_have_no_hyphen_and_begin_with_no_digit() {
+        let mut chat = Chat::default();
+        for name in ["mcp__a-b", "2x", "plain_1"] {
+            chat.tools.push(Tool::new(name));
+        }
+        let names = Names::of_variables(&chat, 8);
+        let sent = ["mcp__a-b", "2x", "plain_1"].map(|name| names.sent(name).to_owned());
+        assert_eq!(sent, ["mcp__a_b", "_2x", "plain_1"]);
+    }
 
     #[test]
     fn rule_8_names_go_there_and_back_though_they_collide() {

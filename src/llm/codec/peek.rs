@@ -30,8 +30,11 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
     };
     let model: Cow<'_, str> = match (&ask.model, found.model) {
         (Some(model), _) => Cow::Borrowed(model),
-        (None, Some(raw)) => serde_json::from_str(raw)
-            .map_err(|_| Path::Root.key("model").fault("Expected a string."))?,
+        (None, Some(raw)) => match without_escapes(raw) {
+            Some(model) => Cow::Borrowed(model),
+            None => serde_json::from_str(raw)
+                .map_err(|_| Path::Root.key("model").fault("Expected a string."))?,
+        },
         (None, None) => return Err(Path::Root.key("model").fault("A model is required.")),
     };
     let stream = match (ask.stream, found.stream) {
@@ -60,6 +63,12 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
         include_usage,
         wire,
     ))
+}
+
+/// What a JSON text says that is a string of plain characters.
+fn without_escapes(raw: &str) -> Option<&str> {
+    let text = raw.strip_prefix('"')?.strip_suffix('"')?;
+    (!text.contains('\\')).then_some(text)
 }
 
 /// The client's own bytes, with the model's name and the wish for usage put in their places.

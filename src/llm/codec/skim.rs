@@ -17,7 +17,24 @@ const DEEPEST: u32 = 100;
 /// Answers what stands after the object; `None` where it is not plainly one, or `field` said so.
 pub(crate) fn object<'a>(
     text: &'a [u8],
-    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+    field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> Option<&'a [u8]> {
+    fields(text, skipped(field))
+}
+
+/// As [`object`], of what stands after one of its values.
+pub(crate) fn rest_of_object<'a>(
+    text: &'a [u8],
+    field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> Option<&'a [u8]> {
+    others(text, skipped(field))
+}
+
+/// As [`object`], but `field` is given all from the value on, reads it, and answers what stands after it:
+/// what is of interest need not be passed over first.
+pub(crate) fn fields<'a>(
+    text: &'a [u8],
+    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<&'a [u8]>,
 ) -> Option<&'a [u8]> {
     let open = space(text, 0);
     if *text.get(open)? != b'{' {
@@ -27,61 +44,65 @@ pub(crate) fn object<'a>(
     if *text.get(first)? == b'}' {
         return text.get(first + 1..);
     }
-    let end = one(text, first, &mut field)?;
-    others(text, end, field)
+    let rest = one(text, first, &mut field)?;
+    others(rest, field)
 }
 
-/// As [`object`], of what stands after one of its values.
-pub(crate) fn rest_of_object<'a>(
-    text: &'a [u8],
-    field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
-) -> Option<&'a [u8]> {
-    others(text, 0, field)
+/// What stands after the value that the text begins with.
+pub(crate) fn skip(text: &[u8]) -> Option<&[u8]> {
+    text.get(value(text, 0)?..)
+}
+
+/// The number of digits alone that the text begins with, and what stands after it.
+pub(crate) fn digits(text: &[u8]) -> Option<(u64, &[u8])> {
+    // 19 digits always fit, and 10^19 tokens are nobody's.
+    let end = text.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at(end);
+    if !(1..=19).contains(&end) || (end > 1 && digits[0] == b'0') {
+        return None;
+    }
+    let number = |number: u64, digit: &u8| number * 10 + u64::from(digit - b'0');
+    Some((digits.iter().fold(0, number), rest))
+}
+
+/// Reads a value by passing over it.
+fn skipped<'a>(
+    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+) -> impl FnMut(&'a [u8], &'a [u8]) -> Option<&'a [u8]> {
+    move |name, text| {
+        let (value, rest) = text.split_at_checked(value(text, 0)?)?;
+        field(name, value)?;
+        Some(rest)
+    }
 }
 
 fn others<'a>(
-    text: &'a [u8],
-    mut at: usize,
-    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
+    mut text: &'a [u8],
+    mut field: impl FnMut(&'a [u8], &'a [u8]) -> Option<&'a [u8]>,
 ) -> Option<&'a [u8]> {
     loop {
-        at = space(text, at);
+        let at = space(text, 0);
         match *text.get(at)? {
-            b',' => at = one(text, space(text, at + 1), &mut field)?,
+            b',' => text = one(text, space(text, at + 1), &mut field)?,
             b'}' => return text.get(at + 1..),
             _ => return None,
         }
     }
 }
 
-/// The end of the field that begins here.
+/// What stands after the field that begins here.
 fn one<'a>(
     text: &'a [u8],
     at: usize,
-    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> Option<()>,
-) -> Option<usize> {
+    field: &mut impl FnMut(&'a [u8], &'a [u8]) -> Option<&'a [u8]>,
+) -> Option<&'a [u8]> {
     let (name, after) = name(text, at)?;
-    let start = space(text, after);
-    let end = value(text, start)?;
-    field(name, text.get(start..end)?)?;
-    Some(end)
+    field(name, text.get(space(text, after)..)?)
 }
 
 /// Whether nothing but space is left.
 pub(crate) fn is_blank(rest: &[u8]) -> bool {
     space(rest, 0) == rest.len()
-}
-
-/// A number of digits alone.
-pub(crate) fn whole_number(value: &[u8]) -> Option<u64> {
-    // 19 digits always fit, and 10^19 tokens are nobody's.
-    if value.is_empty() || value.len() > 19 {
-        return None;
-    }
-    value.iter().try_fold(0_u64, |number, digit| {
-        let digit = digit.is_ascii_digit().then(|| digit - b'0')?;
-        Some(number * 10 + u64::from(digit))
-    })
 }
 
 fn space(text: &[u8], mut at: usize) -> usize {
@@ -333,12 +354,37 @@ mod tests {
 
     #[test]
     fn numbers_are_read_as_far_as_they_fit() {
+        let rest = &b","[..];
         assert_eq!(
-            whole_number(b"1234567890123456789"),
-            Some(1234567890123456789)
+            digits(b"1234567890123456789,"),
+            Some((1234567890123456789, rest))
         );
-        for other in [&b""[..], b"-1", b"1.0", b"12345678901234567890"] {
-            assert_eq!(whole_number(other), None);
+        assert_eq!(digits(b"0,"), Some((0, rest)));
+        assert_eq!(digits(b"1.0,"), Some((1, &b".0,"[..])), "which is no end");
+        for other in [&b""[..], b"7", b"-1,", b"01,", b"12345678901234567890,"] {
+            assert_eq!(digits(other), None);
+        }
+    }
+
+    #[test]
+    fn whoever_reads_a_value_says_where_it_ends() {
+        let text = br#"{"a":{"b" : 12 },"c":["x"] , "d":3} tail"#;
+        let mut found = Vec::new();
+        let rest = super::fields(text, |name, text| match name {
+            b"a" => super::fields(text, |_, text| {
+                let (number, rest) = digits(text)?;
+                found.push(number);
+                Some(rest)
+            }),
+            b"d" => digits(text).map(|(number, rest)| {
+                found.push(number);
+                rest
+            }),
+            _ => skip(text),
+        });
+        assert_eq!((rest, found), (Some(&b" tail"[..]), vec![12, 3]));
+        for broken in [&br#"{"a":1.5}"#[..], br#"{"a":1"#, br#"{"a":1 2}"#] {
+            assert_eq!(super::fields(broken, |_, text| Some(digits(text)?.1)), None);
         }
     }
 

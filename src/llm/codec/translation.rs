@@ -4,7 +4,7 @@
 //! rule holds for all of them: what came in this protocol, or was made here, goes along as it is; what
 //! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
 
-use super::{Losses, Maker, Names};
+use super::{Losses, Maker, Names, loss::place_of};
 use crate::llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice};
 use serde_json::{Map, Value};
 
@@ -50,6 +50,16 @@ impl<'a> Translation<'a> {
             names: Names::of(chat, longest_name),
             losses: Losses::default(),
         }
+    }
+
+    /// Where a message stands in the client's request.
+    pub(crate) fn place(&self, chat: &Chat, index: usize) -> String {
+        place_of(self.origin, chat, index)
+    }
+
+    /// The protocol that it came in.
+    pub(crate) fn origin(&self) -> Option<Protocol> {
+        self.origin
     }
 
     /// Tells what of a message has no place: all but its role and its parts.

@@ -6,7 +6,9 @@ use crate::{
     llm::{
         Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
         codec::{
-            self, Codec, Decode, Scan, gemini,
+            self, Codec, Decode, Scan,
+            bedrock::frame,
+            gemini, lines,
             sse::{self, Framer, without_bom},
         },
     },
@@ -58,11 +60,13 @@ impl Source {
     ) -> Self {
         let mut source = Self::new(provider, spoken, usage_unasked);
         let mut framer = Cutter::new(spoken.framing);
-        let whole = first.map_or(Ok(None), |first| framer.push(first));
-        source
-            .ready
-            .extend(whole.map_err(|_| too_long()).transpose());
-        source.rest = Some((body, framer));
+        if let Some(first) = first {
+            let cut = framer.push(first);
+            source.take(cut);
+        }
+        if !matches!(source.ready.back(), Some(Err(_))) {
+            source.rest = Some((body, framer));
+        }
         source
     }
 
@@ -104,6 +108,15 @@ impl Source {
         }
     }
 
+    /// What is whole of a chunk, and behind it why there is no more. Answers whether that is so.
+    fn take(&mut self, (whole, on): (Option<Bytes>, Result<(), Uncut>)) -> bool {
+        self.ready.extend(whole.map(Ok));
+        let fault = on.err().map(|fault| fault.error(&self.provider));
+        let over = fault.is_some();
+        self.ready.extend(fault.map(Err));
+        over
+    }
+
     /// The next whole events.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         loop {
@@ -115,7 +128,13 @@ impl Source {
             };
             let whole = match ready!(Pin::new(body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(chunk) => framer.push(chunk).map_err(|_| too_long()),
+                    Ok(chunk) => {
+                        let cut = framer.push(chunk);
+                        if self.take(cut) {
+                            self.rest = None;
+                        }
+                        continue;
+                    }
                     Err(_trailers) => continue,
                 },
                 Some(Err(error)) => Err(broken(error).into()),
@@ -124,6 +143,7 @@ impl Source {
                     self.rest = None;
                     let is_end = |last: &Bytes| match self.spoken.framing {
                         Framing::Array => closed,
+                        Framing::EventStream => false,
                         _ => self.is_end(last),
                     };
                     match last {
@@ -148,13 +168,17 @@ impl Source {
 
     /// Without the byte order mark that may stand at the very start.
     fn text<'a>(&self, raw: &'a [u8]) -> &'a [u8] {
-        if self.fresh { without_bom(raw) } else { raw }
+        let marked = self.fresh && self.spoken.framing != Framing::EventStream;
+        if marked { without_bom(raw) } else { raw }
     }
 
     /// Whether what no empty line ends may be the end of a stream.
     fn is_end(&self, last: &[u8]) -> bool {
         let text = self.text(last);
-        is_whole(text) || self.blank && is_document(text)
+        match self.spoken.framing {
+            Framing::Ndjson => lines::of(text).all(is_json),
+            _ => is_whole(text) || self.blank && is_document(text),
+        }
     }
 
     /// `None`: nothing is left of it.
@@ -162,7 +186,8 @@ impl Source {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
-        let mislabelled = self.blank && framing != Framing::Json && is_document(text);
+        let is_none = matches!(framing, Framing::Sse | Framing::Array);
+        let mislabelled = self.blank && is_none && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
         let scan = match self.scanned.take() {
             Some(scan) => scan,
@@ -241,6 +266,35 @@ impl Source {
         }
         self.rest = None;
         self.ready.clear();
+        let before = match self.spoken.framing {
+            Framing::EventStream => self.frames_before(raw),
+            _ => self.events_before(raw),
+        };
+        if before == 0 || before == raw.len() {
+            return Some(Err(error));
+        }
+        self.ready.push_back(Err(error));
+        self.batch(raw.slice(..before))
+    }
+
+    /// How much of a chunk stands before the frame that is an error.
+    fn frames_before(&self, raw: &[u8]) -> usize {
+        let mut before = 0;
+        for frame in frame::frames(raw) {
+            let end = before + frame.length;
+            let scan = self
+                .codec
+                .scan(&raw[before..end], self.spoken.framing, None);
+            if scan.error.is_some() {
+                break;
+            }
+            before = end;
+        }
+        before
+    }
+
+    /// How much of a chunk stands before the event that is an error.
+    fn events_before(&self, raw: &Bytes) -> usize {
         let mut framer = Cutter::new(self.spoken.framing);
         let mut before = 0;
         let mut end = 0;
@@ -255,7 +309,7 @@ impl Source {
         };
         for line in raw.split_inclusive(|byte| *byte == last) {
             end += line.len();
-            let Ok(Some(event)) = framer.push(Bytes::copy_from_slice(line)) else {
+            let (Some(event), _) = framer.push(Bytes::copy_from_slice(line)) else {
                 continue;
             };
             let text = if before == 0 {
@@ -273,11 +327,7 @@ impl Source {
             }
             before = end;
         }
-        if before == 0 || before == raw.len() {
-            return Some(Err(error));
-        }
-        self.ready.push_back(Err(error));
-        self.batch(raw.slice(..before))
+        before
     }
 }
 
@@ -313,20 +363,53 @@ impl Batches for Source {
 enum Cutter {
     Events(Framer),
     Elements(gemini::Cutter),
+    Frames(frame::Cutter),
+    Lines(lines::Cutter),
+}
+
+/// Why a stream cannot be cut.
+enum Uncut {
+    TooLong,
+    Garbled,
+}
+
+impl Uncut {
+    fn error(&self, provider: &Inner) -> Error {
+        match self {
+            Self::TooLong => too_long(),
+            Self::Garbled => call::malformed(provider, "a frame whose sum is wrong"),
+        }
+    }
 }
 
 impl Cutter {
     fn new(framing: Framing) -> Self {
         match framing {
             Framing::Array => Self::Elements(gemini::Cutter::default()),
+            Framing::EventStream => Self::Frames(frame::Cutter::default()),
+            Framing::Ndjson => Self::Lines(lines::Cutter::default()),
             _ => Self::Events(Framer::new()),
         }
     }
 
-    fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, sse::TooLong> {
-        match self {
+    /// What is whole by now, and why there will be no more.
+    fn push(&mut self, chunk: Bytes) -> (Option<Bytes>, Result<(), Uncut>) {
+        let whole = match self {
             Self::Events(framer) => framer.push(chunk),
             Self::Elements(cutter) => cutter.push(chunk),
+            Self::Lines(cutter) => cutter.push(chunk),
+            Self::Frames(cutter) => {
+                let (whole, on) = cutter.push(chunk);
+                let on = on.map_err(|broken| match broken {
+                    frame::Broken::TooLong => Uncut::TooLong,
+                    frame::Broken::Garbled => Uncut::Garbled,
+                });
+                return (whole, on);
+            }
+        };
+        match whole {
+            Ok(whole) => (whole, Ok(())),
+            Err(sse::TooLong { .. }) => (None, Err(Uncut::TooLong)),
         }
     }
 
@@ -335,6 +418,8 @@ impl Cutter {
         match self {
             Self::Events(framer) => (framer.finish(), true),
             Self::Elements(cutter) => cutter.finish(),
+            Self::Frames(cutter) => (cutter.finish(), true),
+            Self::Lines(cutter) => (cutter.finish(), true),
         }
     }
 }
@@ -344,13 +429,15 @@ fn is_document(raw: &[u8]) -> bool {
     raw.trim_ascii_start().starts_with(b"{")
 }
 
+fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
 /// Whether the last event of a body, that no empty line ends, is all there.
 fn is_whole(last: &[u8]) -> bool {
     let whole = |event: sse::SseEvent<'_>| {
         let data = event.data.trim_ascii();
-        event.event == Some(b"error")
-            || data == b"[DONE]"
-            || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok()
+        event.event == Some(b"error") || data == b"[DONE]" || is_json(data)
     };
     let mut events = sse::events(last).peekable();
     match events.peek() {

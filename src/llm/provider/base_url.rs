@@ -4,7 +4,7 @@ use super::InvalidProvider;
 use crate::{Rejection, client::has_plain_port, rejection::Kind};
 use http::{
     Uri,
-    uri::{Authority, Scheme},
+    uri::{Authority, InvalidUri, Parts, Scheme},
 };
 use std::{fmt, sync::Arc};
 
@@ -59,14 +59,29 @@ impl BaseUrl {
         self
     }
 
+    /// Without `path` at its end, if it is there.
+    pub(super) fn above(mut self, path: &str) -> Self {
+        if let Some(above) = self.path.strip_suffix(path) {
+            self.path = above.into();
+        }
+        self
+    }
+
     /// The URI of a path that begins with a slash.
     pub(super) fn join(&self, path: &str) -> Result<Uri, Rejection> {
-        Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(format!("{}{path}", self.path))
-            .build()
-            .map_err(|error| Rejection::new(Kind::Internal).with_source(error))
+        let wrong = |error: http::Error| Rejection::new(Kind::Internal).with_source(error);
+        let mut whole = String::with_capacity(self.path.len() + path.len());
+        whole.push_str(&self.path);
+        whole.push_str(path);
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(
+            whole
+                .try_into()
+                .map_err(|error| wrong(InvalidUri::into(error)))?,
+        );
+        Uri::from_parts(parts).map_err(|error| wrong(error.into()))
     }
 }
 
@@ -116,5 +131,10 @@ mod tests {
         }
         let uri = BaseUrl::new("https://a").unwrap().join("/models").unwrap();
         assert_eq!(uri, "https://a/models");
+        for base in ["http://a:1", "http://a:1/v1/"] {
+            let base = BaseUrl::new(base).unwrap().above("/v1");
+            assert_eq!(base.to_string(), "http://a:1");
+            assert_eq!(base.below("/v1").to_string(), "http://a:1/v1");
+        }
     }
 }

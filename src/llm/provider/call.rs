@@ -1,7 +1,7 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
 use super::{
-    Inner, answer,
+    BaseUrl, Inner, answer,
     key::{hints_at_a_key, masked},
 };
 #[cfg(feature = "tokens")]
@@ -10,7 +10,11 @@ use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
-        codec::{self, Codec, Encoded, Maker, loss},
+        codec::{
+            self, Codec, Encoded, Maker,
+            bedrock::{self, EVENT_STREAM},
+            loss,
+        },
         response::Spoken,
     },
     rejection::Kind,
@@ -27,6 +31,7 @@ use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
@@ -38,7 +43,7 @@ const ALONG: [HeaderName; 2] = [
 ];
 
 /// The vendor's headers that come back, and under which name.
-const BACK: [(HeaderName, HeaderName); 3] = [
+const BACK: [(HeaderName, HeaderName); 4] = [
     (
         HeaderName::from_static("openai-processing-ms"),
         HeaderName::from_static("openai-processing-ms"),
@@ -50,6 +55,11 @@ const BACK: [(HeaderName, HeaderName); 3] = [
     // Anthropic's word for it.
     (
         HeaderName::from_static("request-id"),
+        HeaderName::from_static("x-upstream-request-id"),
+    ),
+    // Amazon's.
+    (
+        HeaderName::from_static("x-amzn-requestid"),
         HeaderName::from_static("x-upstream-request-id"),
     ),
 ];
@@ -70,7 +80,7 @@ pub(super) async fn complete(
         request.extensions_mut().insert(catalog.clone());
     }
     #[cfg(feature = "tokens")]
-    if request.operation() == Operation::CountTokens && provider.protocol == Protocol::OpenAi {
+    if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;
     }
     let codec = codec::of(provider.protocol);
@@ -96,10 +106,18 @@ pub(super) async fn complete(
         Operation::Chat | Operation::Completions
     );
     let streams = request.streams() && converses;
-    let mut call = head(&provider, Method::POST, &codec.path(&request))?;
+    let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    headers.insert(ACCEPT, if streams { SSE } else { JSON });
+    let by_lines = streams && provider.protocol == Protocol::Ollama;
+    headers.insert(
+        ACCEPT,
+        match streams {
+            true if by_lines => NDJSON,
+            true => SSE,
+            false => JSON,
+        },
+    );
     for name in ALONG {
         if let Some(value) = request.headers().get(&name) {
             headers.insert(name, value.clone());
@@ -118,7 +136,7 @@ pub(super) async fn complete(
             facts.losses = losses;
         });
     }
-    let operation = request.operation();
+    let (operation, origin) = (request.operation(), request.origin());
     // An event that tells the usage is sent because it is always asked for.
     let usage_unasked = !request.includes_usage();
     // What the request holds is not needed while the vendor thinks.
@@ -141,15 +159,27 @@ pub(super) async fn complete(
         ));
     }
     let mut first = None;
+    // Only one protocol has frames for a stream.
+    let framed = provider.protocol == Protocol::Bedrock;
     let framing = match (content(&parts.headers), streams) {
         (Some(Framing::Sse), true) => Framing::Sse,
         (Some(Framing::Json), false) => Framing::Json,
+        (Some(Framing::EventStream), true) if framed => Framing::EventStream,
+        (Some(Framing::Json | Framing::Ndjson), true) if by_lines => Framing::Ndjson,
         _ => {
             let (told, bytes) = sniffed(&mut body).await?;
             first = bytes;
-            // Only one protocol has an array for a stream.
-            told.filter(|told| {
-                *told != Framing::Array || streams && provider.protocol == Protocol::Gemini
+            // The first line is a document, and may be all.
+            let told = match told {
+                Some(Framing::Json) if by_lines => Some(Framing::Ndjson),
+                told => told,
+            };
+            told.filter(|told| match told {
+                // Likewise an array.
+                Framing::Array => streams && provider.protocol == Protocol::Gemini,
+                Framing::EventStream => streams && framed,
+                Framing::Sse => !framed,
+                Framing::Json | Framing::Ndjson => true,
             })
             .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
@@ -160,7 +190,7 @@ pub(super) async fn complete(
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array => {
+        Framing::Sse | Framing::Array | Framing::EventStream | Framing::Ndjson => {
             answer::Source::stream(provider, spoken, body, first, usage_unasked)
         }
         Framing::Json => {
@@ -176,7 +206,10 @@ pub(super) async fn complete(
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
     }
-    answer.extensions_mut().insert(maker);
+    // Who is told in the words of the vendor itself has no use for it.
+    if origin != Some(maker.protocol) {
+        answer.extensions_mut().insert(maker);
+    }
     // Room for what the layers further out add.
     answer.headers_mut().reserve(12);
     pass_back(&parts.headers, answer.headers_mut());
@@ -184,6 +217,15 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+#[cfg(feature = "tokens")]
+fn counts(protocol: Protocol, request: &ChatRequest) -> bool {
+    match protocol {
+        Protocol::Anthropic | Protocol::Gemini => true,
+        Protocol::Bedrock => bedrock::counts(request.model()),
+        _ => false,
+    }
 }
 
 /// The count of a conversation for a vendor that has no counter.
@@ -216,32 +258,47 @@ impl Batches for Counted {
 
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     let codec = codec::of(provider.protocol);
-    let mut call = head(provider, Method::GET, codec.models_path())?;
-    call.headers_mut().insert(ACCEPT, JSON);
-    codec.headers(None, call.headers_mut());
-    configure(provider, codec, call.headers_mut())?;
-    let list = async {
-        let call = authorized(provider, call.map(|()| Bytes::new())).await?;
-        let response = provider.client.send(call.map(Body::from)).await;
-        let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
-        let (parts, body) = response.into_parts();
-        if !parts.status.is_success() {
-            return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
+    let listed = async {
+        let mut models = listed(provider, codec, codec.models_path()).await?;
+        if let Some(path) = codec.more_models_path() {
+            // Not every key may see both.
+            models.extend(listed(provider, codec, path).await.unwrap_or_default());
         }
-        let raw = collected(body, None, MOST_MODELS).await?;
-        let models = codec.decode_models(&raw);
-        models.ok_or_else(|| malformed(provider, "not a list of models"))
+        Ok(models)
     };
-    match tokio::time::timeout(MODELS_WITHIN, list).await {
+    match tokio::time::timeout(MODELS_WITHIN, listed).await {
         Ok(models) => models,
         Err(_) => Err(Kind::Timeout.into()),
     }
 }
 
-fn head(provider: &Inner, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+/// One list.
+async fn listed(
+    provider: &Inner,
+    codec: &'static dyn Codec,
+    path: &str,
+) -> Result<Vec<String>, Error> {
+    let base = provider.lists.as_ref().unwrap_or(&provider.base);
+    let mut call = head(base, Method::GET, path)?;
+    call.headers_mut().insert(ACCEPT, JSON);
+    codec.headers(None, call.headers_mut());
+    configure(provider, codec, call.headers_mut())?;
+    let call = authorized(provider, call.map(|()| Bytes::new())).await?;
+    let response = provider.client.send(call.map(Body::from)).await;
+    let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
+    let (parts, body) = response.into_parts();
+    if !parts.status.is_success() {
+        return Err(refusal(provider, codec, parts.status, &parts.headers, body).await);
+    }
+    let raw = collected(body, None, MOST_MODELS).await?;
+    let models = codec.decode_models(&raw);
+    models.ok_or_else(|| malformed(provider, "not a list of models"))
+}
+
+fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
-    *call.uri_mut() = provider.base.join(path)?;
+    *call.uri_mut() = base.join(path)?;
     let headers = call.headers_mut();
     headers.reserve(12);
     headers.insert(ACCEPT_ENCODING, IDENTITY);
@@ -292,12 +349,20 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 }
 
 fn content(headers: &HeaderMap) -> Option<Framing> {
-    let content = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let content = headers.get(CONTENT_TYPE)?;
+    if content == JSON {
+        return Some(Framing::Json);
+    }
+    let content = content.to_str().ok()?;
     let content = content.split(';').next().unwrap_or_default().trim();
     if content.eq_ignore_ascii_case("text/event-stream") {
         Some(Framing::Sse)
     } else if content.eq_ignore_ascii_case("application/json") {
         Some(Framing::Json)
+    } else if content.eq_ignore_ascii_case(EVENT_STREAM) {
+        Some(Framing::EventStream)
+    } else if content.eq_ignore_ascii_case("application/x-ndjson") {
+        Some(Framing::Ndjson)
     } else {
         None
     }
@@ -316,6 +381,8 @@ async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Er
             None if read.len() < 1024 => None,
             Some(b'{') => Some(Some(Framing::Json)),
             Some(b'[') => Some(Some(Framing::Array)),
+            // The length of a frame.
+            Some(0) => Some(Some(Framing::EventStream)),
             // The fields of an event, and comments.
             Some(b'd' | b'e' | b'i' | b'r' | b':') => Some(Some(Framing::Sse)),
             _ => Some(None),

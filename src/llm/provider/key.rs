@@ -5,32 +5,51 @@ use std::fmt;
 
 /// A key, ready for the header that it goes into. It is shown nowhere else.
 #[derive(Clone)]
-pub(super) struct ApiKey(Option<HeaderValue>);
+pub(super) struct ApiKey(Option<Values>);
+
+/// The key by itself, and as most vendors want it: made once.
+#[derive(Clone)]
+struct Values {
+    plain: HeaderValue,
+    bearer: HeaderValue,
+}
+
+const BEARER: &str = "Bearer ";
 
 impl ApiKey {
     /// White space around it comes from files, and is left out.
     pub(super) fn new(key: &str) -> Self {
         let key = key.trim();
         let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
-        let plain = HeaderValue::try_from(key).ok();
-        Self(plain.filter(|_| visible && !key.is_empty()))
+        let value = |prefix| {
+            let mut value = HeaderValue::try_from([prefix, key].concat()).ok()?;
+            value.set_sensitive(true);
+            Some(value)
+        };
+        let values = value("").zip(value(BEARER));
+        let values = values.map(|(plain, bearer)| Values { plain, bearer });
+        Self(values.filter(|_| visible && !key.is_empty()))
     }
 
     /// The value of its header, behind this. `None`: it has characters that no key has.
     pub(super) fn header(&self, prefix: &str) -> Option<HeaderValue> {
-        let key = self.0.as_ref()?;
-        let mut header = match prefix {
-            "" => key.clone(),
-            _ => HeaderValue::try_from([prefix.as_bytes(), key.as_bytes()].concat()).ok()?,
-        };
-        header.set_sensitive(true);
-        Some(header)
+        let Values { plain, bearer } = self.0.as_ref()?;
+        match prefix {
+            "" => Some(plain.clone()),
+            BEARER => Some(bearer.clone()),
+            other => {
+                let value = [other.as_bytes(), plain.as_bytes()].concat();
+                let mut value = HeaderValue::try_from(value).ok()?;
+                value.set_sensitive(true);
+                Some(value)
+            }
+        }
     }
 
     /// Whether the key stands somewhere in these words. What is shorter than any key would be found
     /// by chance, and is a word that servers without keys are content with.
     pub(super) fn is_in(&self, words: &[u8]) -> bool {
-        let key = self.0.as_ref().map(HeaderValue::as_bytes);
+        let key = self.0.as_ref().map(|values| values.plain.as_bytes());
         key.filter(|key| key.len() >= SHORTEST)
             .is_some_and(|key| memchr::memmem::find(words, key).is_some())
     }

@@ -24,14 +24,14 @@
 //! [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
-//! nowhere else.
+//! nowhere else. What is no key, and has to be asked for or made for each call, is a [`Credential`].
 //!
 //! # What comes back
 //!
 //! | the vendor answers | the caller gets |
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
-//! | 2xx and an event stream | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 2xx and an event stream, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
 //! | 401, 402, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
 //! | 3xx | [`Kind::BadGateway`]: no redirect is followed |
@@ -44,8 +44,8 @@
 //! the two expected or not what was asked for, by its first byte. A stream that ends in good order
 //! without a last word (`[DONE]`) is taken as whole: to know better it would have to be parsed.
 //!
-//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id` or `request-id`
-//! under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
+//! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id`, `request-id` or
+//! `x-amzn-requestid` under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
 //! the caller's, and is kept.
 //!
 //! The vendor's own words are logged once, as a warning, with what looks like a key masked. They
@@ -62,12 +62,17 @@
 //! connection (HTTP/2: its stream), and with it, most vendors stop counting.
 
 mod answer;
+#[cfg(feature = "bedrock")]
+pub mod aws;
 mod base_url;
+mod bedrock;
 mod call;
 pub mod credential;
 mod key;
 mod table;
 
+#[cfg(feature = "bedrock")]
+pub use self::aws::AwsCredentials;
 use self::{base_url::BaseUrl, credential::Bearer, key::ApiKey};
 pub use self::{
     credential::{Credential, Token},
@@ -103,6 +108,8 @@ struct Inner {
     name: Arc<str>,
     vendor: Option<Vendor>,
     base: BaseUrl,
+    /// Where its models are listed, if that is elsewhere.
+    lists: Option<BaseUrl>,
     protocol: Protocol,
     key: Option<ApiKey>,
     credential: Option<Arc<dyn Credential>>,
@@ -112,6 +119,18 @@ struct Inner {
     catalog: Option<Catalog>,
     timeouts: TimeoutLayer,
     client: Client,
+}
+
+impl Inner {
+    /// One vendor has two protocols at one address, each below a path of its own.
+    fn fit(&mut self) {
+        let base = self.base.clone();
+        self.base = match (self.protocol, self.vendor) {
+            (Protocol::Ollama, _) => base.above("/v1").above("/api"),
+            (protocol, Some(vendor)) if protocol == vendor.protocol => base.below(vendor.path),
+            _ => base,
+        };
+    }
 }
 
 impl Provider {
@@ -145,7 +164,14 @@ impl Provider {
         Self::of(table::OPENROUTER).key(key)
     }
 
-    /// Ollama, on this machine.
+    /// Cohere.
+    #[must_use]
+    pub fn cohere(key: impl AsRef<str>) -> Self {
+        Self::of(table::COHERE).key(key)
+    }
+
+    /// Ollama, on this machine, as it speaks OpenAI's protocol. [Speaking](Self::speaking)
+    /// [`Protocol::Ollama`] it takes what only its own has a place for.
     #[must_use]
     pub fn ollama() -> Self {
         Self::of(table::OLLAMA)
@@ -181,7 +207,12 @@ impl Provider {
     /// If a variable has a value that cannot be. The error names the variable and never its value.
     pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
         for vendor in Vendor::ALL {
-            for name in [vendor.key_variable(), vendor.url_variable()] {
+            let amazons: &[&str] = match *vendor {
+                table::BEDROCK => &bedrock::VARIABLES,
+                _ => &[],
+            };
+            let names = [vendor.key_variable(), vendor.url_variable()];
+            for name in names.iter().chain(amazons).copied() {
                 // It must not count as absent: another would get what is meant for this one.
                 if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
                     return Err(InvalidProvider::new("the value is not Unicode").of(name));
@@ -208,9 +239,13 @@ impl Provider {
     pub fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Vec<Self>, InvalidProvider> {
-        let variable = |name| variable(name).filter(|value| !value.trim().is_empty());
+        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let mut providers = Vec::new();
         for vendor in Vendor::ALL {
+            if *vendor == table::BEDROCK {
+                providers.extend(bedrock::from_variables(&variable)?);
+                continue;
+            }
             let key =
                 variable(vendor.key_variable()).or_else(|| variable(vendor.other_key_variable()?));
             let url = variable(vendor.url_variable());
@@ -224,12 +259,7 @@ impl Provider {
             }
             if let Some(key) = key {
                 provider = provider.key(key);
-                if provider
-                    .0
-                    .key
-                    .as_ref()
-                    .is_some_and(|key| key.header("").is_none())
-                {
+                if !provider.has_plain_key() {
                     let error = InvalidProvider::new("the key has characters that no key has");
                     return Err(error.of(vendor.key_variable()));
                 }
@@ -252,6 +282,7 @@ impl Provider {
             name,
             vendor,
             base,
+            lists: None,
             protocol,
             key: None,
             credential: None,
@@ -262,6 +293,12 @@ impl Provider {
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
         }))
+    }
+
+    /// Whether its key, if it has one, can stand in a header.
+    fn has_plain_key(&self) -> bool {
+        let key = self.0.key.as_ref();
+        key.is_none_or(|key| key.header("").is_some())
     }
 
     fn set(mut self, set: impl FnOnce(&mut Inner)) -> Self {
@@ -307,14 +344,23 @@ impl Provider {
             Some(vendor) => vendor.base(url.as_ref())?,
             None => BaseUrl::new(url.as_ref())?,
         };
-        Ok(self.set(|inner| inner.base = base))
+        Ok(self.set(|inner| {
+            inner.base = base;
+            inner.lists = None;
+            inner.fit();
+        }))
     }
 
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
-    /// `/messages`, or before `/models/…`; most often with `/v1` or `/v1beta`.
+    /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Bedrock before
+    /// `/model/…`, most often with nothing; for Cohere before `/v2`, and for Ollama's own protocol before
+    /// `/api`, whether or not there is a `/v1`.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
-        self.set(|inner| inner.protocol = protocol)
+        self.set(|inner| {
+            inner.protocol = protocol;
+            inner.fit();
+        })
     }
 
     /// Refuses a request that the vendor's protocol cannot say in full, with

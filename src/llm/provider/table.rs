@@ -114,6 +114,26 @@ pub(super) const OPENROUTER: Vendor = Vendor {
         ["OPENROUTER_API_KEY", "OPENROUTER_BASE_URL"],
     )
 };
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/api-keys.html>: a key of its own, or access keys, of
+/// which [`Provider::from_env`](super::Provider::from_env) takes care. The models are profiles that most
+/// regions have.
+pub(super) const BEDROCK: Vendor = Vendor {
+    protocol: Protocol::Bedrock,
+    models: &[
+        "global.anthropic.claude-haiku-4-5-20251001-v1:0",
+        "global.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "global.amazon.nova-2-lite-v1:0",
+    ],
+    ..row(
+        "bedrock",
+        "https://bedrock-runtime.us-east-1.amazonaws.com",
+        "",
+        [
+            "AWS_BEARER_TOKEN_BEDROCK",
+            "AWS_ENDPOINT_URL_BEDROCK_RUNTIME",
+        ],
+    )
+};
 /// <https://github.com/ollama/ollama>: `OLLAMA_HOST` may be a host, a port, or a URL.
 pub(super) const OLLAMA: Vendor = Vendor {
     open: true,
@@ -124,10 +144,39 @@ pub(super) const OLLAMA: Vendor = Vendor {
         ["OLLAMA_API_KEY", "OLLAMA_HOST"],
     )
 };
+/// <https://github.com/cohere-ai/cohere-python>: its paths begin with `/v1` or `/v2`.
+pub(super) const COHERE: Vendor = Vendor {
+    protocol: Protocol::Cohere,
+    other_key_variable: Some("COHERE_API_KEY"),
+    models: &[
+        "command-a-03-2025",
+        "command-r7b-12-2024",
+        "embed-v4.0",
+        "rerank-v3.5",
+    ],
+    ..row(
+        "cohere",
+        "https://api.cohere.com",
+        "",
+        ["CO_API_KEY", "CO_API_URL"],
+    )
+};
+/// <https://jina.ai/reranker>: vectors in OpenAI's form, and rerank. It has no conversations.
+pub(super) const JINA: Vendor = Vendor {
+    models: &["jina-reranker-v2-base-multilingual", "jina-embeddings-v3"],
+    ..row(
+        "jina",
+        "https://api.jina.ai/v1",
+        "",
+        ["JINA_API_KEY", "JINA_BASE_URL"],
+    )
+};
 
 impl Vendor {
     /// All that are known here.
-    pub const ALL: &[Self] = &[OPENAI, ANTHROPIC, GEMINI, GROQ, OPENROUTER, OLLAMA];
+    pub const ALL: &[Self] = &[
+        OPENAI, ANTHROPIC, GEMINI, BEDROCK, GROQ, OPENROUTER, OLLAMA, COHERE, JINA,
+    ];
 
     /// Its name, which no other has.
     #[must_use]

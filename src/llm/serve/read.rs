@@ -1,5 +1,6 @@
 //! The request: its body, as far as it is let in, and what is asked in it.
 
+use super::write::JSON;
 use crate::{
     BoxError, CollectError, Rejection, collect,
     llm::{
@@ -65,6 +66,9 @@ where
 /// Whether the content type is one of JSON. An absent one is a mistake of the client, and no guess.
 fn is_json(headers: &HeaderMap) -> Result<(), Rejection> {
     let of_json = |value: &HeaderValue| {
+        if value == JSON {
+            return Some(());
+        }
         let essence = value
             .to_str()
             .ok()?

@@ -82,7 +82,12 @@ pub(super) async fn written(
             HeaderValue::from_static("text/event-stream"),
         ),
         Framing::Array => (Body::boxed(body), JSON),
-        Framing::Json => (Body::from(body.whole().await?), JSON),
+        Framing::Ndjson => (
+            Body::boxed(body),
+            HeaderValue::from_static("application/x-ndjson"),
+        ),
+        // No client is answered in frames.
+        Framing::Json | Framing::EventStream => (Body::from(body.whole().await?), JSON),
     };
     let mut response = Response::new(body);
     *response.headers_mut() = headers;

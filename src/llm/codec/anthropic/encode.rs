@@ -78,6 +78,8 @@ impl Head {
             _ if blocks.native.is_some() => return (blocks.native.clone().into(), sequence.into()),
             // Some vendors say that it is complete where it waits for tools.
             None | Some(FinishReason::Stop) if blocks.calls() => "tool_use",
+            // Others tell a refusal by its words alone.
+            None | Some(FinishReason::Stop) if blocks.refuses => "refusal",
             None | Some(FinishReason::Stop) if sequence.is_some() => "stop_sequence",
             None | Some(FinishReason::Stop) => "end_turn",
             Some(FinishReason::Length) => "max_tokens",

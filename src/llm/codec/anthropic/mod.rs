@@ -20,12 +20,14 @@
 mod decode;
 mod encode;
 mod error;
-mod model;
+pub(crate) mod model;
 mod request;
 mod target;
 #[cfg(test)]
 mod tests;
 mod usage;
+
+pub(crate) use self::request::{schema, thinking};
 
 use super::{
     Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,

@@ -5,7 +5,7 @@ use crate::llm::catalog::{Ability as Can, Dial, Level, ModelFacts, Off, Set};
 
 /// How a model is asked to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Thinking {
+pub(crate) enum Thinking {
     /// Not at all.
     None,
     /// With a number of tokens, so many at the least.
@@ -19,7 +19,7 @@ const LEAST: u64 = 1024;
 
 /// Which of `temperature` and `top_p` it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sampling {
+pub(crate) enum Sampling {
     Both,
     One,
     Neither,
@@ -27,19 +27,19 @@ pub(super) enum Sampling {
 
 /// What a model can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ability {
-    pub(super) thinking: Thinking,
-    pub(super) sampling: Sampling,
+pub(crate) struct Ability {
+    pub(crate) thinking: Thinking,
+    pub(crate) sampling: Sampling,
     /// Whether answers and arguments can be held to a schema.
-    pub(super) schemas: bool,
+    pub(crate) schemas: bool,
     /// Whether it can be made to call a tool.
-    pub(super) forced: bool,
+    pub(crate) forced: bool,
     /// The most tokens of output, which every request must name.
-    pub(super) most_output: u64,
+    pub(crate) most_output: u64,
 }
 
 /// What the model can.
-pub(super) fn ability(model: &str, facts: Option<&ModelFacts>) -> Ability {
+pub(crate) fn ability(model: &str, facts: Option<&ModelFacts>) -> Ability {
     let mut ability = named(model);
     let Some(facts) = facts else {
         return ability;

@@ -1,8 +1,8 @@
 //! The typed view of a request, read.
 
 mod block;
-mod schema;
-mod thinking;
+pub(crate) mod schema;
+pub(crate) mod thinking;
 mod turns;
 mod write;
 

@@ -355,6 +355,41 @@ fn rule_24_errors_keep_their_status_and_have_the_form_of_the_protocol() {
 }
 
 #[test]
+fn rule_24_a_model_that_is_not_there_has_one_name() {
+    for (protocol, body) in [
+        (
+            ANTHROPIC,
+            json!({"type": "error", "error": {"type": "not_found_error", "message": "model: claude-x"}}),
+        ),
+        (
+            Protocol::Gemini,
+            json!({"error": {"code": 404, "status": "NOT_FOUND", "message": "models/x is not found for API version v1beta"}}),
+        ),
+        (
+            OPENAI,
+            json!({"error": {"message": "The model `x` does not exist", "type": "invalid_request_error", "code": "model_not_found"}}),
+        ),
+    ] {
+        let bytes = Bytes::from(body.to_string());
+        let error = of(protocol).decode_error(StatusCode::NOT_FOUND, &HeaderMap::new(), &bytes);
+        let other = if protocol == OPENAI {
+            ANTHROPIC
+        } else {
+            OPENAI
+        };
+        let answer = of(other).encode_error(&error.into());
+        let told: Value = serde_json::from_slice(&answer.body).unwrap();
+        assert_eq!(
+            (answer.status.as_u16(), &told["error"]["code"]),
+            (404, &json!("model_not_found"))
+        );
+        if other == OPENAI {
+            assert_eq!(told["error"]["param"], "model");
+        }
+    }
+}
+
+#[test]
 fn rule_25_events_that_nobody_knows_fail_nothing() {
     let stream = anthropic_stream(&[
         json!({"type": "ping"}),

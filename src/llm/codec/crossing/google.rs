@@ -1,6 +1,7 @@
 //! To Gemini, and from there: the rules that concern it.
 
 mod answers;
+mod limits;
 mod requests;
 
 use super::*;

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// What both protocols can say of a conversation.
-fn conversation() -> impl Strategy<Value = Value> {
+pub(super) fn conversation() -> impl Strategy<Value = Value> {
     let text = "[a-z\"\\\\é🦀{}]{1,10}";
     let turn = (
         text,
@@ -113,12 +113,45 @@ proptest! {
     }
 
     #[test]
+    fn a_request_keeps_what_both_can_say_on_its_way_over_google(body in conversation()) {
+        let first = sent(OPENAI, &body);
+        let (there, losses) = gets(Protocol::Gemini, &first);
+        prop_assert!(losses.is_empty(), "{losses:?}");
+        let ask = Ask {
+            operation: Operation::Chat,
+            model: Some("own-model".to_owned()),
+            stream: Some(first.streams()),
+            query: None,
+        };
+        let bytes = Bytes::from(there.to_string());
+        let second = of(Protocol::Gemini).peek(&ask, bytes.clone()).unwrap();
+        let (back, losses) = gets(OPENAI, &second);
+        prop_assert!(losses.is_empty(), "{losses:?}");
+        let third = sent(OPENAI, &back);
+        let (one, two) = (first.chat().unwrap(), third.chat().unwrap());
+        prop_assert_eq!(turns(&first), turns(&third));
+        prop_assert_eq!((&one.tools, &one.tool_choice, &one.sampling), (&two.tools, &two.tool_choice, &two.sampling));
+        prop_assert_eq!(third.streams(), first.streams());
+        let (again, losses) = gets(Protocol::Gemini, &third);
+        prop_assert!(losses.is_empty(), "{losses:?}");
+        prop_assert_eq!(&again, &there);
+        // By way of the third of them, it is the same as well.
+        let (over, losses) = gets(ANTHROPIC, &second);
+        prop_assert!(losses.is_empty(), "{losses:?}");
+        let over = sent(ANTHROPIC, &over);
+        prop_assert_eq!(turns(&over), turns(&first));
+        let (again, losses) = gets(Protocol::Gemini, &over);
+        prop_assert!(losses.is_empty(), "{losses:?}");
+        prop_assert_eq!(again, there);
+    }
+
+    #[test]
     fn nothing_that_is_sent_makes_it_panic(
         body in "[{}\\[\\]\":,a-z0-9 ]{0,60}",
         pieces in prop::collection::vec((0_u32..3, prop::option::of("[a-z]{0,3}"), "[{}\":a1]{0,5}", 0_u8..6), 0..20),
     ) {
-        for protocol in [OPENAI, ANTHROPIC] {
-            for framing in [Framing::Sse, Framing::Json] {
+        for protocol in [OPENAI, ANTHROPIC, Protocol::Gemini] {
+            for framing in [Framing::Sse, Framing::Json, Framing::Array] {
                 let _ = read(protocol, framing, &body);
                 let _ = read(protocol, framing, &format!("data: {body}\n\n"));
                 let _ = of(protocol).scan(body.as_bytes(), framing, Some(Usage::new(u64::MAX, 1)));

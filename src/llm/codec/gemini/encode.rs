@@ -27,6 +27,7 @@ struct Choice {
     proof: Option<String>,
     thinks: bool,
     said: bool,
+    refuses: bool,
     finish: Option<FinishReason>,
     native: Option<String>,
     extra: Extra,
@@ -44,6 +45,7 @@ impl Choice {
     /// The parts that can be written of it.
     fn delta(&mut self, delta: Delta, parts: &mut Vec<Value>) {
         let thinks = std::mem::take(&mut self.thinks);
+        self.refuses |= matches!(&delta, Delta::Refusal(text) if !text.is_empty());
         match delta {
             Delta::Text(text) | Delta::Refusal(text) if !text.is_empty() => {
                 let mut part = json!({"text": text});
@@ -147,6 +149,8 @@ impl Choice {
             (Some(native), _) => native,
             (_, Some(FinishReason::Length)) => "MAX_TOKENS",
             (_, Some(FinishReason::ContentFilter)) => "SAFETY",
+            // Others tell a refusal by its words alone.
+            _ if self.refuses => "SAFETY",
             _ => "STOP",
         }
     }

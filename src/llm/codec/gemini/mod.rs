@@ -55,6 +55,9 @@ use std::{borrow::Cow, sync::Arc};
 /// The codec.
 pub(crate) struct Gemini;
 
+/// Under which name a number of tokens for thoughts is kept.
+pub(crate) const BUDGET: &str = "generationConfig.thinkingConfig.thinkingBudget";
+
 /// An error as the last element of an array.
 pub(crate) fn error_element(error: &Error) -> BytesMut {
     BytesMut::from(&error::write_element(error)[..])

@@ -39,7 +39,7 @@ fn read(operation: Operation, framing: Framing, raw: &[u8], size: usize) -> Vec<
         match framing {
             Framing::Sse => pieces.extend(framer.push(chunk).unwrap()),
             Framing::Array => pieces.extend(cutter.push(chunk).unwrap()),
-            Framing::Json => pieces.push(chunk),
+            _ => pieces.push(chunk),
         }
     }
     pieces.extend(framer.finish());
@@ -196,7 +196,7 @@ impl Exchange {
                 .map(|event| serde_json::from_slice(&event.data).unwrap())
                 .collect(),
             Framing::Array => serde_json::from_slice(raw).unwrap(),
-            Framing::Json => vec![serde_json::from_slice(raw).unwrap()],
+            _ => vec![serde_json::from_slice(raw).unwrap()],
         };
         let (mut text, mut thoughts, mut calls) = (String::new(), String::new(), Vec::new());
         let parts = documents

@@ -17,10 +17,10 @@ use std::{fmt, sync::LazyLock};
 struct Count(Option<u64>);
 
 impl Count {
-    /// Digits, given once; `None` for what must be looked at more closely.
-    fn read(&mut self, value: &[u8]) -> Option<()> {
-        let before = self.0.replace(skim::whole_number(value)?);
-        before.is_none().then_some(())
+    /// Digits, given once, and what stands after them; `None` for what must be looked at more closely.
+    fn read<'a>(&mut self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let (count, rest) = skim::digits(text)?;
+        self.0.replace(count).is_none().then_some(rest)
     }
 }
 
@@ -230,7 +230,7 @@ fn last_key(data: &[u8]) -> Option<usize> {
 /// Usage as it mostly is, and what follows it: an object that gives each count once, as digits alone.
 fn plain(value: &[u8]) -> Option<(Wire, &[u8])> {
     let mut wire = Wire::default();
-    let rest = skim::object(value, |name, value| {
+    let rest = skim::fields(value, |name, text| {
         let count = match name {
             b"prompt_tokens" => &mut wire.prompt_tokens,
             b"completion_tokens" => &mut wire.completion_tokens,
@@ -238,31 +238,30 @@ fn plain(value: &[u8]) -> Option<(Wire, &[u8])> {
             b"prompt_cache_hit_tokens" => &mut wire.prompt_cache_hit_tokens,
             b"reasoning_tokens" => &mut wire.reasoning_tokens,
             b"prompt_tokens_details" => {
-                return details(&mut wire.prompt_tokens_details, value);
+                return details(&mut wire.prompt_tokens_details, text);
             }
             b"completion_tokens_details" => {
-                return details(&mut wire.completion_tokens_details, value);
+                return details(&mut wire.completion_tokens_details, text);
             }
-            _ => return Some(()),
+            _ => return skim::skip(text),
         };
-        count.read(value)
+        count.read(text)
     })?;
     Some((wire, rest))
 }
 
-fn details(details: &mut Option<Details>, value: &[u8]) -> Option<()> {
+fn details<'a>(details: &mut Option<Details>, text: &'a [u8]) -> Option<&'a [u8]> {
     if details.is_some() {
         return None;
     }
     let found = details.insert(Details::default());
-    let rest = skim::object(value, |name, value| match name {
-        b"cached_tokens" => found.cached_tokens.read(value),
-        b"cache_write_tokens" => found.cache_write_tokens.read(value),
-        b"reasoning_tokens" => found.reasoning_tokens.read(value),
-        b"audio_tokens" => found.audio_tokens.read(value),
-        _ => Some(()),
-    })?;
-    rest.is_empty().then_some(())
+    skim::fields(text, |name, text| match name {
+        b"cached_tokens" => found.cached_tokens.read(text),
+        b"cache_write_tokens" => found.cache_write_tokens.read(text),
+        b"reasoning_tokens" => found.reasoning_tokens.read(text),
+        b"audio_tokens" => found.audio_tokens.read(text),
+        _ => skim::skip(text),
+    })
 }
 
 /// The last usage in whole events, or in a document.
@@ -273,7 +272,9 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
         usage.map(Usage::from)
     };
     match framing {
-        Framing::Json | Framing::Array => near_the_end(raw).or_else(|| found(raw)),
+        Framing::Json | Framing::Array | Framing::EventStream | Framing::Ndjson => {
+            near_the_end(raw).or_else(|| found(raw))
+        }
         Framing::Sse if !may_have_usage(raw) => None,
         Framing::Sse => {
             let events = sse::events(raw);

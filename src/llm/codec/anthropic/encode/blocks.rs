@@ -40,6 +40,8 @@ pub(super) struct Blocks {
     pub(super) stop_sequence: Option<String>,
     /// The reason for the end in the protocol's own word, if it is known.
     pub(super) native: Option<String>,
+    /// What was said is a refusal.
+    pub(super) refuses: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,7 @@ impl Blocks {
     }
 
     pub(super) fn delta(&mut self, delta: Delta, sink: &mut impl Sink) {
+        self.refuses |= matches!(&delta, Delta::Refusal(text) if !text.is_empty());
         match delta {
             Delta::Text(text) | Delta::Refusal(text) if !text.is_empty() => {
                 self.enter(Open::Text, sink);

@@ -4,7 +4,7 @@ use crate::{Rejection, llm::codec::Losses, rejection::Kind};
 use serde_json::Value;
 
 /// A schema that the vendor takes: objects are closed, and bounds are not held.
-pub(super) fn closed(schema: &Value, losses: &mut Losses) -> Result<Value, Rejection> {
+pub(crate) fn closed(schema: &Value, losses: &mut Losses) -> Result<Value, Rejection> {
     const PLACE: &str = "response_format.json_schema.schema";
     let mut schema = schema.clone();
     let mut told = Simplified::default();

@@ -4,7 +4,7 @@ use super::super::model::{Ability, Sampling, Thinking};
 use crate::llm::{
     Chat, Role, ToolChoice,
     catalog::{Level, Off, Set, Word},
-    codec::{Losses, translation::put},
+    codec::{Losses, gemini::BUDGET, translation::put},
 };
 use serde_json::{Map, Value, json};
 use std::cmp::Ordering;
@@ -14,7 +14,7 @@ type Object = Map<String, Value>;
 const EFFORT: &str = "reasoning_effort";
 
 /// Writes what the effort of another dialect comes to. Answers whether the model will think.
-pub(super) fn write(
+pub(crate) fn write(
     chat: &Chat,
     ability: Ability,
     max_tokens: u64,
@@ -61,11 +61,14 @@ pub(super) fn write(
         );
         return false;
     }
-    let budget = match effort {
-        "minimal" => least,
-        "low" => 2048,
-        "medium" => 4096,
-        "xhigh" | "max" => 16_384,
+    // Gemini's clients say it in tokens, too.
+    let told = chat.extra.get(BUDGET).and_then(Value::as_u64);
+    let budget = match (told, effort) {
+        (Some(told), _) => told,
+        (_, "minimal") => least,
+        (_, "low") => 2048,
+        (_, "medium") => 4096,
+        (_, "xhigh" | "max") => 16_384,
         _ => 8192,
     };
     // Thoughts are part of the output, and leave room for an answer.
@@ -77,7 +80,11 @@ pub(super) fn write(
         );
         return false;
     }
-    losses.add(EFFORT, "The provider takes a number of tokens for it.");
+    if told.is_some_and(|told| told != budget) {
+        losses.add(EFFORT, "The provider's nearest is taken.");
+    } else if told.is_none() {
+        losses.add(EFFORT, "The provider takes a number of tokens for it.");
+    }
     let thinking = json!({"type": "enabled", "budget_tokens": budget});
     out.insert("thinking".into(), thinking);
     true
@@ -144,7 +151,7 @@ fn called_without_thought(chat: &Chat) -> bool {
 }
 
 /// Writes how the next token is chosen, as far as the model takes it.
-pub(super) fn sampling(
+pub(crate) fn sampling(
     chat: &Chat,
     ability: Ability,
     thinks: bool,

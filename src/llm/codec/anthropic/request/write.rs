@@ -17,6 +17,8 @@ use crate::{
         catalog::Entry,
         codec::{
             Encoded, Losses, Maker,
+            gemini::BUDGET,
+            loss::part_of,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, says, with,
             },
@@ -92,14 +94,14 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = format!("messages[{index}]");
+            let place = self.base.place(chat, index);
             self.base.message(message, &place);
             if matches!(message.role, Role::System | Role::Developer) {
                 if !turns.is_empty() {
                     self.base.losses.add(&place, OPERATOR_FIRST);
                 }
                 for (at, part) in message.parts.iter().enumerate() {
-                    let place = format!("{place}.content[{at}]");
+                    let place = part_of(&place, at);
                     match &part.content {
                         Content::Text(text) if text.trim().is_empty() => {}
                         Content::Text(text) => {
@@ -171,7 +173,12 @@ impl Writer<'_> {
                     put(&mut block, "is_error", *is_error);
                     let extra = self.fields(&part.extra, &place);
                     let block = with(block.into(), extra);
-                    turn.results.push(Answered { call, block, place });
+                    turn.results.push(Answered {
+                        call,
+                        parts: vec![block],
+                        beside: Vec::new(),
+                        place,
+                    });
                     continue;
                 }
                 Content::ToolCall(call) => {
@@ -197,7 +204,7 @@ impl Writer<'_> {
             };
             if let Some(block) = block {
                 let extra = self.fields(&part.extra, &place);
-                turn.blocks.push(with(block, extra));
+                turn.parts.push(with(block, extra));
             }
         }
         turn
@@ -410,6 +417,10 @@ impl Writer<'_> {
                 true
             }
             "service_tier" => value == "auto",
+            // It was told in its place.
+            BUDGET => out
+                .get("thinking")
+                .is_some_and(|thinking| thinking.get("budget_tokens").is_some()),
             _ => false,
         });
     }

@@ -19,7 +19,8 @@ use crate::{
         Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker,
+            Encoded, Maker, Names,
+            loss::part_of,
             translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, with},
         },
     },
@@ -52,6 +53,7 @@ pub(in super::super) fn encode(
         ability: model::ability(request.model(), facts),
         called: called.collect(),
     };
+    writer.base.names = Names::lettered(chat, MOST_NAME);
     let mut out = Object::new();
     writer.conversation(chat, &mut out);
     writer.tools(chat, &mut out);
@@ -85,7 +87,7 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = format!("messages[{index}]");
+            let place = self.base.place(chat, index);
             self.base.message(message, &place);
             if !matches!(message.role, Role::System | Role::Developer) {
                 turns.push(self.turn(message, &place));
@@ -95,7 +97,7 @@ impl Writer<'_> {
                 self.base.losses.add(&place, OPERATOR_FIRST);
             }
             for (at, part) in message.parts.iter().enumerate() {
-                let place = format!("{place}.content[{at}]");
+                let place = part_of(&place, at);
                 match &part.content {
                     Content::Text(text) if text.is_empty() => {}
                     Content::Text(text) => {
@@ -142,7 +144,7 @@ impl Writer<'_> {
                     match self.base.own {
                         true => turn
                             .parts
-                            .extend([answer.part].into_iter().chain(answer.shown)),
+                            .extend(answer.parts.into_iter().chain(answer.beside)),
                         false => turn.results.push(answer),
                     }
                     continue;
@@ -161,11 +163,13 @@ impl Writer<'_> {
                     let mut part = json!({"functionCall": function});
                     let first = turn.calls.is_empty();
                     let proof = proofs.for_call(first);
-                    let skip = first && !self.base.own && self.ability.third;
+                    let foreign = !self.base.own || proofs.lost;
+                    let skip = first && foreign && self.ability.third;
                     if let Some(proof) = proof.or_else(|| skip.then(|| SKIP.to_owned())) {
                         part["thoughtSignature"] = proof.into();
                     }
-                    turn.calls.push((call.id.clone(), call.name.clone()));
+                    let name = self.base.names.sent(&call.name).to_owned();
+                    turn.calls.push((call.id.clone(), name));
                     Some(part)
                 }
                 Content::Other(part) if !self.base.foreign => Some(proofs.on(part.clone())),
@@ -179,7 +183,7 @@ impl Writer<'_> {
             };
             turn.parts.extend(written.map(|part| with(part, extra)));
         }
-        let rest = proofs.0.drain(..);
+        let rest = proofs.open.drain(..);
         let rest = rest.map(|proof| json!({"text": "", "thoughtSignature": proof}));
         turn.parts.extend(rest);
         turn
@@ -194,17 +198,18 @@ impl Writer<'_> {
         let opened = self.base.proof(thought.signature.as_deref());
         if opened.is_none() && (self.base.foreign || !unproven) {
             self.base.lost_thought(place);
+            proofs.lost = true;
             return;
         }
         let proof = opened.filter(|proof| !proof.is_empty());
         if thought.text.is_empty() {
-            proofs.0.extend(proof);
+            proofs.open.extend(proof);
             return;
         }
         let mut written = json!({"text": thought.text, "thought": true});
         match (self.base.own, proof) {
             (true, Some(proof)) => written["thoughtSignature"] = proof.into(),
-            (_, proof) => proofs.0.extend(proof),
+            (_, proof) => proofs.open.extend(proof),
         }
         out.push(written);
     }
@@ -326,8 +331,8 @@ impl Writer<'_> {
         inside(&mut function, &mut extra, "functionResponse");
         Some(Answered {
             call: call_id.clone(),
-            part: with(json!({"functionResponse": function}), extra),
-            shown,
+            parts: vec![with(json!({"functionResponse": function}), extra)],
+            beside: shown,
             place: place.to_owned(),
         })
     }
@@ -440,11 +445,15 @@ impl Writer<'_> {
 
 /// Proofs that wait for the part that they stand with.
 #[derive(Default)]
-struct Proofs(VecDeque<String>);
+struct Proofs {
+    open: VecDeque<String>,
+    /// That of another was left out.
+    lost: bool,
+}
 
 impl Proofs {
     fn on(&mut self, mut part: Value) -> Value {
-        if let Some(proof) = self.0.pop_front() {
+        if let Some(proof) = self.open.pop_front() {
             part["thoughtSignature"] = proof.into();
         }
         part
@@ -452,7 +461,7 @@ impl Proofs {
 
     /// On a part before calls: the last is theirs.
     fn before_calls(&mut self, part: Value) -> Value {
-        if self.0.len() > 1 {
+        if self.open.len() > 1 {
             self.on(part)
         } else {
             part
@@ -462,8 +471,8 @@ impl Proofs {
     /// Of calls that are made at once only the first has one, unless more are there.
     fn for_call(&mut self, first: bool) -> Option<String> {
         match first {
-            true => self.0.pop_back(),
-            false => self.0.pop_front(),
+            true => self.open.pop_back(),
+            false => self.open.pop_front(),
         }
     }
 }
