@@ -334,3 +334,21 @@ fn a_catalog_of_ones_own_decides() {
     );
     assert_eq!(body["max_tokens"], 64_000);
 }
+
+#[test]
+fn rules_16_and_17_hold_for_models_behind_bedrock() {
+    let bedrock = |model, body| asks(("bedrock", Protocol::Bedrock, model), OPENAI, body, None);
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let body = json!({"tools": tools, "tool_choice": "required"});
+    let (body, losses) = bedrock("us.anthropic.claude-opus-5-5", body);
+    assert_eq!(body["toolConfig"]["toolChoice"], json!({"auto": {}}));
+    assert_eq!(losses, ["tool_choice"]);
+    let (body, losses) = bedrock(
+        "global.anthropic.claude-opus-4-6-v1",
+        json!({"reasoning_effort": "xhigh"}),
+    );
+    let fields = &body["additionalModelRequestFields"];
+    assert_eq!(fields["thinking"], json!({"type": "adaptive"}));
+    assert_ne!(fields["output_config"]["effort"], "xhigh");
+    assert_eq!(losses, ["reasoning_effort"]);
+}
