@@ -166,6 +166,7 @@ impl From<&Rejection> for Remedy {
                 Self::again(rejection.retry_after())
             }
             Kind::UpstreamAuth
+            | Kind::UpstreamQuota
             | Kind::CircuitOpen
             | Kind::RateLimited
             | Kind::Overloaded

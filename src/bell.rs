@@ -44,6 +44,7 @@ enum Held {
 }
 
 /// Does something, and has a bell that it rings ring after it, unless it was in vain.
+#[cfg_attr(not(feature = "gateway"), allow(dead_code))]
 pub(crate) fn hold<T>(act: impl FnOnce() -> T, in_vain: impl FnOnce(&T) -> bool) -> T {
     /// Lets go, also of what panics.
     struct Release;

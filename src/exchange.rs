@@ -109,6 +109,7 @@ impl Exchange {
     }
 
     /// Reads what is known so far, without a copy. Do not call back into the exchange from within.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Facts) -> T) -> T {
         read(&self.lock())
     }
@@ -207,6 +208,8 @@ pub struct Usage {
     pub audio_input: Option<u64>,
     /// The part of the output that was audio.
     pub audio_output: Option<u64>,
+    /// Searches, which some vendors bill for in place of tokens.
+    pub searches: Option<u64>,
 }
 
 impl Usage {

@@ -68,6 +68,9 @@ pub enum Kind {
     UpstreamMalformed,
     /// The upstream refuses the credentials of the gateway.
     UpstreamAuth,
+    /// The gateway's account with the upstream has no money or quota left. Nobody is helped by asking
+    /// again, until the operator has paid.
+    UpstreamQuota,
     /// The upstream's own limit is reached.
     UpstreamRateLimited,
     /// The upstream says that it has too much to do.
@@ -204,6 +207,12 @@ impl Kind {
                 "upstream_auth",
                 Service,
                 "The upstream refused the credentials of the gateway.",
+            ),
+            Self::UpstreamQuota => Row(
+                502,
+                "upstream_quota",
+                Service,
+                "The gateway's account with the upstream provider is used up.",
             ),
             Self::UpstreamRateLimited => Row(
                 429,

@@ -55,6 +55,8 @@ pub struct GatewayBuilder {
     named: BTreeMap<Arc<str>, ChatService>,
     vendors: Vec<Vendor>,
     catalog: Option<Catalog>,
+    /// Those whose row nobody has held against what they answer.
+    unverified: Vec<String>,
     routes: Routes,
     has_routes: bool,
     metrics: Metrics,
@@ -77,6 +79,7 @@ impl GatewayBuilder {
             named: BTreeMap::new(),
             vendors: Vec::new(),
             catalog: None,
+            unverified: Vec::new(),
             routes: Routes::new(),
             has_routes: false,
             metrics: Metrics::new(),
@@ -354,10 +357,14 @@ impl GatewayBuilder {
         self
     }
 
-    /// Offers all models of a vendor: those it lists, and any as `vendor/name`.
+    /// Offers all models of a vendor: those it lists, and any as `vendor/name`. One that is not
+    /// [verified](llm::provider::Vendor::is_verified) is named as such where the gateway describes itself.
     pub fn vendor(mut self, provider: Provider) -> Self {
         let name: Arc<str> = provider.name().into();
         let known = provider.known_models();
+        if provider.vendor().is_some_and(|row| !row.is_verified()) {
+            self.unverified.push(provider.name().to_owned());
+        }
         let lister = provider.clone();
         let list: List = Arc::new(move || {
             let provider = lister.clone();
@@ -427,7 +434,7 @@ impl GatewayBuilder {
                 "paths below /v1 and /v1beta are those of models: choose another",
             );
         }
-        if matches!(path, "/health/live" | "/health/ready") {
+        if matches!(path, "/health/live" | "/health/ready" | "/v2/rerank") {
             self.fault(
                 format!("route({path:?})"),
                 "the gateway answers this itself: choose another path",
@@ -459,7 +466,10 @@ impl GatewayBuilder {
         let mut lines = Vec::new();
         if serves_chat {
             lines.push("llm   each service: CircuitBreakerLayer".to_owned());
-            lines.push("llm   models".to_owned());
+            lines.push(match &*self.unverified.join(", ") {
+                "" => "llm   models".to_owned(),
+                names => format!("llm   models (of unverified vendors: {names})"),
+            });
         }
         let added = std::mem::take(&mut self.chat);
         let chat = if added.is_empty() {

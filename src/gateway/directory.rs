@@ -125,8 +125,8 @@ impl Vendor {
 
 /// Finds the service for a model's name, and calls it.
 ///
-/// In this order: a name that was given with `.model(…)`; `vendor/name`; a vendor that lists the name;
-/// the only vendor there is, unless its list is known to be complete. Else there is no such model.
+/// In this order: a name that was given with `.model(…)`; `vendor/name`, unless only another vendor lists
+/// that name, whole; a vendor that lists the name; the only vendor there is, unless its list is known to be complete. Else there is no such model.
 #[derive(Clone)]
 pub(super) struct Directory(Arc<Inner>);
 
@@ -212,6 +212,23 @@ impl Directory {
         {
             let own = vendor.models();
             let (whole, part) = (own.contains(model), own.contains(rest));
+            if !whole && !part {
+                // Another may have it under the whole of this name, as those do who sell what others make.
+                // What it lists counts once the one that is named was asked, too.
+                let asked = vendor.was_asked();
+                let sells = |one: &&Arc<Vendor>| {
+                    one.known.contains(&model) || asked && one.models().contains(model)
+                };
+                let seller = vendors.iter().find(sells);
+                if let Some(seller) = seller {
+                    return Some(Found {
+                        service: &seller.service,
+                        vendor: Some(seller),
+                        rename: None,
+                        offered: true,
+                    });
+                }
+            }
             // Some vendors have models whose names begin with their own.
             let rename = (!whole || part).then_some(rest);
             return (part || !vendor.complete).then_some(Found {

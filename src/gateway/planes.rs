@@ -10,7 +10,7 @@ use std::{
 };
 use tower_service::Service;
 
-/// Below `/v1` and `/v1beta` the protocols of the models, and all else by the routes.
+/// Below `/v1` and `/v1beta` the protocols of the models, and `/v2/rerank`, and all else by the routes.
 ///
 /// The paths of models are matched to the letter, so they need no normalising, and the name of a model
 /// in one may hold an escaped slash.
@@ -36,7 +36,10 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let of_models = path.starts_with("/v1/") || path.starts_with("/v1beta/");
+        let of_models = ["/v1/", "/v1beta/"]
+            .iter()
+            .any(|root| path.starts_with(root))
+            || path == "/v2/rerank";
         match (&mut self.chat, &mut self.routes) {
             (Some(chat), _) if of_models => ResponseFuture::Chat {
                 future: chat.call(request),

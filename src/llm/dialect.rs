@@ -9,8 +9,9 @@
 //! | path | form |
 //! |---|---|
 //! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"}}` |
+//! | `/v1/rerank`, `/v2/rerank` | Cohere: `{"message","code"}` |
 //! | `/v1beta…` | Google: `{"error":{"code","message","status","details"}}` |
-//! | any other below `/v1` | OpenAI: `{"error":{"message","type","param","code"}}` |
+//! | any other below `/v1`, `/v1/responses` among them | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
 //!
 //! ```
@@ -35,7 +36,7 @@
 
 use super::{
     Protocol,
-    codec::{self, gemini},
+    codec::{self, cohere, gemini},
 };
 use crate::{Body, BoxError, Exchange, Rejection, problem};
 use bytes::Bytes;
@@ -64,6 +65,9 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     if path == "/v1beta" || path.starts_with("/v1beta/") {
         return Some(Protocol::Gemini);
     }
+    if cohere::is_served(path) {
+        return Some(Protocol::Cohere);
+    }
     let below = path.strip_prefix("/v1")?;
     let first = match below.strip_prefix('/') {
         Some(rest) => rest.split('/').next().unwrap_or_default(),
@@ -82,7 +86,8 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     Some(match first {
         "models" | "tunedModels" if gemini::ends_in_method(path) || google() => Protocol::Gemini,
         "messages" => Protocol::Anthropic,
-        "chat" | "completions" | "embeddings" | "responses" => Protocol::OpenAi,
+        "responses" => Protocol::Responses,
+        "chat" | "completions" | "embeddings" => Protocol::OpenAi,
         _ if anthropic() => Protocol::Anthropic,
         _ => Protocol::OpenAi,
     })

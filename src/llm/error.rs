@@ -1,9 +1,9 @@
 //! Why a language model did not answer, or did not finish.
 
-use super::Protocol;
+use super::{Protocol, RateLimits};
 use crate::{BoxError, Rejection, rejection::Kind};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 /// Why a language model did not answer, or did not finish.
@@ -34,8 +34,10 @@ pub enum VendorFault {
     NotSupported,
     /// The credentials or the account of the gateway.
     Auth,
-    /// The gateway's quota with the vendor.
+    /// How often, or how much, the gateway asks it.
     RateLimited,
+    /// The money, or the quota that ends, of the gateway's account: it is used up.
+    Quota,
     /// It has too much to do.
     Overloaded,
     /// Itself.
@@ -58,6 +60,7 @@ impl VendorFault {
             Self::TooLarge => Kind::TooLarge,
             Self::Auth => Kind::UpstreamAuth,
             Self::RateLimited => Kind::UpstreamRateLimited,
+            Self::Quota => Kind::UpstreamQuota,
             Self::Overloaded => Kind::UpstreamOverloaded,
             Self::Failed => Kind::BadGateway,
             Self::Timeout => Kind::Timeout,
@@ -81,6 +84,8 @@ impl VendorFault {
     }
 }
 
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
 /// An error that a vendor answered with.
 ///
 /// Neither `Debug` nor `Display` shows the vendor's words, which may echo fragments of keys:
@@ -94,6 +99,7 @@ pub struct VendorError {
     message: Box<str>,
     param: Option<Box<str>>,
     retry_after: Option<Duration>,
+    limits: Option<Box<RateLimits>>,
     original: Option<(Protocol, Bytes)>,
     headers: HeaderMap,
 }
@@ -110,6 +116,7 @@ impl VendorError {
             message: "".into(),
             param: None,
             retry_after: None,
+            limits: None,
             original: None,
             headers: HeaderMap::new(),
         }
@@ -154,6 +161,13 @@ impl VendorError {
     #[must_use]
     pub fn with_retry_after(mut self, after: Option<Duration>) -> Self {
         self.retry_after = after;
+        self
+    }
+
+    /// What the vendor says of its limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Option<RateLimits>) -> Self {
+        self.limits = limits.map(Box::new);
         self
     }
 
@@ -217,6 +231,18 @@ impl VendorError {
         self.param.as_deref()
     }
 
+    /// When it wants to be asked again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// What it says of its limits, which are those of the gateway's account.
+    #[must_use]
+    pub fn limits(&self) -> Option<&RateLimits> {
+        self.limits.as_deref()
+    }
+
     /// The body of its answer, if it concerns the caller and is in the words of `protocol`.
     #[must_use]
     pub fn original(&self, protocol: Protocol) -> Option<&Bytes> {
@@ -234,8 +260,14 @@ impl VendorError {
     #[must_use]
     pub fn rejection(&self) -> Rejection {
         let mut rejection = Rejection::new(self.fault.kind());
-        if let Some(after) = self.retry_after {
+        let waits = !matches!(self.fault, VendorFault::Auth | VendorFault::Quota);
+        if let Some(after) = self.retry_after.filter(|_| waits) {
             rejection = rejection.with_retry_after(after);
+        }
+        if !waits {
+            // The SDKs of OpenAI and Anthropic would try a 502 twice more.
+            let no = HeaderValue::from_static("false");
+            rejection = rejection.with_header(SHOULD_RETRY, no);
         }
         // What it is about is as much the vendor's word as the rest.
         if let Some(param) = &self.param

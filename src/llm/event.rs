@@ -1,6 +1,7 @@
 //! What a model answers, piece by piece and as a whole.
 
 use super::message::{Content, Extra, Message, Part, Reasoning, Role, ToolCall};
+use super::rerank::Ranked;
 use crate::exchange::Usage;
 
 /// A piece of an answer.
@@ -34,6 +35,10 @@ pub enum Event {
     },
     /// How many tokens the conversation has, where that was asked.
     Tokens(u64),
+    /// How well a document fits. The best comes first.
+    Ranked(Ranked),
+    /// Bytes that are passed on as they are: those of its batch.
+    Opaque,
 }
 
 impl Event {
@@ -48,7 +53,11 @@ impl Event {
                 Delta::ToolCall { .. } | Delta::Audio(_) => true,
                 Delta::Signature(_) | Delta::Redacted(_) | Delta::Extra(_) => false,
             },
-            Self::Finish { .. } | Self::Embedding { .. } | Self::Tokens(_) => true,
+            Self::Finish { .. }
+            | Self::Embedding { .. }
+            | Self::Tokens(_)
+            | Self::Ranked(_)
+            | Self::Opaque => true,
             Self::Start(_) | Self::Usage(_) => false,
         }
     }
@@ -142,6 +151,8 @@ pub struct Completion {
     pub usage: Option<Usage>,
     /// How many tokens the conversation has, if it is an answer of that kind.
     pub tokens: Option<u64>,
+    /// How well documents fit, the best first, if it is an answer of that kind.
+    pub ranking: Vec<Ranked>,
 }
 
 /// One of the choices of an answer.
@@ -201,6 +212,8 @@ impl Completion {
             }
             Event::Usage(usage) => self.usage = Some(usage),
             Event::Tokens(tokens) => self.tokens = Some(tokens),
+            Event::Ranked(ranked) => self.ranking.push(ranked),
+            Event::Opaque => {}
             Event::Embedding { index, vector } => {
                 let index = index as usize;
                 if index <= self.embeddings.len() {

@@ -13,11 +13,14 @@ pub mod dialect;
 mod error;
 mod event;
 mod message;
+mod passthrough;
 pub mod pool;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod query_key;
+pub mod rate_limits;
 mod request;
+mod rerank;
 mod response;
 pub mod serve;
 pub mod simulator;
@@ -36,7 +39,10 @@ pub use self::{
         Chat, Content, Embed, EmbedInput, Extra, Media, Message, Part, Reasoning, ResponseFormat,
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
+    passthrough::Passthrough,
+    rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
+    rerank::{Document, Ranked, Rerank},
     response::{Batch, Batches, ChatResponse, Spoken, Summary, Want},
     simulator::Simulator,
 };

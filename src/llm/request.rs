@@ -3,6 +3,8 @@
 use super::{
     codec,
     message::{Chat, Embed, Message, Role},
+    passthrough::{Passthrough, Upload},
+    rerank::Rerank,
 };
 use crate::{
     Rejection,
@@ -23,13 +25,15 @@ use std::{
 pub enum Protocol {
     /// OpenAI Chat Completions, with its embeddings and its older completions.
     OpenAi,
+    /// OpenAI Responses.
+    Responses,
     /// Anthropic Messages.
     Anthropic,
     /// Google's Gemini: `generateContent` and what belongs to it.
     Gemini,
     /// Amazon Bedrock's Converse and ConverseStream. It is spoken to vendors only.
     Bedrock,
-    /// Cohere, the second version: spoken to vendors.
+    /// Cohere, the second version: spoken to vendors, and by clients that ask for a rerank.
     Cohere,
     /// Ollama's own protocol: spoken to vendors.
     Ollama,
@@ -49,6 +53,10 @@ pub enum Operation {
     Embeddings,
     /// How many tokens a conversation has. Nothing is generated.
     CountTokens,
+    /// The order of documents, by how well they fit a question.
+    Rerank,
+    /// What is passed on as it is. It has no typed view.
+    Passthrough(Passthrough),
 }
 
 /// The bytes that a client sent, in its words, and where in them stands what a gateway edits.
@@ -65,6 +73,11 @@ pub struct Wire {
     pub stream_options: Option<Range<usize>>,
     /// What of the query goes on to a vendor of the same protocol.
     pub query: Option<&'static str>,
+    /// A setting that the client left to the vendor and the gateway has decided: where its text is put,
+    /// in the place of what.
+    pub decided: Option<(Range<usize>, &'static str)>,
+    /// A form, of which the body is the beginning.
+    pub(crate) upload: Option<Upload>,
 }
 
 impl Wire {
@@ -77,6 +90,8 @@ impl Wire {
             model: None,
             stream_options: None,
             query: None,
+            decided: None,
+            upload: None,
         }
     }
 }
@@ -90,6 +105,7 @@ impl Wire {
 pub(crate) enum Typed {
     Chat(Chat),
     Embed(Embed),
+    Rerank(Rerank),
 }
 
 /// A request to a language model: a conversation, a text to continue, or texts to embed.
@@ -128,6 +144,14 @@ impl ChatRequest {
     #[must_use]
     pub fn embed(embed: Embed) -> Self {
         let mut request = Self::typed(Operation::Embeddings, Typed::Embed(embed));
+        request.stream = false;
+        request
+    }
+
+    /// A request for the order of documents.
+    #[must_use]
+    pub fn rerank(rerank: Rerank) -> Self {
+        let mut request = Self::typed(Operation::Rerank, Typed::Rerank(rerank));
         request.stream = false;
         request
     }
@@ -249,6 +273,10 @@ impl ChatRequest {
         self.wire.as_ref()
     }
 
+    pub(crate) fn wire_mut(&mut self) -> Option<&mut Wire> {
+        self.wire.as_mut()
+    }
+
     /// The protocol that it came in, whether or not it was edited since: whose words are in the fields
     /// that the typed view does not know. `None`: it was made here.
     #[must_use]
@@ -273,7 +301,7 @@ impl ChatRequest {
     pub fn chat(&self) -> Result<&Chat, Rejection> {
         match self.view()? {
             Typed::Chat(chat) => Ok(chat),
-            Typed::Embed(_) => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
@@ -285,7 +313,19 @@ impl ChatRequest {
     pub fn embedding(&self) -> Result<&Embed, Rejection> {
         match self.view()? {
             Typed::Embed(embed) => Ok(embed),
-            Typed::Chat(_) => Err(Kind::NotSupported.into()),
+            _ => Err(Kind::NotSupported.into()),
+        }
+    }
+
+    /// What is to be ranked: parsed when first read, once for all clones.
+    ///
+    /// # Errors
+    ///
+    /// As for [`chat`](Self::chat).
+    pub fn reranking(&self) -> Result<&Rerank, Rejection> {
+        match self.view()? {
+            Typed::Rerank(rerank) => Ok(rerank),
+            _ => Err(Kind::NotSupported.into()),
         }
     }
 
@@ -330,6 +370,8 @@ impl Describe for ChatRequest {
             Operation::Completions => "text_completion",
             Operation::Embeddings => "embeddings",
             Operation::CountTokens => "count_tokens",
+            Operation::Rerank => "rerank",
+            Operation::Passthrough(asked) => asked.name(),
         })
     }
 }

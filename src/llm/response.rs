@@ -69,6 +69,13 @@ impl Batch {
         Self { raw, more }
     }
 
+    /// The same, where more was used than it says.
+    #[cfg(feature = "client")]
+    pub(crate) fn with_usage(mut self, usage: Usage) -> Self {
+        self.more.get_or_insert_default().usage = Some(usage);
+        self
+    }
+
     /// Events that were made here.
     #[must_use]
     pub fn made(events: Vec<Event>) -> Self {
@@ -83,6 +90,11 @@ impl Batch {
     #[must_use]
     pub fn raw(&self) -> Option<&Bytes> {
         self.raw.as_ref()
+    }
+
+    /// The bytes, taken: what is left is what they mean.
+    pub(crate) fn take_raw(&mut self) -> Option<Bytes> {
+        self.raw.take()
     }
 
     /// What it means. Empty unless someone wanted events before the first poll.

@@ -37,10 +37,10 @@
 //!
 //! # A vendor
 //!
-//! [`MockVendor`] speaks OpenAI's protocol (chat, completions, embeddings, models), Anthropic's
-//! (messages), Gemini's and Bedrock's (Converse), of which it refuses what the vendor would refuse. Its
-//! script is of [`Turn`]s, each streamed or not as the request asks, and it knows the [truth](MockVendor::truth)
-//! of what each call cost.
+//! [`MockVendor`] speaks OpenAI's protocols (chat, completions, embeddings, models; responses),
+//! Anthropic's (messages), Gemini's, Bedrock's (Converse), Cohere's and Ollama's, and ranks documents. It
+//! refuses what the vendor would refuse. Its script is of [`Turn`]s, each streamed or not as the request
+//! asks, and it knows the [truth](MockVendor::truth) of what each call cost.
 //!
 //! ```
 //! use tower_gateway::testing::{MockVendor, Turn};
@@ -85,6 +85,8 @@ mod messages;
 mod ollama;
 mod recording;
 mod reply;
+mod rerank;
+mod responses;
 mod turn;
 mod upstream;
 mod vendor;

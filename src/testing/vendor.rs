@@ -1,11 +1,11 @@
-//! A vendor of language models that speaks OpenAI's protocol, Anthropic's, Gemini's, Bedrock's,
+//! A vendor of language models that speaks OpenAI's protocols, Anthropic's, Gemini's, Bedrock's,
 //! Cohere's and Ollama's.
 
 mod native;
 
 use self::native::Tongue;
 use super::{
-    MockUpstream, Recorded, Reply, Script, Turn, converse, embedding, gemini, messages,
+    MockUpstream, Recorded, Reply, Script, Turn, converse, embedding, gemini, messages, responses,
     turn::{Asked, Kind, error, tokens},
 };
 use crate::exchange::Usage;
@@ -26,10 +26,11 @@ impl Script<Self> for Turn {
 /// What a mock vendor is made of. Also a [`Script`], for a [`MockUpstream`].
 ///
 /// It serves `…/chat/completions`, `…/completions`, `…/embeddings`, `…/models`, `…/models/{id}`,
-/// `…/messages` and `…/messages/count_tokens` under any prefix, `…/models/{model}:{method}` of
-/// Gemini's, `…/model/{id}/converse` and what belongs to it of Bedrock's, `…/v2/chat` and `…/v2/embed` of
-/// Cohere's, `…/api/chat`, `…/api/embed` and `…/api/tags` of Ollama's. Only completions, messages, chats,
-/// and what generates content or converses, take a [`Turn`] of the script.
+/// `…/responses`, `…/messages` and `…/messages/count_tokens` under any prefix,
+/// `…/models/{model}:{method}` of Gemini's, `…/model/{id}/converse` and what belongs to it of
+/// Bedrock's, `…/rerank`, `…/v2/chat`, `…/v2/embed` and `…/v2/rerank` of Cohere's, `…/api/chat`,
+/// `…/api/embed` and `…/api/tags` of Ollama's. Only completions, responses, messages, chats, and what
+/// generates content or converses, take a [`Turn`] of the script.
 pub struct Vendor {
     pub(super) turns: Box<dyn Script<Turn>>,
     pub(super) key: Option<String>,
@@ -161,9 +162,11 @@ impl Vendor {
             }),
             "POST" if route.ends_with("/chat/completions") => self.complete(request, true),
             "POST" if route.ends_with("/completions") => self.complete(request, false),
+            "POST" if route.ends_with("/responses") => self.respond(request),
             "POST" if messages && route.ends_with("/count_tokens") => Some(self.tokens(request)),
             "POST" if messages => self.message(request),
             "POST" if route.ends_with("/embeddings") => Some(self.embed(request)),
+            "POST" if route.ends_with("/rerank") => Some(self.rank(request, false)),
             _ => Some(no_route(request)),
         }
     }
@@ -222,6 +225,46 @@ impl Vendor {
                     answer.stream(&asked)
                 } else {
                     answer.whole(&asked)
+                };
+                self.headers(reply)
+            }
+        };
+        Some(turn.sent(reply))
+    }
+
+    /// A response. The vendor keeps none, and so knows none of before.
+    fn respond(&mut self, request: &Recorded) -> Option<Reply> {
+        let read = self.read(request, "input");
+        let read = read.and_then(|(body, model)| match responses::fault(&body) {
+            Some(fault) => Err((400, fault)),
+            None => Ok((body, model)),
+        });
+        let (body, model) = match read {
+            Ok(read) => read,
+            Err((status, error)) => return Some(Reply::json(status, error)),
+        };
+        // Scripts read the one dialect.
+        let mut chat = request.clone();
+        chat.body = responses::as_chat(&body).to_string().into();
+        let turn = self.turns.next(&chat)?;
+        self.calls += 1;
+        let asked = Asked {
+            id: format!("resp_mock{:06}", self.calls),
+            created: 1_700_000_000 + self.calls,
+            model: &model,
+            chat: true,
+            choices: 1,
+            include_usage: true,
+            input: input(&body["input"]) + input(&body["instructions"]),
+        };
+        let reply = match &turn.kind {
+            Kind::Reply(reply) => reply.clone(),
+            Kind::Answer(answer) => {
+                let billed = answer.billed(&asked);
+                self.count(billed);
+                let reply = match body["stream"] == true {
+                    true => responses::stream(answer, &asked, &body, billed),
+                    false => responses::whole(answer, &asked, &body, billed),
                 };
                 self.headers(reply)
             }

@@ -141,6 +141,25 @@ async fn the_name_of_a_vendor_is_taken_off_once() {
 }
 
 #[tokio::test]
+async fn who_sells_what_another_makes_is_found_by_the_whole_name() {
+    let (one, two) = (
+        vendor("one", &["a"]).await,
+        vendor("two", &["one/open", "one/a"]).await,
+    );
+    let gateway = gateway([("one", one.base_url()), ("two", two.base_url())]);
+    assert_eq!(
+        listed(&gateway).await,
+        ["a", "two/one/a", "one/open"],
+        "plain where the plain name leads"
+    );
+    assert_eq!(says(&gateway, "one/open").await, "I am two");
+    assert_eq!(two.last().unwrap().json()["model"], "one/open");
+    assert_eq!(says(&gateway, "one/a").await, "I am one");
+    assert_eq!(one.last().unwrap().json()["model"], "a");
+    assert_eq!(says(&gateway, "two/one/a").await, "I am two");
+}
+
+#[tokio::test]
 async fn a_name_that_both_list_stands_plain_once() {
     let one = vendor("one", &["shared", "a"]).await;
     let two = vendor("two", &["shared", "b"]).await;

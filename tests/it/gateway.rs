@@ -269,6 +269,21 @@ fn every_fault_is_reported_at_once() {
 }
 
 #[test]
+fn vendors_that_nobody_has_seen_answer_are_named_as_such() {
+    use tower_gateway::llm::{Provider, provider::Vendor};
+    let row = |name: &str| *Vendor::ALL.iter().find(|row| row.name() == name).unwrap();
+    let with = |names: &[&str]| {
+        let builder = Gateway::builder();
+        let add = |builder: GatewayBuilder, name: &&str| builder.vendor(Provider::of(row(name)));
+        let gateway = names.iter().fold(builder, add).build().unwrap();
+        gateway.describe().to_owned()
+    };
+    assert!(with(&["groq", "mistral"]).contains("llm   models\n"));
+    let line = "llm   models (of unverified vendors: nscale, venice)\n";
+    assert!(with(&["nscale", "groq", "venice"]).contains(line));
+}
+
+#[test]
 fn the_order_is_described() {
     let gateway = builder()
         .concurrency(10)

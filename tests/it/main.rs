@@ -34,6 +34,8 @@ mod metrics;
 mod native;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod once;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod passed;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]
@@ -42,6 +44,10 @@ mod proxy;
 mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod rerank;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod responses;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;
@@ -56,3 +62,5 @@ mod tokens;
 mod trace;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod vendors;

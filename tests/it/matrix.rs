@@ -9,6 +9,7 @@ mod anthropic;
 mod gemini;
 mod meaning;
 mod openai;
+mod responses;
 mod scenarios;
 
 use self::meaning::{Answer, Ask, Failed, Fault, Said, Turn, Used};
@@ -33,6 +34,8 @@ struct Tells {
     thoughts: bool,
     /// The words of a refusal.
     refusal: bool,
+    /// Texts that end an answer.
+    stops: bool,
 }
 
 /// How clients speak.
@@ -57,12 +60,18 @@ struct Protocol {
 }
 
 fn dialects() -> Vec<Dialect> {
-    vec![openai::dialect(), anthropic::dialect(), gemini::dialect()]
+    vec![
+        openai::dialect(),
+        responses::dialect(),
+        anthropic::dialect(),
+        gemini::dialect(),
+    ]
 }
 
 fn protocols() -> Vec<Protocol> {
     vec![
         openai::protocol(),
+        responses::protocol(),
         anthropic::protocol(),
         gemini::protocol(),
     ]
@@ -131,8 +140,11 @@ impl Place<'_> {
         }
         let lost = answer.headers().get("x-gateway-loss");
         let lost = lost.map(|lost| lost.to_str().unwrap().to_owned());
+        let (one, other) = (self.dialect.tells, self.protocol.tells);
+        let stops = !scenario.ask.stop.is_empty() && one.stops && !other.stops;
         if scenario.lossless {
-            self.expect(name, "what is lost", lost, None);
+            let expected = stops.then(|| "stop".to_owned());
+            self.expect(name, "what is lost", lost, expected);
         }
         let read = (self.dialect.read)(&answer, self.stream);
         let (mut expected, read) = match (&scenario.expected, read) {
@@ -148,7 +160,6 @@ impl Place<'_> {
                 );
             }
         };
-        let (one, other) = (self.dialect.tells, self.protocol.tells);
         expected.used = expected.used.map(|used| told(used, one, other));
         if scenario.in_words && !other.refusal {
             expected.text.clear();
@@ -179,7 +190,9 @@ impl Place<'_> {
         self.expect(name, "the schema", &asked.schema, &ask.schema);
         self.expect(name, "whether to think", asked.thinks, ask.thinks);
         self.expect(name, "the limit", asked.most, ask.most);
-        self.expect(name, "the stops", &asked.stop, &ask.stop);
+        let stops = self.dialect.tells.stops && self.protocol.tells.stops;
+        let stop = if stops { &ask.stop[..] } else { &[] };
+        self.expect(name, "the stops", &asked.stop[..], stop);
     }
 
     fn failed(

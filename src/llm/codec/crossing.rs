@@ -10,6 +10,7 @@ mod google;
 mod laws;
 mod ollama;
 mod requests;
+mod responses;
 
 use super::*;
 use crate::llm::{Completion, Delta};
@@ -89,6 +90,7 @@ fn asked(framing: Framing) -> Asked {
         include_usage: true,
         base64: false,
         single: false,
+        repeated: None,
     }
 }
 

@@ -33,6 +33,7 @@ impl Maker {
     fn address(&self) -> String {
         let protocol = match self.protocol {
             Protocol::OpenAi => "openai",
+            Protocol::Responses => "responses",
             Protocol::Anthropic => "anthropic",
             Protocol::Gemini => "gemini",
             Protocol::Bedrock => "bedrock",

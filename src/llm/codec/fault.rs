@@ -1,15 +1,10 @@
 //! Errors: every vendor's envelope read, whatever its protocol, and what is told of one.
 
 use super::{Framing, sse};
-use crate::{
-    answer::Remedy,
-    llm::{Error, Protocol, VendorError, VendorFault},
-    problem,
-};
+use crate::llm::{Error, Protocol, RateLimits, VendorError, VendorFault, rate_limits};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
-use std::time::Duration;
 
 /// How much of a vendor's words is kept.
 const MOST_WORDS: usize = 4096;
@@ -60,7 +55,8 @@ impl<'a> Said<'a> {
         self.kind = self.kind.or(kind);
         self.param = self.param.or(text("param"));
         if self.code.is_none() {
-            self.code = match object.get("code") {
+            // The latter is Databricks'.
+            self.code = match object.get("code").or(object.get("error_code")) {
                 Some(Value::String(code)) => Some(code.clone()),
                 Some(Value::Number(code)) => Some(code.to_string()),
                 _ => None,
@@ -97,13 +93,16 @@ impl<'a> Said<'a> {
     fn fault(&self, status: u16) -> VendorFault {
         let words = self.message.unwrap_or_default().to_ascii_lowercase();
         let says = |all: &[&str]| all.iter().any(|part| words.contains(part));
+        // Only how it begins is surely the vendor's own: further on it may repeat the caller.
+        let begins = |all: &[&str]| all.iter().any(|start| words.starts_with(start));
+        let of_request = matches!(status, 400 | 413 | 422);
         if self.is_any(&["context_length_exceeded", "exceed_context_size_error"])
-            || (matches!(status, 400 | 413 | 422) && self.is("too_many_prompt_tokens"))
-            || (matches!(status, 400 | 413 | 422) && says(TOO_LONG))
+            || (of_request && self.is_any(&["too_many_prompt_tokens", "TOO_MANY_TOKENS"]))
+            || (of_request && says(TOO_LONG))
         {
             return VendorFault::ContextLength;
         }
-        if self.flagged || self.is_any(FILTERED) {
+        if self.flagged || self.is_any(FILTERED) || begins(FILTERED_WORDS) {
             return VendorFault::ContentFilter;
         }
         // Anthropic: the name and nothing else.
@@ -111,16 +110,22 @@ impl<'a> Said<'a> {
         if names_model || self.is_any(NO_MODEL) {
             return VendorFault::UnknownModel;
         }
+        // It may stand under 429, as if it would help to wait, or under 400, 401 and 403.
+        if status == 402 || self.is_any(USED_UP) || begins(USED_UP_WORDS) {
+            return VendorFault::Quota;
+        }
         if self.is_any(OUR_KEY) {
             return VendorFault::Auth;
         }
+        if self.is_any(BUSY) {
+            return VendorFault::Overloaded;
+        }
         match status {
-            // Only how it begins is surely the vendor's own: further on it may repeat the caller.
-            400 if WRONG_KEY.iter().any(|start| words.starts_with(start)) => VendorFault::Auth,
-            400 | 404 | 422 if words.contains("model") && says(&["not exist", "not found"]) => {
+            400 if begins(WRONG_KEY) => VendorFault::Auth,
+            400 | 404 | 422 if words.contains("model") && says(NO_SUCH) => {
                 VendorFault::UnknownModel
             }
-            401..=403 => VendorFault::Auth,
+            401 | 403 => VendorFault::Auth,
             300..400 => VendorFault::Failed,
             // What was asked of it is the caller's choice, and says nothing of how it does. llama.cpp:
             // what it was asked to do is not built in.
@@ -145,10 +150,20 @@ impl<'a> Said<'a> {
             ("authentication_error", 401),
             ("permission_error", 403),
             ("invalid_request_error", 400),
+            ("invalid_prompt", 400),
             ("timeout_error", 504),
             ("not_found_error", 404),
             ("request_too_large", 413),
             ("billing_error", 402),
+            ("RateLimitReached", 429),
+            // Google's.
+            ("RESOURCE_EXHAUSTED", 429),
+            ("UNAVAILABLE", 503),
+            ("DEADLINE_EXCEEDED", 504),
+            ("UNAUTHENTICATED", 401),
+            ("PERMISSION_DENIED", 403),
+            ("NOT_FOUND", 404),
+            ("INVALID_ARGUMENT", 400),
         ];
         let named = by_name.iter().find(|(name, _)| self.is(name));
         self.status
@@ -180,20 +195,93 @@ const TOO_LONG: &[&str] = &[
     "too many tokens",
     "prompt is too long",
     "messages is too long",
+    // Anthropic, with the tokens that were asked for.
+    "exceed context limit",
+    // Gemini.
+    "exceeds the maximum number of tokens",
+    // xAI.
+    "maximum prompt length",
+    // Cerebras, Groq.
+    "reduce the length of the messages",
+    // Bedrock.
+    "input is too long for requested model",
+    // vLLM.
+    "maximum model length",
+    // Hugging Face, Together.
+    "`inputs` tokens + `max_new_tokens`",
 ];
 const FILTERED: &[&str] = &[
     "content_filter",
     "content_policy_violation",
     "ResponsibleAIPolicyViolation",
+    // OpenAI, of models that reason.
+    "invalid_prompt",
+    "moderation_blocked",
+    // DashScope.
+    "data_inspection_failed",
+    "DataInspectionFailed",
+];
+const FILTERED_WORDS: &[&str] = &[
+    // DeepSeek.
+    "content exists risk",
+    // Anthropic.
+    "output blocked by content filtering policy",
+    // xAI.
+    "content violates usage guidelines",
 ];
 const NO_MODEL: &[&str] = &[
     "model_not_found",
     "invalid_model",
     "DeploymentNotFound",
     "model_not_available",
+    // Hugging Face's router, GitHub.
+    "model_not_supported",
+    "unknown_model",
+];
+const NO_SUCH: &[&str] = &[
+    "not exist",
+    "not found",
+    "no such model",
+    // OpenRouter.
+    "is not a valid model id",
+    // Bedrock.
+    "model identifier is invalid",
+    "has reached the end of its life",
 ];
 const OUR_KEY: &[&str] = &["invalid_api_key", "API_KEY_INVALID", "missing_api_key"];
-const WRONG_KEY: &[&str] = &["incorrect api key", "invalid api key", "api key not valid"];
+const WRONG_KEY: &[&str] = &[
+    "incorrect api key",
+    "invalid api key",
+    "api key not valid",
+    "api key expired",
+];
+const USED_UP: &[&str] = &[
+    "insufficient_quota",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "billing_error",
+    "insufficient_balance",
+    "insufficient_credits",
+    // Moonshot.
+    "exceeded_current_quota_error",
+    // DashScope.
+    "Arrearage",
+];
+const USED_UP_WORDS: &[&str] = &[
+    // Anthropic says so with 400.
+    "your credit balance is too low",
+    // DeepSeek, OpenRouter, Hugging Face: with 402, and where they stand in between.
+    "insufficient balance",
+    "insufficient credits",
+    "you have exceeded your monthly included credits",
+];
+/// What is busy itself says so under 429, too.
+const BUSY: &[&str] = &[
+    "overloaded_error",
+    "engine_overloaded_error",
+    "server_overloaded",
+    "slow_down",
+];
 
 /// Whether these words, in small letters, are of a conversation that is too long.
 pub(crate) fn is_too_long(words: &str) -> bool {
@@ -240,56 +328,9 @@ pub(crate) fn read(
     {
         error = error.with_original(protocol, body.clone());
     }
-    error.with_retry_after(retry_after(headers))
-}
-
-/// When to come back: milliseconds, seconds, or what the vendor says of its limits.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let float = |text: &str, unit: f64| seconds(text.parse::<f64>().ok()? * unit);
-    text("retry-after-ms")
-        .and_then(|text| float(text, 0.001))
-        .or_else(|| text("retry-after").and_then(|text| float(text, 1.0)))
-        .or_else(|| problem::retry_after(headers))
-        .or_else(|| exhausted(&text, "requests"))
-        .or_else(|| exhausted(&text, "tokens"))
-}
-
-fn seconds(seconds: f64) -> Option<Duration> {
-    let seconds = Duration::try_from_secs_f64(seconds).ok()?;
-    Some(seconds.min(Remedy::LONGEST))
-}
-
-/// When a limit of which nothing remains is full again.
-fn exhausted<'a>(text: &impl Fn(&str) -> Option<&'a str>, what: &str) -> Option<Duration> {
-    let remaining = text(&format!("x-ratelimit-remaining-{what}"))?;
-    (remaining == "0").then(|| duration(text(&format!("x-ratelimit-reset-{what}"))?))?
-}
-
-/// `6m0s`, `17.4s`, `2ms`, or plain seconds.
-fn duration(text: &str) -> Option<Duration> {
-    if let Ok(plain) = text.parse() {
-        return seconds(plain);
-    }
-    let (mut rest, mut total) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let after = &rest[digits..];
-        let letters = after.find(|char: char| !char.is_ascii_alphabetic());
-        let (unit, more) = after.split_at(letters.unwrap_or(after.len()));
-        total += number
-            * match unit {
-                "ms" => 0.001,
-                "s" => 1.0,
-                "m" => 60.0,
-                "h" => 3600.0,
-                "d" => 86400.0,
-                _ => return None,
-            };
-        rest = more;
-    }
-    seconds(total)
+    error
+        .with_retry_after(rate_limits::retry_after(headers))
+        .with_limits(RateLimits::read(headers))
 }
 
 /// The data of an event that is named an error: JSON, or the words themselves.
@@ -340,6 +381,7 @@ pub(crate) fn scan(raw: &[u8], framing: Framing) -> Option<Box<VendorError>> {
         // Its codec knows its frames.
         Framing::EventStream => None,
         Framing::Ndjson => super::lines::of(raw).find_map(|line| found(None, line)),
+        Framing::Opaque => None,
     }
 }
 
@@ -409,31 +451,4 @@ impl Told {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    #[test]
-    fn the_more_exact_delay_counts_and_none_is_without_end() {
-        let read = |fields: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            for (name, value) in fields {
-                headers.insert(*name, HeaderValue::from_static(value));
-            }
-            retry_after(&headers)
-        };
-        let ms = |ms| Some(Duration::from_millis(ms));
-        assert_eq!(
-            read(&[("retry-after", "2"), ("retry-after-ms", "1500")]),
-            ms(1500)
-        );
-        assert_eq!(read(&[("retry-after", "2")]), ms(2000));
-        assert_eq!(read(&[("retry-after", "1e300")]), None);
-        assert_eq!(read(&[("retry-after", "9999999")]), Some(Remedy::LONGEST));
-        assert_eq!(read(&[("retry-after", "-1")]), None);
-        assert_eq!(
-            read(&[("retry-after", "Fri, 31 Dec 1999 23:59:59 GMT")]),
-            None
-        );
-    }
-}
+mod tests;

@@ -29,6 +29,8 @@ pub(crate) mod openai;
 pub(crate) mod peek;
 #[cfg(test)]
 pub(crate) mod recordings;
+pub(crate) mod rerank;
+pub(crate) mod responses;
 pub(crate) mod skim;
 pub(crate) mod sse;
 mod translation;
@@ -56,6 +58,7 @@ use std::{borrow::Cow, sync::Arc};
 pub(crate) fn of(protocol: Protocol) -> &'static dyn Codec {
     match protocol {
         Protocol::OpenAi => &openai::OpenAi,
+        Protocol::Responses => &responses::Responses,
         Protocol::Anthropic => &anthropic::Anthropic,
         Protocol::Gemini => &gemini::Gemini,
         Protocol::Bedrock => &bedrock::Bedrock,
@@ -77,6 +80,8 @@ pub enum Framing {
     EventStream,
     /// `application/x-ndjson`: a JSON document on each line.
     Ndjson,
+    /// Bytes of any kind, passed on as they are.
+    Opaque,
 }
 
 /// What a path asks of a model, and what it tells of the request besides.
@@ -145,6 +150,8 @@ pub(crate) struct Asked {
     pub(crate) base64: bool,
     /// Whether one vector is asked for, and not a list of them.
     pub(crate) single: bool,
+    /// Settings of the request that the answers of its protocol repeat: the text of a JSON object.
+    pub(crate) repeated: Option<Arc<str>>,
 }
 
 impl Asked {
@@ -160,6 +167,7 @@ impl Asked {
             include_usage: true,
             base64: false,
             single: false,
+            repeated: None,
         }
     }
 }
@@ -189,6 +197,11 @@ pub(crate) trait Codec: Send + Sync {
     /// none of this protocol's.
     fn target(&self, _path: &str, _query: Option<&str>) -> Option<(Target, Arc<str>)> {
         None
+    }
+
+    /// What is told of a path that is none of this protocol's.
+    fn unserved(&self, _path: &str) -> Rejection {
+        Kind::NotSupported.into()
     }
 
     /// Reads what a gateway must know of a request (the model's name, whether to stream) and where in
@@ -295,6 +308,10 @@ pub(crate) trait Encode: Send {
 
     /// Writes the end.
     fn finish(&mut self, out: &mut BytesMut);
+
+    /// Writes the end of a stream that breaks off, if that depends on what was said before. Else it says
+    /// nothing, and an [event](Codec::encode_error_event) by itself does.
+    fn fail(&mut self, _error: &Error, _out: &mut BytesMut) {}
 }
 
 /// Reads one answer. A decoder has state, so it must see all of the bytes, in order.

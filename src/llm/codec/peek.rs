@@ -35,7 +35,12 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
             None => serde_json::from_str(raw)
                 .map_err(|_| Path::Root.key("model").fault("Expected a string."))?,
         },
-        (None, None) => return Err(Path::Root.key("model").fault("A model is required.")),
+        (None, None) => match ask.operation {
+            Operation::Passthrough(asked) if asked.default_model().is_some() => {
+                Cow::Borrowed(asked.default_model().unwrap_or_default())
+            }
+            _ => return Err(Path::Root.key("model").fault("A model is required.")),
+        },
     };
     let stream = match (ask.stream, found.stream) {
         (Some(stream), _) => stream,
@@ -95,10 +100,12 @@ pub(super) fn splice(request: &ChatRequest, wire: &Wire) -> Result<Bytes, Reject
             after.map(|at| (at, Cow::Borrowed(&text[..])))
         }
     };
-    if rename.is_none() && ask.is_none() {
+    let decided = wire.decided.clone();
+    let decided = decided.map(|(span, text)| (span, Cow::Borrowed(text.as_bytes())));
+    if rename.is_none() && ask.is_none() && decided.is_none() {
         return Ok(wire.bytes.clone());
     }
-    let mut edits = [rename, ask];
+    let mut edits = [rename, ask, decided];
     edits.sort_by_key(|edit| edit.as_ref().map(|(span, _)| span.start));
     let more: usize = edits.iter().flatten().map(|(_, text)| text.len()).sum();
     let mut out = BytesMut::with_capacity(wire.bytes.len() + more);
@@ -228,7 +235,12 @@ fn is_misspelt(name: &[u8]) -> bool {
     KNOWN.iter().any(alike)
 }
 
-const KNOWN: [&str; 11] = [
+const KNOWN: [&str; 16] = [
+    "store",
+    "background",
+    "conversation",
+    "previous_response_id",
+    "instructions",
     "model",
     "system",
     "max_tokens",

@@ -48,6 +48,31 @@ pub(crate) fn fields<'a>(
     others(rest, field)
 }
 
+/// As [`object`], of the elements of an array.
+pub(crate) fn array<'a>(
+    text: &'a [u8],
+    mut element: impl FnMut(&'a [u8]) -> Option<()>,
+) -> Option<&'a [u8]> {
+    let open = space(text, 0);
+    if *text.get(open)? != b'[' {
+        return None;
+    }
+    let mut at = space(text, open + 1);
+    if *text.get(at)? == b']' {
+        return text.get(at + 1..);
+    }
+    loop {
+        let end = value(text, at)?;
+        element(text.get(at..end)?)?;
+        at = space(text, end);
+        match *text.get(at)? {
+            b',' => at = space(text, at + 1),
+            b']' => return text.get(at + 1..),
+            _ => return None,
+        }
+    }
+}
+
 /// What stands after the value that the text begins with.
 pub(crate) fn skip(text: &[u8]) -> Option<&[u8]> {
     text.get(value(text, 0)?..)
@@ -350,6 +375,34 @@ mod tests {
         assert!(fields(deep(100).as_bytes()).is_some());
         assert!(fields(deep(101).as_bytes()).is_none());
         assert!(fields(deep(1_000_000).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn elements_of_an_array_are_given_in_order_and_to_the_byte() {
+        let read = |text: &'static [u8]| {
+            let mut all = Vec::new();
+            let rest = array(text, |element| {
+                all.push(element);
+                Some(())
+            })?;
+            Some((all, rest))
+        };
+        let (all, rest) = read(br#" [ {"a":[1]} ,"]", [] ,null] tail"#).unwrap();
+        let expected: [&[u8]; 4] = [br#"{"a":[1]}"#, br#""]""#, b"[]", b"null"];
+        assert_eq!((&all[..], rest), (&expected[..], &b" tail"[..]));
+        assert_eq!(read(b"[]").unwrap().0.len(), 0);
+        for broken in [
+            &b""[..],
+            b"{}",
+            b"[",
+            b"[1",
+            b"[1,]",
+            b"[,]",
+            b"[1 2]",
+            b"[1}",
+        ] {
+            assert_eq!(read(broken), None, "{}", broken.escape_ascii());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! rule holds for all of them: what came in this protocol, or was made here, goes along as it is; what
 //! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
 
-use super::{Losses, Maker, Names, loss::place_of};
+use super::{Losses, Maker, Names, loss::place_of, responses};
 use crate::llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice};
 use serde_json::{Map, Value};
 
@@ -62,13 +62,18 @@ impl<'a> Translation<'a> {
         self.origin
     }
 
+    /// Whether something is lost with this field.
+    fn is_lost(&self, key: &str, value: &Value) -> bool {
+        is_lost(self.origin, key, value)
+    }
+
     /// Tells what of a message has no place: all but its role and its parts.
     pub(crate) fn message(&mut self, message: &Message, place: &str) {
         if message.name.is_some() && message.role != Role::Tool {
             self.losses.add(format_args!("{place}.name"), UNKNOWN);
         }
         for (key, value) in &message.extra {
-            if says(value) {
+            if self.is_lost(key, value) {
                 self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
             }
         }
@@ -93,7 +98,7 @@ impl<'a> Translation<'a> {
         for (key, value) in extra {
             if shared(key, value) {
                 kept.insert(key.clone(), value.clone());
-            } else if says(value) {
+            } else if self.is_lost(key, value) {
                 self.losses.add(format_args!("{place}.{key}"), UNKNOWN);
             }
         }
@@ -111,7 +116,7 @@ impl<'a> Translation<'a> {
         for (key, value) in extra {
             if !self.foreign {
                 merge(out, key, value);
-            } else if !known(key, value, out) && says(value) {
+            } else if !known(key, value, out) && self.is_lost(key, value) {
                 self.losses.add(key, UNKNOWN);
             }
         }
@@ -197,6 +202,12 @@ pub(crate) fn says(value: &Value) -> bool {
         Value::Object(all) => !all.is_empty(),
         _ => true,
     }
+}
+
+/// Whether something is lost with a field of a request of this origin.
+pub(crate) fn is_lost(origin: Option<Protocol>, key: &str, value: &Value) -> bool {
+    let met = origin == Some(Protocol::Responses) && responses::says_nothing(key, value);
+    says(value) && !met
 }
 
 /// The object that the text of arguments means; what is none is wrapped, and told.

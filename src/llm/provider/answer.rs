@@ -4,7 +4,7 @@ use super::{Inner, call};
 use crate::{
     Body, BoxError, Rejection,
     llm::{
-        Batch, Batches, Error, Event, Framing, Spoken, Usage, Want,
+        Batch, Batches, Error, Event, Framing, Operation, Spoken, Usage, Want,
         codec::{
             self, Codec, Decode, Scan,
             bedrock::frame,
@@ -91,7 +91,7 @@ impl Source {
 
     fn new(provider: Arc<Inner>, spoken: Spoken, usage_unasked: bool) -> Self {
         Self {
-            codec: codec::of(provider.protocol),
+            codec: codec::of(spoken.protocol),
             provider,
             spoken,
             want: Want::Bytes,
@@ -195,7 +195,8 @@ impl Source {
         };
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
-            return self.failed(&raw, call::screened(&self.provider, &raw, error).into());
+            let error = call::screened(&self.provider, &raw, error);
+            return self.failed(&raw, error.into(), scan.usage);
         }
         if mislabelled {
             self.rest = None;
@@ -205,6 +206,10 @@ impl Source {
         }
         self.blank &= text.trim_ascii().is_empty();
         self.fresh = false;
+        let scan = Scan {
+            usage: scan.usage.map(|usage| self.of_operation(usage)),
+            ..scan
+        };
         self.usage = scan.usage.or(self.usage);
         let mut events = Vec::new();
         let wanted = match self.want {
@@ -248,6 +253,14 @@ impl Source {
         Some(Ok(Batch::new(Some(raw), events, scan.usage)))
     }
 
+    /// Where nothing is written, all that was used was read, whichever count tells it.
+    fn of_operation(&self, mut usage: Usage) -> Usage {
+        if let Operation::Embeddings | Operation::Rerank = self.spoken.operation {
+            (usage.input, usage.output) = (usage.total(), 0);
+        }
+        usage
+    }
+
     fn decode(&mut self, raw: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let (operation, framing) = (self.spoken.operation, self.spoken.framing);
         let decoder = self
@@ -260,7 +273,13 @@ impl Source {
     }
 
     /// A chunk has an error in it: what stands before it is given, and nothing after it.
-    fn failed(&mut self, raw: &Bytes, error: Error) -> Option<Result<Batch, Error>> {
+    /// What was used until then may stand beside the error.
+    fn failed(
+        &mut self,
+        raw: &Bytes,
+        error: Error,
+        used: Option<Usage>,
+    ) -> Option<Result<Batch, Error>> {
         if let Error::Vendor(error) = &error {
             call::log(error);
         }
@@ -270,11 +289,20 @@ impl Source {
             Framing::EventStream => self.frames_before(raw),
             _ => self.events_before(raw),
         };
-        if before == 0 || before == raw.len() {
+        let alone = before == 0 || before == raw.len();
+        if alone && used.is_none() {
             return Some(Err(error));
         }
         self.ready.push_back(Err(error));
-        self.batch(raw.slice(..before))
+        if alone {
+            return Some(Ok(Batch::new(None, Vec::new(), used)));
+        }
+        self.batch(raw.slice(..before)).map(|batch| {
+            batch.map(|batch| match used {
+                Some(used) => batch.with_usage(used),
+                None => batch,
+            })
+        })
     }
 
     /// How much of a chunk stands before the frame that is an error.
@@ -461,7 +489,7 @@ pub(super) fn broken(error: BoxError) -> Rejection {
     }
 }
 
-fn too_long() -> Error {
+pub(super) fn too_long() -> Error {
     Rejection::new(Kind::UpstreamTooLarge)
         .with_detail("An event of the upstream's answer is too long.")
         .into()

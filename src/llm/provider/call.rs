@@ -1,19 +1,22 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
 use super::{
-    BaseUrl, Inner, answer,
-    key::{hints_at_a_key, masked},
+    BaseUrl, Inner, address, answer, google,
+    key::{hints_at_a_key, masked, names_an_account},
+    media, passed, quirks,
+    table::Form,
 };
 #[cfg(feature = "tokens")]
 use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
-        ChatRequest, ChatResponse, Error, Framing, Operation, Protocol, VendorError, VendorFault,
+        ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
+        VendorError, VendorFault,
         codec::{
             self, Codec, Encoded, Maker,
             bedrock::{self, EVENT_STREAM},
-            loss,
+            loss, rerank,
         },
         response::Spoken,
     },
@@ -29,7 +32,7 @@ use http_body::Body as _;
 use std::task::{Context, Poll};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const SSE: HeaderValue = HeaderValue::from_static("text/event-stream");
 const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
@@ -37,7 +40,7 @@ const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// The client's headers that go on.
-const ALONG: [HeaderName; 2] = [
+pub(super) const ALONG: [HeaderName; 2] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
@@ -64,7 +67,7 @@ const BACK: [(HeaderName, HeaderName); 4] = [
     ),
 ];
 
-const MOST_ANSWER: usize = 64 << 20;
+pub(super) const MOST_ANSWER: usize = 64 << 20;
 const MOST_ERROR: usize = 1 << 20;
 const MOST_MODELS: usize = 4 << 20;
 const MODELS_WITHIN: Duration = Duration::from_secs(10);
@@ -83,17 +86,23 @@ pub(super) async fn complete(
     if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;
     }
-    let codec = codec::of(provider.protocol);
+    if let Operation::Passthrough(asked) = request.operation() {
+        return passed::pass(provider, request, asked).await;
+    }
+    let protocol = spoken_with(&provider, &request);
+    media::check(&provider, protocol, &request)?;
+    let codec = codec::of(protocol);
     let maker = Maker {
-        protocol: provider.protocol,
+        protocol,
         vendor: provider.name.clone(),
         model: request.model().clone(),
     };
     let Encoded {
         body,
-        losses,
+        mut losses,
         names,
     } = codec.encode_request(&request, &maker)?;
+    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses);
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -106,10 +115,11 @@ pub(super) async fn complete(
         Operation::Chat | Operation::Completions
     );
     let streams = request.streams() && converses;
-    let mut call = head(&provider.base, Method::POST, &codec.path(&request))?;
+    let path = address::path(&provider, protocol, &request)?;
+    let mut call = head(&provider.base, Method::POST, &path)?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
-    let by_lines = streams && provider.protocol == Protocol::Ollama;
+    let by_lines = streams && protocol == Protocol::Ollama;
     headers.insert(
         ACCEPT,
         match streams {
@@ -137,6 +147,10 @@ pub(super) async fn complete(
         });
     }
     let (operation, origin) = (request.operation(), request.origin());
+    let reranks = match operation {
+        Operation::Rerank => rerank::completed(request.reranking()?),
+        _ => None,
+    };
     // An event that tells the usage is sent because it is always asked for.
     let usage_unasked = !request.includes_usage();
     // What the request holds is not needed while the vendor thinks.
@@ -160,7 +174,7 @@ pub(super) async fn complete(
     }
     let mut first = None;
     // Only one protocol has frames for a stream.
-    let framed = provider.protocol == Protocol::Bedrock;
+    let framed = protocol == Protocol::Bedrock;
     let framing = match (content(&parts.headers), streams) {
         (Some(Framing::Sse), true) => Framing::Sse,
         (Some(Framing::Json), false) => Framing::Json,
@@ -176,23 +190,25 @@ pub(super) async fn complete(
             };
             told.filter(|told| match told {
                 // Likewise an array.
-                Framing::Array => streams && provider.protocol == Protocol::Gemini,
+                Framing::Array => streams && protocol == Protocol::Gemini,
                 Framing::EventStream => streams && framed,
                 Framing::Sse => !framed,
-                Framing::Json | Framing::Ndjson => true,
+                Framing::Json | Framing::Ndjson | Framing::Opaque => true,
             })
             .ok_or_else(|| malformed(&provider, "neither JSON nor an event stream"))?
         }
     };
     let spoken = Spoken {
-        protocol: provider.protocol,
+        protocol,
         framing,
         operation,
     };
     let source = match framing {
-        Framing::Sse | Framing::Array | Framing::EventStream | Framing::Ndjson => {
-            answer::Source::stream(provider, spoken, body, first, usage_unasked)
-        }
+        Framing::Sse
+        | Framing::Array
+        | Framing::EventStream
+        | Framing::Ndjson
+        | Framing::Opaque => answer::Source::stream(provider, spoken, body, first, usage_unasked),
         Framing::Json => {
             let raw = collected(body, first, MOST_ANSWER).await?;
             let bytes = raw.trim_ascii();
@@ -206,6 +222,12 @@ pub(super) async fn complete(
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
     }
+    if let Some(completed) = reranks {
+        answer = answer.map(completed);
+    }
+    if let Some(limits) = RateLimits::read(&parts.headers) {
+        answer.extensions_mut().insert(limits);
+    }
     // Who is told in the words of the vendor itself has no use for it.
     if origin != Some(maker.protocol) {
         answer.extensions_mut().insert(maker);
@@ -217,6 +239,13 @@ pub(super) async fn complete(
         answer.headers_mut().insert(loss::HEADER, lost);
     }
     Ok(answer)
+}
+
+/// The words for this request: those that it came in, if the vendor knows them.
+fn spoken_with(provider: &Inner, request: &ChatRequest) -> Protocol {
+    let own = request.origin();
+    let own = own.filter(|own| provider.besides.contains(own));
+    own.unwrap_or(provider.protocol)
 }
 
 #[cfg(feature = "tokens")]
@@ -272,6 +301,26 @@ pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {
     }
 }
 
+/// A request with what is the vendor's own way of saying it.
+fn in_its_words(
+    provider: &Inner,
+    to: &Maker,
+    body: Bytes,
+    operation: Operation,
+    losses: &mut Vec<Loss>,
+) -> Bytes {
+    let Some(vendor) = &provider.vendor else {
+        return body;
+    };
+    match to.protocol {
+        Protocol::OpenAi if matches!(operation, Operation::Chat | Operation::Completions) => {
+            quirks::edited(&vendor.quirks, body, losses)
+        }
+        Protocol::Anthropic if vendor.form == Form::Vertex => google::edited(body, operation),
+        _ => body,
+    }
+}
+
 /// One list.
 async fn listed(
     provider: &Inner,
@@ -295,7 +344,7 @@ async fn listed(
     models.ok_or_else(|| malformed(provider, "not a list of models"))
 }
 
-fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+pub(super) fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
     *call.uri_mut() = base.join(path)?;
@@ -307,13 +356,17 @@ fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejec
 }
 
 /// The key, and the headers that were configured.
-fn configure(
+pub(super) fn configure(
     provider: &Inner,
     codec: &dyn Codec,
     headers: &mut HeaderMap,
 ) -> Result<(), Rejection> {
     if let Some(key) = &provider.key {
-        let (name, prefix) = codec.key_header();
+        let own = provider.vendor.and_then(|vendor| vendor.key_header);
+        let (name, prefix) = match own {
+            Some(name) => (HeaderName::from_static(name), ""),
+            None => codec.key_header(),
+        };
         let Some(key) = key.header(prefix) else {
             let reason = "the key has characters that no key has";
             return Err(Rejection::new(Kind::UpstreamAuth).with_source(reason));
@@ -327,14 +380,17 @@ fn configure(
 }
 
 /// What is made for each call.
-async fn authorized(provider: &Inner, call: Request<Bytes>) -> Result<Request<Bytes>, Rejection> {
+pub(super) async fn authorized(
+    provider: &Inner,
+    call: Request<Bytes>,
+) -> Result<Request<Bytes>, Rejection> {
     match &provider.credential {
         Some(credential) => credential.authorize(call).await,
         None => Ok(call),
     }
 }
 
-fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
+pub(super) fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     for (theirs, ours) in BACK {
         if let Some(value) = from.get(theirs) {
             to.insert(ours, value.clone());
@@ -342,13 +398,13 @@ fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-fn is_encoded(headers: &HeaderMap) -> bool {
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_ENCODING)
         .is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn content(headers: &HeaderMap) -> Option<Framing> {
+pub(super) fn content(headers: &HeaderMap) -> Option<Framing> {
     let content = headers.get(CONTENT_TYPE)?;
     if content == JSON {
         return Some(Framing::Json);
@@ -402,7 +458,11 @@ async fn sniffed(body: &mut Body) -> Result<(Option<Framing>, Option<Bytes>), Er
     }
 }
 
-async fn collected(body: Body, first: Option<Bytes>, most: usize) -> Result<Bytes, Error> {
+pub(super) async fn collected(
+    body: Body,
+    first: Option<Bytes>,
+    most: usize,
+) -> Result<Bytes, Error> {
     let collected = collect(body, most).await.map_err(|error| match error {
         CollectError::TooLarge => Rejection::new(Kind::UpstreamTooLarge),
         CollectError::Broken(error) => answer::broken(error),
@@ -426,7 +486,7 @@ pub(super) fn malformed(provider: &Inner, reason: &'static str) -> Error {
 }
 
 /// Says in the log why there is no answer: the caller is not told.
-fn unreachable(provider: &Inner, rejection: &Rejection) {
+pub(super) fn unreachable(provider: &Inner, rejection: &Rejection) {
     tracing::warn!(
         vendor = &*provider.name,
         code = rejection.kind().code(),
@@ -436,7 +496,7 @@ fn unreachable(provider: &Inner, rejection: &Rejection) {
 }
 
 /// What an answer means that is not a success.
-async fn refusal(
+pub(super) async fn refusal(
     provider: &Inner,
     codec: &'static dyn Codec,
     status: StatusCode,
@@ -457,7 +517,9 @@ async fn refusal(
     // were flagged is told with a 403 by OpenRouter.
     let flagged = status == StatusCode::FORBIDDEN && error.fault() == VendorFault::ContentFilter;
     if matches!(status.as_u16(), 401..=403) && error.fault().concerns_caller() && !flagged {
-        error = VendorError::new(VendorFault::Auth).with_message(error.message());
+        error = VendorError::new(VendorFault::Auth)
+            .with_message(error.message())
+            .with_limits(error.limits().copied());
     }
     if let Some(credential) = &provider.credential
         && error.fault() == VendorFault::Auth
@@ -484,7 +546,15 @@ async fn refusal(
 }
 
 /// An error that repeats our key is about our key, and nobody reads its words.
-pub(super) fn screened(provider: &Inner, raw: &[u8], error: VendorError) -> VendorError {
+pub(super) fn screened(provider: &Inner, raw: &[u8], mut error: VendorError) -> VendorError {
+    if error.fault().concerns_caller() && names_an_account(error.message()) {
+        tracing::warn!(
+            vendor = &*provider.name,
+            words = masked(error.message()),
+            "the vendor names the gateway's account: its words are not passed on"
+        );
+        error = error.without_words();
+    }
     let (key, credential) = (&provider.key, &provider.credential);
     if key.is_none() && credential.is_none() {
         return error;

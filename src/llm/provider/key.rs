@@ -105,6 +105,17 @@ pub(super) fn hints_at_a_key(words: &str) -> bool {
         })
 }
 
+/// Whether the account of the gateway is named, as vendors do where it may not use a model: an
+/// organization, a project, a team.
+pub(super) fn names_an_account(words: &str) -> bool {
+    let ids = ["org-", "proj_", "projects/", "acct_", "accounts/", "team-"];
+    let id = |word: &str| ids.iter().any(|id| word.starts_with(id));
+    words.contains("your team ")
+        || words
+            .split(|char: char| char.is_whitespace() || "\"'`(),;:".contains(char))
+            .any(|word| id(word.trim_start_matches('/')))
+}
+
 const PREFIXES: [&str; 9] = [
     "sk-", "sk_", "gsk_", "pk-", "key-", "xai-", "hf_", "AIza", "eyJ",
 ];
@@ -146,6 +157,21 @@ mod tests {
         }
         assert!(masked(&"ä ".repeat(5000)).len() <= LONGEST);
         assert!(masked(&"a".repeat(5000)).len() <= LONGEST);
+    }
+
+    #[test]
+    fn an_account_is_found_by_how_vendors_name_it() {
+        for words in [
+            "Project `proj_a1` does not have access to model `m`",
+            "Publisher Model `projects/p/locations/l/publishers/google/models/m` not found.",
+            "Rate limit reached for m in organization org-a1 on requests",
+            "The model m does not exist or your team 01-23 does not have access to it.",
+        ] {
+            assert!(names_an_account(words), "{words}");
+        }
+        for words in ["The model `m` does not exist", "no project of yours", ""] {
+            assert!(!names_an_account(words), "{words}");
+        }
     }
 
     #[test]

@@ -18,21 +18,23 @@
 //!
 //! # What is sent
 //!
-//! A request that came in the vendor's protocol goes on in its own bytes, edited where the model's name
-//! stands; the usage of a stream is always asked for. Any other is written anew, by what the
-//! [catalog](Provider::catalog) knows of the model, and what the vendor's protocol cannot say is
-//! [told](Provider::strict). Of the client's headers only `traceparent` and
+//! A request that came in a protocol that the vendor speaks goes on in its own bytes, edited where the
+//! model's name stands; the usage of a stream is always asked for. Any other is written anew in the
+//! first of the vendor's protocols, by what the [catalog](Provider::catalog) knows of the model, and what
+//! that cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
-//! nowhere else. What is no key, and has to be asked for or made for each call, is a [`Credential`].
+//! nowhere else. What is [passed on](super::Passthrough) goes to vendors of OpenAI's protocol alone; a
+//! form with files while it comes. What is no key, and has to be asked for or made for each call, is a [`Credential`].
 //!
 //! # What comes back
 //!
 //! | the vendor answers | the caller gets |
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
-//! | 2xx and an event stream, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
-//! | 401, 402, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused |
+//! | 2xx and an event stream, Ollama's lines, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 401, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused. `x-should-retry: false` |
+//! | 402, or `insufficient_quota` and its like under any status | [`Kind::UpstreamQuota`]: 502 and not 429, for it is the operator who must do something. `x-should-retry: false` |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
 //! | 3xx | [`Kind::BadGateway`]: no redirect is followed |
 //! | any other status | a [`VendorError`](super::VendorError) as its body tells, of which 1 MiB is read |
@@ -46,7 +48,7 @@
 //!
 //! Of the vendor's headers the caller gets `openai-processing-ms`, and its `x-request-id`, `request-id` or
 //! `x-amzn-requestid` under the name `x-upstream-request-id`. What it says of rate limits is about the gateway's account, not about
-//! the caller's, and is kept.
+//! the caller's, and is kept: in the extensions of the answer, as [`RateLimits`](super::RateLimits).
 //!
 //! The vendor's own words are logged once, as a warning, with what looks like a key masked. They
 //! reach the caller only if they are about its request.
@@ -61,19 +63,26 @@
 //! Clones share one pool of connections. To drop the future or the answer ends the call and its
 //! connection (HTTP/2: its stream), and with it, most vendors stop counting.
 
+mod address;
 mod answer;
 #[cfg(feature = "bedrock")]
 pub mod aws;
 mod base_url;
 mod bedrock;
 mod call;
+mod cloud;
 pub mod credential;
+mod environment;
+mod google;
 mod key;
+mod media;
+mod passed;
+mod quirks;
 mod table;
 
 #[cfg(feature = "bedrock")]
 pub use self::aws::AwsCredentials;
-use self::{base_url::BaseUrl, credential::Bearer, key::ApiKey};
+use self::{address::Place, base_url::BaseUrl, credential::Bearer, key::ApiKey};
 pub use self::{
     credential::{Credential, Token},
     table::Vendor,
@@ -108,9 +117,11 @@ struct Inner {
     name: Arc<str>,
     vendor: Option<Vendor>,
     base: BaseUrl,
+    place: Option<Place>,
     /// Where its models are listed, if that is elsewhere.
     lists: Option<BaseUrl>,
     protocol: Protocol,
+    besides: Vec<Protocol>,
     key: Option<ApiKey>,
     credential: Option<Arc<dyn Credential>>,
     model: Option<Arc<str>>,
@@ -122,9 +133,14 @@ struct Inner {
 }
 
 impl Inner {
-    /// One vendor has two protocols at one address, each below a path of its own.
+    /// One vendor has two protocols at one address, each below a path of its own; another its older paths
+    /// beside the newer.
     fn fit(&mut self) {
         let base = self.base.clone();
+        if let Some(Place::Deployments { .. }) = self.place {
+            self.base = base.above("/v1");
+            return;
+        }
         self.base = match (self.protocol, self.vendor) {
             (Protocol::Ollama, _) => base.above("/v1").above("/api"),
             (protocol, Some(vendor)) if protocol == vendor.protocol => base.below(vendor.path),
@@ -150,6 +166,24 @@ impl Provider {
     #[must_use]
     pub fn gemini(key: impl AsRef<str>) -> Self {
         Self::of(table::GEMINI).key(key)
+    }
+
+    /// Mistral.
+    #[must_use]
+    pub fn mistral(key: impl AsRef<str>) -> Self {
+        Self::of(table::MISTRAL).key(key)
+    }
+
+    /// DeepSeek.
+    #[must_use]
+    pub fn deepseek(key: impl AsRef<str>) -> Self {
+        Self::of(table::DEEPSEEK).key(key)
+    }
+
+    /// xAI.
+    #[must_use]
+    pub fn xai(key: impl AsRef<str>) -> Self {
+        Self::of(table::XAI).key(key)
     }
 
     /// Groq.
@@ -199,81 +233,12 @@ impl Provider {
         Ok(Self::new(name, None, base, Protocol::OpenAi))
     }
 
-    /// Those of [`Vendor::ALL`] that the environment of the process has a key for, or for those that
-    /// need none, an address. Empty variables count as missing.
-    ///
-    /// # Errors
-    ///
-    /// If a variable has a value that cannot be. The error names the variable and never its value.
-    pub fn from_env() -> Result<Vec<Self>, InvalidProvider> {
-        for vendor in Vendor::ALL {
-            let amazons: &[&str] = match *vendor {
-                table::BEDROCK => &bedrock::VARIABLES,
-                _ => &[],
-            };
-            let names = [vendor.key_variable(), vendor.url_variable()];
-            for name in names.iter().chain(amazons).copied() {
-                // It must not count as absent: another would get what is meant for this one.
-                if std::env::var_os(name).is_some_and(|value| value.to_str().is_none()) {
-                    return Err(InvalidProvider::new("the value is not Unicode").of(name));
-                }
-            }
-        }
-        Self::from_variables(|name| std::env::var(name).ok())
-    }
-
-    /// The same for an environment of another kind.
-    ///
-    /// ```
-    /// use tower_gateway::llm::Provider;
-    ///
-    /// let variable = |name: &str| (name == "OLLAMA_HOST").then(|| "127.0.0.1".to_owned());
-    /// let providers = Provider::from_variables(variable)?;
-    /// assert_eq!(providers[0].name(), "ollama");
-    /// # Ok::<_, tower_gateway::llm::provider::InvalidProvider>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// As for [`from_env`](Self::from_env).
-    pub fn from_variables(
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> Result<Vec<Self>, InvalidProvider> {
-        let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
-        let mut providers = Vec::new();
-        for vendor in Vendor::ALL {
-            if *vendor == table::BEDROCK {
-                providers.extend(bedrock::from_variables(&variable)?);
-                continue;
-            }
-            let key =
-                variable(vendor.key_variable()).or_else(|| variable(vendor.other_key_variable()?));
-            let url = variable(vendor.url_variable());
-            if key.is_none() && !(vendor.is_open() && url.is_some()) {
-                continue;
-            }
-            let mut provider = Self::of(*vendor);
-            if let Some(url) = url {
-                let named = |error: InvalidProvider| error.of(vendor.url_variable());
-                provider = provider.base_url(url).map_err(named)?;
-            }
-            if let Some(key) = key {
-                provider = provider.key(key);
-                if !provider.has_plain_key() {
-                    let error = InvalidProvider::new("the key has characters that no key has");
-                    return Err(error.of(vendor.key_variable()));
-                }
-            }
-            providers.push(provider);
-        }
-        Ok(providers)
-    }
-
-    /// A vendor of the table, without a key.
+    /// A vendor of the table, without a key. One that [needs an address](Vendor::needs_address) cannot be
+    /// reached without a [`base_url`](Self::base_url).
     #[must_use]
     pub fn of(vendor: Vendor) -> Self {
         // A test holds that every row can be parsed.
-        let base = vendor.base(vendor.host).expect("a base URL of the table");
+        let base = vendor.default_base().expect("a base URL of the table");
         Self::new(vendor.name.into(), Some(vendor), base, vendor.protocol)
     }
 
@@ -282,8 +247,10 @@ impl Provider {
             name,
             vendor,
             base,
+            place: None,
             lists: None,
             protocol,
+            besides: vendor.map_or_else(Vec::new, |vendor| vendor.besides.to_vec()),
             key: None,
             credential: None,
             model: None,
@@ -354,13 +321,25 @@ impl Provider {
     /// Sets what it speaks. A [base URL](Self::base_url) ends before `/chat/completions`, before
     /// `/messages`, or before `/models/…`, most often with `/v1` or `/v1beta`; for Bedrock before
     /// `/model/…`, most often with nothing; for Cohere before `/v2`, and for Ollama's own protocol before
-    /// `/api`, whether or not there is a `/v1`.
+    /// `/api`, whether or not there is a `/v1`. What it speaks [besides](Self::speaking_besides) is
+    /// nothing then, until it is said anew.
     #[must_use]
     pub fn speaking(self, protocol: Protocol) -> Self {
         self.set(|inner| {
             inner.protocol = protocol;
+            inner.besides.clear();
             inner.fit();
         })
+    }
+
+    /// Sets what it speaks besides, under the same base URL. What a client says in one of these goes on
+    /// in it; all else is said in what it [speaks](Self::speaking). A vendor of the table begins with
+    /// what it [documents](Vendor::besides); whoever has another server under its name, which is not
+    /// as able, names none.
+    #[must_use]
+    pub fn speaking_besides(self, protocols: impl IntoIterator<Item = Protocol>) -> Self {
+        let protocols = protocols.into_iter().collect();
+        self.set(|inner| inner.besides = protocols)
     }
 
     /// Refuses a request that the vendor's protocol cannot say in full, with
@@ -420,10 +399,22 @@ impl Provider {
         self.0.vendor.map_or(&[], |vendor| vendor.models())
     }
 
+    /// The row of the table that it was made of, if it was.
+    #[must_use]
+    pub fn vendor(&self) -> Option<&Vendor> {
+        self.0.vendor.as_ref()
+    }
+
     /// What it speaks.
     #[must_use]
     pub fn protocol(&self) -> Protocol {
         self.0.protocol
+    }
+
+    /// What it speaks besides.
+    #[must_use]
+    pub fn besides(&self) -> &[Protocol] {
+        &self.0.besides
     }
 
     /// The model that it is bound to.
@@ -432,12 +423,17 @@ impl Provider {
         self.0.model.as_ref()
     }
 
-    /// The names of the models that the vendor lists. Within 10 seconds, and 4 MiB.
+    /// The names of the models that the vendor lists. Within 10 seconds, and 4 MiB. One that does not
+    /// list what it would answer for (Azure, Vertex, Perplexity) is not asked: it has those of its row.
     ///
     /// # Errors
     ///
     /// As for a call; [`Kind::UpstreamMalformed`] if it is no list.
     pub async fn models(&self) -> Result<Vec<String>, Error> {
+        if self.0.vendor.is_some_and(|vendor| !vendor.lists) {
+            let known = self.known_models().iter();
+            return Ok(known.map(|&name| name.to_owned()).collect());
+        }
         call::models(&self.0).await
     }
 }
@@ -449,7 +445,9 @@ impl fmt::Debug for Provider {
         f.debug_struct("Provider")
             .field("name", &inner.name)
             .field("base_url", &inner.base)
+            .field("place", &inner.place)
             .field("protocol", &inner.protocol)
+            .field("besides", &inner.besides)
             .field("key", &inner.key)
             .field("signs", &inner.credential.is_some())
             .field("model", &inner.model)

@@ -7,12 +7,19 @@
 //! | path | |
 //! |---|---|
 //! | `POST /v1/chat/completions`, `/v1/completions`, `/v1/embeddings` | OpenAI |
+//! | `POST /v1/responses`, `/v1/responses/input_tokens` | OpenAI's Responses |
 //! | `POST /v1/messages`, `/v1/messages/count_tokens` | Anthropic |
 //! | `POST /v1beta/models/{model}:generateContent`, `:streamGenerateContent`, `:countTokens`, `:embedContent`, `:batchEmbedContents` | Gemini |
+//! | `POST /v1/rerank`, `/v2/rerank` | documents by how well they fit a question, in the shape of Cohere and Jina |
+//! | `POST /v1/moderations`, `/v1/images/…`, `/v1/audio/…` | OpenAI: passed on as they are |
 //! | `GET /v1beta/models`, `/v1beta/models/{id}` | the models, in Gemini's form |
 //! | `GET /v1/models`, `/v1/models/{id}` | what [`models`](Serve::models) lists, in the form of the [client](dialect::of) |
 //!
-//! Any other path is 404 in its [dialect](dialect::of).
+//! Any other path is 404 in its [dialect](dialect::of). So is what would have to be kept from one call to
+//! the next: a response by its id, `previous_response_id`, `conversation`, `background`. A vendor keeps
+//! nothing either, unless the client says `"store":true`. And so are the paths of what vendors store, such
+//! as `/v1/files` and `/v1/batches`: with one key for all callers, each would be shown what the others
+//! have left there.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -44,6 +51,17 @@
 //! [two minutes](Serve::body_time) to arrive, else 408. Of a request for a vendor of the same protocol
 //! only the model's name and the wish for a stream are parsed.
 //!
+//! # What is passed on
+//!
+//! Requests to moderate, to paint, to speak and to listen go to a vendor that speaks OpenAI's protocol
+//! as they came, and so do the answers: documents, event streams, or bytes of any kind. Read is the model's
+//! name, for it must be known who is called, and in answers the usage. Where a name may be left out
+//! (moderations, images) the vendor has one of its own, and the caller is taken to have said that.
+//!
+//! Such a request may be a form with files. Then what stands before the end of the model's field is held, and
+//! the rest is passed on while it comes, within the same bounds. A client that names the model after its
+//! file has the file held here; and what was passed on once cannot be sent to a second vendor.
+//!
 //! # What is written
 //!
 //! The bytes of a vendor that speaks the client's protocol, as they came; else the events, encoded.
@@ -54,17 +72,21 @@
 //!
 //! A client that hangs up drops the answer, and with it the call upstream.
 
+mod form;
+mod passed;
 mod read;
+mod stored;
 mod target;
 mod write;
 
 pub(super) use self::target::decoded;
 use self::{
+    passed::passed,
     read::{Bounds, LIMIT, TIME, read},
     write::{JSON, followed, refusal, tell, written},
 };
 use super::{
-    ChatRequest, ChatResponse, Error, Protocol,
+    ChatRequest, ChatResponse, Error, Operation, Protocol,
     catalog::{Entry, ModelFacts},
     codec::{self, Ask, Target},
     dialect,
@@ -271,7 +293,7 @@ impl<S> Serve<S> {
     where
         S: Service<ChatRequest, Response = ChatResponse>,
         S::Error: Into<Error>,
-        B: HttpBody<Data = Bytes>,
+        B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         let exchange = Exchange::of(&request).cloned();
@@ -285,6 +307,9 @@ impl<S> Serve<S> {
             Ok((answer, asked))
         };
         let answer = match answer.await {
+            Ok((answer, asked)) if matches!(asked.operation, Operation::Passthrough(_)) => {
+                passed(followed(answer, exchange.clone()), exchange.clone()).await
+            }
             Ok((answer, asked)) => {
                 written(
                     followed(answer, exchange.clone()),

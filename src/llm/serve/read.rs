@@ -1,10 +1,13 @@
 //! The request: its body, as far as it is let in, and what is asked in it.
 
-use super::write::JSON;
+use super::{
+    form::{self, Form},
+    write::JSON,
+};
 use crate::{
     BoxError, CollectError, Rejection, collect,
     llm::{
-        ChatRequest, Error, Protocol,
+        ChatRequest, Error, Operation, Passthrough, Protocol, Wire,
         codec::{self, Ask},
     },
     principal::Carried,
@@ -35,10 +38,20 @@ pub(super) async fn read<B>(
     bounds: Bounds,
 ) -> Result<ChatRequest, Error>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
+    if let Operation::Passthrough(asked) = ask.operation
+        && let Some(boundary) = form::boundary(&parts.headers)
+    {
+        let form = form::read(body, &parts.headers, &boundary?, bounds).await?;
+        let request = uploaded(asked, form)?;
+        return Ok(request.with_carried(Carried {
+            headers: parts.headers,
+            extensions: parts.extensions,
+        }));
+    }
     is_json(&parts.headers)?;
     let body = tokio::time::timeout(bounds.time, collect(body, bounds.bytes))
         .await
@@ -61,6 +74,27 @@ where
         headers: parts.headers,
         extensions: parts.extensions,
     }))
+}
+
+/// A form whose model is known, or the vendor's own.
+fn uploaded(asked: Passthrough, form: Form) -> Result<ChatRequest, Rejection> {
+    let mut wire = Wire::new(Protocol::OpenAi, form.held);
+    wire.upload = Some(form.upload);
+    let model = match form.model {
+        Some((model, range)) => {
+            wire.model = Some(range);
+            model
+        }
+        None => match asked.default_model() {
+            Some(model) => model.to_owned(),
+            None => {
+                let missing = Rejection::new(Kind::InvalidRequest).with_param("model");
+                return Err(missing.with_detail("A model is required."));
+            }
+        },
+    };
+    let operation = Operation::Passthrough(asked);
+    Ok(ChatRequest::from_wire(operation, &model, false, true, wire))
 }
 
 /// Whether the content type is one of JSON. An absent one is a mistake of the client, and no guess.

@@ -4,7 +4,7 @@ use crate::{
     Body, BoxError, End, Exchange,
     llm::{
         ChatResponse, Error, Event, Framing, Protocol, Start, Want,
-        codec::{self, Asked, Encode, Maker, Sealer, gemini},
+        codec::{self, Asked, Encode, Maker, Sealer, gemini, responses::Trail},
         dialect,
         response::MOST_WHOLE,
     },
@@ -87,7 +87,9 @@ pub(super) async fn written(
             HeaderValue::from_static("application/x-ndjson"),
         ),
         // No client is answered in frames.
-        Framing::Json | Framing::EventStream => (Body::from(body.whole().await?), JSON),
+        Framing::Json | Framing::EventStream | Framing::Opaque => {
+            (Body::from(body.whole().await?), JSON)
+        }
     };
     let mut response = Response::new(body);
     *response.headers_mut() = headers;
@@ -100,6 +102,18 @@ pub(super) async fn written(
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     }
     Ok(response)
+}
+
+/// Tells the exchange when the first bytes went out, once.
+pub(super) fn begun(begun: &mut bool, exchange: Option<&Exchange>) {
+    if !mem::replace(begun, true)
+        && let Some(exchange) = exchange
+    {
+        let elapsed = exchange.start().elapsed();
+        exchange.update(|facts| {
+            facts.first_content.get_or_insert(elapsed);
+        });
+    }
 }
 
 /// The bytes of an answer: the vendor's own where they are in the client's words, else encoded.
@@ -115,6 +129,8 @@ struct ChatBody {
     encoder: Option<Box<dyn Encode>>,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
     start: Option<Start>,
+    /// What the last word of a stream must repeat of bytes that went out as they came.
+    trail: Option<Trail>,
     /// How much came of an answer in one piece: none of it is let go before its end.
     size: usize,
     /// Whether anything went out.
@@ -142,6 +158,7 @@ impl ChatBody {
         if !same {
             answer.want(Want::Events);
         }
+        let trails = same && protocol == Protocol::Responses && asked.framing == Framing::Sse;
         Self {
             answer,
             protocol,
@@ -152,6 +169,7 @@ impl ChatBody {
                 .map(Sealer::new),
             encoder: None,
             start: None,
+            trail: trails.then(Trail::default),
             size: 0,
             ended: false,
             wrote: false,
@@ -166,7 +184,7 @@ impl ChatBody {
             if self.over {
                 return Poll::Ready(None);
             }
-            let Some(batch) = ready!(self.answer.poll_batch(cx)).transpose()? else {
+            let Some(mut batch) = ready!(self.answer.poll_batch(cx)).transpose()? else {
                 self.over = true;
                 return Poll::Ready(self.end().map(Ok));
             };
@@ -177,12 +195,14 @@ impl ChatBody {
                     return Poll::Ready(Some(Err(Kind::UpstreamTooLarge.into())));
                 }
             }
-            let raw = batch.raw().filter(|_| self.same).cloned();
+            let raw = if self.same { batch.take_raw() } else { None };
             let bytes = match raw {
                 Some(raw) => {
                     self.passed(&raw, batch.events());
                     raw
                 }
+                // Its events would refer to those that went out as they came.
+                None if self.trail.is_some() => Bytes::new(),
                 None => {
                     let mut events = batch.into_events();
                     if let Some(sealer) = &mut self.sealer {
@@ -201,6 +221,10 @@ impl ChatBody {
 
     /// Remembers of bytes that go out as they came what an encoder would have to know later.
     fn passed(&mut self, raw: &Bytes, events: &[Event]) {
+        if let Some(trail) = &mut self.trail {
+            trail.see(raw);
+            return;
+        }
         // A chunk that holds nothing but the end has no events.
         if events.is_empty() && self.encoder.is_none() {
             return;
@@ -258,9 +282,19 @@ impl ChatBody {
         if let Some(exchange) = &self.exchange {
             exchange.update(|facts| facts.broke_off = true);
         }
-        match self.asked.framing {
-            Framing::Array => self.joined(gemini::error_element(error)),
-            _ => codec::of(self.protocol).encode_error_event(error),
+        if let Some(trail) = &self.trail {
+            return trail.failed(error);
+        }
+        if self.asked.framing == Framing::Array {
+            return self.joined(gemini::error_element(error));
+        }
+        let mut out = BytesMut::new();
+        if let Some(encoder) = &mut self.encoder {
+            encoder.fail(error, &mut out);
+        }
+        match out.is_empty() {
+            true => codec::of(self.protocol).encode_error_event(error),
+            false => out.freeze(),
         }
     }
 
@@ -270,14 +304,7 @@ impl ChatBody {
         if bytes.first() == Some(&b':') {
             return;
         }
-        if !mem::replace(&mut self.begun, true)
-            && let Some(exchange) = &self.exchange
-        {
-            let elapsed = exchange.start().elapsed();
-            exchange.update(|facts| {
-                facts.first_content.get_or_insert(elapsed);
-            });
-        }
+        begun(&mut self.begun, self.exchange.as_ref());
     }
 
     /// All of it, for an answer in one piece.
@@ -351,6 +378,7 @@ mod tests {
             include_usage: false,
             base64: false,
             single: false,
+            repeated: None,
         }
     }
 

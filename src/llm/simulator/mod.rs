@@ -48,6 +48,9 @@
 //! *Vectors* are unit vectors made of the words and letter triples of a text: texts that share them are
 //! near to each other. 256 dimensions, or as many as asked, up to 4096.
 //!
+//! *Ranks* are by the words and letter triples that a document shares with the question: the cosine of
+//! their vectors, and nothing below zero. Documents that fit alike stay in their order.
+//!
 //! # What it counts
 //!
 //! A token is up to eight characters of a word with the white space before it. An event of a stream has one such
@@ -73,6 +76,7 @@
 mod answer;
 mod embedding;
 mod pattern;
+mod rerank;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -103,6 +107,9 @@ pub const CHAT_MODEL: &str = "sim-chat";
 /// The name under which it is asked for vectors.
 pub const EMBED_MODEL: &str = "sim-embed";
 
+/// The name under which it is asked to rank documents.
+pub const RERANK_MODEL: &str = "sim-rerank";
+
 /// A language model that is none.
 ///
 /// See the [module docs](self) for an example.
@@ -132,8 +139,8 @@ impl Simulator {
 
     /// The names of its models.
     #[must_use]
-    pub fn models() -> [&'static str; 2] {
-        [CHAT_MODEL, EMBED_MODEL]
+    pub fn models() -> [&'static str; 3] {
+        [CHAT_MODEL, EMBED_MODEL, RERANK_MODEL]
     }
 
     /// Sets how long it waits between two events of a stream. Answers in one piece do not wait.
@@ -201,6 +208,8 @@ impl Simulator {
                 answer::batches(request, self.answer.as_deref(), self.tokens_per_event)?
             }
             Operation::Embeddings => vec![embedding::events(request)?],
+            Operation::Rerank => vec![rerank::events(request)?],
+            Operation::Passthrough(_) => return Err(Kind::NotSupported.into()),
             Operation::CountTokens => vec![vec![Event::Tokens(answer::tokens_of(request)?)]],
         };
         let converses = matches!(

@@ -92,6 +92,9 @@ impl ModelTokenizer<'_> {
             Operation::Chat | Operation::CountTokens => self.chat(request.chat()?)?,
             Operation::Completions => self.completion(request.chat()?)?,
             Operation::Embeddings => self.embed(request.embedding()?)?,
+            Operation::Rerank | Operation::Passthrough(_) => {
+                return Err(crate::rejection::Kind::NotSupported.into());
+            }
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Usage, Vendor, input, reply_of};
 use crate::testing::{
-    Recorded, Reply, Turn, cohere, ollama,
+    Recorded, Reply, Turn, cohere, ollama, rerank,
     turn::{Answer, Asked, Kind, error},
 };
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ impl Tongue {
     pub(super) fn of(request: &Recorded) -> Option<Self> {
         let route = request.route();
         let ends = |all: &[&str]| all.iter().any(|end| route.ends_with(end));
-        if ends(&["/v2/chat", "/v2/embed"]) {
+        if ends(&["/v2/chat", "/v2/embed", "/v2/rerank"]) {
             Some(Self::Cohere)
         } else if ends(&["/api/chat", "/api/embed", "/api/tags"]) {
             Some(Self::Ollama)
@@ -63,9 +63,29 @@ impl Tongue {
 }
 
 impl Vendor {
+    /// The order of documents, as Cohere has it or as Jina has.
+    pub(super) fn rank(&mut self, request: &Recorded, cohere: bool) -> Reply {
+        let answer = self.read(request, "documents").and_then(|(body, model)| {
+            let answer = rerank::answer(&body, &model, cohere);
+            answer.map_err(|fault| (400, error("invalid_request_error", "", &fault)))
+        });
+        match answer {
+            Ok((answer, input)) => {
+                self.calls += 1;
+                self.count(Usage::new(input, 0));
+                Reply::json(200, answer)
+            }
+            Err((status, error)) if cohere => cohere::refused(Reply::json(status, error)),
+            Err((status, error)) => Reply::json(status, error),
+        }
+    }
+
     /// What is asked in these words.
     pub(super) fn native(&mut self, request: &Recorded, tongue: Tongue) -> Option<Reply> {
         let route = request.route();
+        if route.ends_with("/v2/rerank") {
+            return Some(self.rank(request, true));
+        }
         if route.ends_with("/api/tags") {
             let models = self.models.iter();
             let models: Vec<_> = models

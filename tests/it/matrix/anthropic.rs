@@ -17,6 +17,7 @@ const TELLS: Tells = Tells {
     cache_write: true,
     thoughts: true,
     refusal: true,
+    stops: true,
 };
 
 pub(super) fn dialect() -> Dialect {

@@ -17,6 +17,7 @@ const TELLS: Tells = Tells {
     cache_write: true,
     thoughts: true,
     refusal: true,
+    stops: true,
 };
 
 pub(super) fn dialect() -> Dialect {
@@ -38,7 +39,10 @@ pub(super) fn protocol() -> Protocol {
             cache_write: false,
             ..TELLS
         },
-        provider: |vendor| Provider::openai(KEY).base_url(vendor.base_url()).unwrap(),
+        provider: |vendor| {
+            let provider = Provider::openai(KEY).base_url(vendor.base_url()).unwrap();
+            provider.speaking_besides([])
+        },
         asked,
     }
 }

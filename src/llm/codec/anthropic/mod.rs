@@ -77,6 +77,7 @@ impl Codec for Anthropic {
             include_usage: true,
             base64: false,
             single: false,
+            repeated: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Errors: the name of one stands in a header, and its words in the body.
 
 use super::frame::Frame;
-use crate::llm::{VendorError, VendorFault, codec::fault};
+use crate::llm::{RateLimits, VendorError, VendorFault, codec::fault, rate_limits};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -25,7 +25,8 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Ven
     };
     error
         .with_status(status)
-        .with_retry_after(fault::retry_after(headers))
+        .with_retry_after(rate_limits::retry_after(headers))
+        .with_limits(RateLimits::read(headers))
 }
 
 /// The error that a frame is, if it is one.

@@ -3,7 +3,7 @@
 use super::{PLAN, embed, usage};
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start,
-    codec::{Decode, Framing, fault, sse},
+    codec::{Decode, Framing, fault, rerank, sse},
 };
 use serde_json::{Map, Value, json};
 
@@ -49,6 +49,7 @@ impl Decoder {
         }
         match (self.operation, self.framing) {
             (Operation::Embeddings, _) => embed::decode(&whole, events),
+            (Operation::Rerank, _) => rerank::decode(whole, events),
             (_, Framing::Sse) => self.event(whole, events),
             _ => self.document(whole, events),
         }

@@ -1,4 +1,5 @@
-//! Cohere, the second version of its API: `chat`, `embed` and `rerank`, as a client of the vendor.
+//! Cohere, the second version of its API: `chat`, `embed` and `rerank`, as a client of the vendor, and
+//! [`rerank`](super::rerank) as a server too, for its shape is everyone's.
 //!
 //! # What is read
 //!
@@ -21,19 +22,25 @@
 mod decode;
 mod embed;
 mod request;
+mod server;
 #[cfg(test)]
 mod tests;
 mod usage;
 
-use super::{Codec, Decode, Encoded, Framing, Maker, Scan, fault};
+use super::{
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,
+    mute::Mute, peek, rerank,
+};
 use crate::{
     Rejection,
-    llm::{ChatRequest, Operation, Protocol, Usage, VendorError, VendorFault},
+    llm::{
+        ChatRequest, Error, Operation, Protocol, Usage, VendorError, VendorFault, request::Typed,
+    },
     rejection::Kind,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, header::AUTHORIZATION};
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 /// The codec.
 pub(crate) struct Cohere;
@@ -41,10 +48,42 @@ pub(crate) struct Cohere;
 /// What a plan is proven with: no more than that it was one.
 const PLAN: &str = "tool_plan";
 
+/// Whether a path is one that clients ask in these words.
+pub(crate) fn is_served(path: &str) -> bool {
+    server::PATHS.contains(&path)
+}
+
 impl Codec for Cohere {
+    fn target(&self, path: &str, _: Option<&str>) -> Option<(Target, Arc<str>)> {
+        server::target(path)
+    }
+
+    fn peek(&self, ask: &Ask, body: Bytes) -> Result<ChatRequest, Rejection> {
+        peek::peek(Protocol::Cohere, ask, &body)
+    }
+
+    fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection> {
+        match operation {
+            Operation::Rerank => rerank::parse(body).map(Typed::Rerank),
+            _ => Err(Kind::NotSupported.into()),
+        }
+    }
+
+    fn encoder(&self, asked: Asked) -> Box<dyn Encode> {
+        match asked.operation {
+            Operation::Rerank => Box::new(rerank::Answer::new(&asked.model)),
+            _ => Box::new(Mute),
+        }
+    }
+
+    fn encode_error(&self, error: &Error) -> ErrorAnswer {
+        server::refused(error)
+    }
+
     fn path(&self, request: &ChatRequest) -> Cow<'static, str> {
         Cow::Borrowed(match request.operation() {
             Operation::Embeddings => "/v2/embed",
+            Operation::Rerank => "/v2/rerank",
             _ => "/v2/chat",
         })
     }
@@ -63,6 +102,7 @@ impl Codec for Cohere {
         match request.operation() {
             Operation::Chat | Operation::Completions => request::encode(request, to),
             Operation::Embeddings => embed::write(request, request.embedding()?),
+            Operation::Rerank => rerank::write(request, true),
             _ => Err(Kind::NotSupported.into()),
         }
     }

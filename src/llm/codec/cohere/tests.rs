@@ -139,6 +139,7 @@ impl Exchange {
                     include_usage: true,
                     base64: false,
                     single: false,
+                    repeated: None,
                 });
                 let mut out = BytesMut::new();
                 for event in events.clone() {
@@ -310,4 +311,42 @@ fn rule_11_usage_of_recordings_is_right_to_the_token() {
         let told = (usage.input, usage.output, usage.cache_read, usage.reasoning);
         assert_eq!(told, (input, output, cached, thoughts), "{name}");
     }
+}
+
+/// What clients of other protocols were recorded to ask can be said to vendors of these, or is refused
+/// for a reason that names its place.
+#[test]
+fn recorded_requests_of_other_protocols_are_written() {
+    let exchanges = recordings::exchanges(|all| {
+        let path = all["request"]["path"].as_str()?;
+        match path.split('?').next()? {
+            "/v1/chat/completions" => Some(Protocol::OpenAi),
+            "/v1/messages" => Some(Protocol::Anthropic),
+            _ => None,
+        }
+    });
+    let mut count = 0;
+    for exchange in exchanges.into_iter().flatten() {
+        let bytes = Bytes::from(exchange.request.to_string());
+        let ask = Operation::Chat.into();
+        let Ok(request) = codec::of(exchange.of).peek(&ask, bytes) else {
+            continue;
+        };
+        for protocol in [Protocol::Cohere, Protocol::Ollama] {
+            let maker = Maker {
+                protocol,
+                vendor: "lab".into(),
+                model: request.model().clone(),
+            };
+            match codec::of(protocol).encode_request(&request, &maker) {
+                Ok(encoded) => {
+                    let body: Value = serde_json::from_slice(&encoded.body).unwrap();
+                    assert!(body["messages"].is_array(), "{}", exchange.name);
+                    count += 1;
+                }
+                Err(refused) => assert!(refused.param().is_some(), "{}", exchange.name),
+            }
+        }
+    }
+    println!("recordings: {count} requests written");
 }

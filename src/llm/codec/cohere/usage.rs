@@ -25,10 +25,14 @@ pub(super) fn read(told: &Value) -> Option<Usage> {
         count(counted, "input_tokens"),
         count(counted, "output_tokens"),
     );
-    if input.is_none() && output.is_none() {
+    let searches = told
+        .get("billed_units")
+        .and_then(|units| count(units, "search_units"));
+    if input.is_none() && output.is_none() && searches.is_none() {
         return None;
     }
     let mut usage = Usage::new(input.unwrap_or(0), output.unwrap_or(0));
+    usage.searches = searches;
     usage.cache_read = count(told, "cached_tokens");
     usage.reasoning = count(counted, "reasoning_tokens");
     Some(usage)

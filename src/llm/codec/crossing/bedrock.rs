@@ -30,8 +30,8 @@ fn user(content: impl Into<Value>) -> Value {
     json!({"role": "user", "content": content.into()})
 }
 
-fn said_by(role: &str, content: Value) -> Value {
-    json!({"role": role, "content": content})
+fn said_by(role: &str, content: impl Into<Value>) -> Value {
+    json!({"role": role, "content": content.into()})
 }
 
 fn tool_call(id: &str, arguments: &str) -> Value {
@@ -51,17 +51,15 @@ fn framed(headers: &[(&str, &str)], payload: &Value) -> Vec<u8> {
     out
 }
 
-fn event(kind: &str, payload: Value) -> Vec<u8> {
+fn event(kind: &str, payload: &Value) -> Vec<u8> {
     framed(
         &[(":event-type", kind), (":message-type", "event")],
-        &payload,
+        payload,
     )
 }
 
 fn frames(all: &[(&str, Value)]) -> Vec<u8> {
-    let all = all
-        .iter()
-        .map(|(kind, payload)| event(kind, payload.clone()));
+    let all = all.iter().map(|(kind, payload)| event(kind, payload));
     all.collect::<Vec<_>>().concat()
 }
 
@@ -83,9 +81,9 @@ fn answered(body: &Value) -> Vec<Event> {
     read(BEDROCK, Framing::Json, &body.to_string()).unwrap()
 }
 
-fn answer(content: Value, reason: &str) -> Value {
+fn answer(content: impl Into<Value>, reason: &str) -> Value {
     json!({
-        "output": {"message": {"role": "assistant", "content": content}},
+        "output": {"message": {"role": "assistant", "content": content.into()}},
         "stopReason": reason,
         "usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5},
         "metrics": {"latencyMs": 1},

@@ -40,6 +40,10 @@ fn text_delta(text: &str) -> Value {
     json!({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": text}}}})
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is called"
+)]
 fn end(fields: Value) -> Value {
     json!({"type": "message-end", "delta": fields})
 }

@@ -6,8 +6,8 @@ mod requests;
 
 use super::*;
 
-const GEMINI: Protocol = Protocol::Gemini;
-const FLASH: &str = "gemini-2.5-flash";
+pub(super) const GEMINI: Protocol = Protocol::Gemini;
+pub(super) const FLASH: &str = "gemini-2.5-flash";
 const THIRD: &str = "gemini-3-pro-preview";
 
 fn ask(model: &str, operation: Operation) -> Ask {

@@ -112,6 +112,22 @@ proptest! {
         prop_assert_eq!(again, there);
     }
 
+    /// What a client of either protocol says of a conversation is the same to vendors that have it as a
+    /// list of messages, whichever of the two it came in.
+    #[test]
+    fn a_request_is_one_whichever_way_it_came(body in conversation()) {
+        let first = sent(OPENAI, &body);
+        let second = sent(ANTHROPIC, &gets(ANTHROPIC, &first).0);
+        for protocol in [Protocol::Cohere, Protocol::Ollama] {
+            let (one, losses) = gets(protocol, &first);
+            let above = |loss: &String| loss == "n";
+            prop_assert!(losses.iter().all(above), "{losses:?}");
+            let (other, losses) = gets(protocol, &second);
+            prop_assert!(losses.is_empty(), "{losses:?}");
+            prop_assert_eq!(one, other);
+        }
+    }
+
     #[test]
     fn a_request_keeps_what_both_can_say_on_its_way_over_google(body in conversation()) {
         let first = sent(OPENAI, &body);
@@ -150,13 +166,21 @@ proptest! {
         body in "[{}\\[\\]\":,a-z0-9 ]{0,60}",
         pieces in prop::collection::vec((0_u32..3, prop::option::of("[a-z]{0,3}"), "[{}\":a1]{0,5}", 0_u8..6), 0..20),
     ) {
-        for protocol in [OPENAI, ANTHROPIC, Protocol::Gemini] {
-            for framing in [Framing::Sse, Framing::Json, Framing::Array] {
+        for protocol in [
+            OPENAI,
+            ANTHROPIC,
+            Protocol::Gemini,
+            Protocol::Responses,
+            Protocol::Cohere,
+            Protocol::Ollama,
+        ] {
+            for framing in [Framing::Sse, Framing::Json, Framing::Array, Framing::Ndjson] {
                 let _ = read(protocol, framing, &body);
                 let _ = read(protocol, framing, &format!("data: {body}\n\n"));
                 let _ = of(protocol).scan(body.as_bytes(), framing, Some(Usage::new(u64::MAX, 1)));
             }
             let _ = of(protocol).parse(Operation::Chat, body.as_bytes());
+            let _ = of(protocol).peek(&Operation::Chat.into(), Bytes::from(body.clone()));
         }
         let events: Vec<_> = pieces
             .into_iter()
@@ -169,11 +193,43 @@ proptest! {
             })
             .collect();
         // Streamed and in one piece it says the same.
-        let streamed = told(ANTHROPIC, Framing::Sse, &events, 2);
-        let streamed = completion(read(ANTHROPIC, Framing::Sse, &streamed).unwrap());
-        let whole = told(ANTHROPIC, Framing::Json, &events, 1);
-        let whole = completion(read(ANTHROPIC, Framing::Json, &whole).unwrap());
-        prop_assert_eq!(whole.text(), streamed.text());
-        prop_assert_eq!(whole.tool_calls().count(), streamed.tool_calls().count());
+        for protocol in [ANTHROPIC, Protocol::Responses] {
+            let streamed = told(protocol, Framing::Sse, &events, 2);
+            let streamed = completion(read(protocol, Framing::Sse, &streamed).unwrap());
+            let whole = told(protocol, Framing::Json, &events, 1);
+            let whole = completion(read(protocol, Framing::Json, &whole).unwrap());
+            prop_assert_eq!(whole.text(), streamed.text());
+            prop_assert_eq!(whole.tool_calls().count(), streamed.tool_calls().count());
+        }
+    }
+
+    #[test]
+    fn a_request_keeps_through_responses_what_both_can_say(mut body in conversation()) {
+        let fields = body.as_object_mut().unwrap();
+        // It has no such field, and takes no fewer tokens.
+        fields.remove("stop");
+        let most = fields["max_tokens"].as_u64().unwrap_or(0).max(16);
+        fields.insert("max_tokens".into(), most.into());
+        for protocol in [OPENAI, ANTHROPIC] {
+            let mut first = sent(OPENAI, &body);
+            if protocol == ANTHROPIC {
+                let (there, losses) = gets(ANTHROPIC, &first);
+                prop_assert!(losses.is_empty(), "{losses:?}");
+                first = sent(ANTHROPIC, &there);
+            }
+            let (there, losses) = gets(Protocol::Responses, &first);
+            prop_assert!(losses.is_empty(), "{losses:?}");
+            let second = sent(Protocol::Responses, &there);
+            let (back, losses) = gets(protocol, &second);
+            prop_assert!(losses.is_empty(), "{losses:?}");
+            let third = sent(protocol, &back);
+            let (one, two) = (first.chat().unwrap(), third.chat().unwrap());
+            prop_assert_eq!(turns(&first), turns(&third));
+            prop_assert_eq!((&one.tool_choice, &one.sampling), (&two.tool_choice, &two.sampling));
+            prop_assert_eq!(third.streams(), first.streams());
+            let (again, losses) = gets(Protocol::Responses, &third);
+            prop_assert!(losses.is_empty(), "{losses:?}");
+            prop_assert_eq!(again, there);
+        }
     }
 }

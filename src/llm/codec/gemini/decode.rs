@@ -353,7 +353,9 @@ impl Decode for Decoder {
         let first = !std::mem::replace(&mut self.begun, true);
         let raw = if first { sse::without_bom(raw) } else { raw };
         match self.framing {
-            Framing::Json | Framing::EventStream | Framing::Ndjson => self.chunk(raw, events),
+            Framing::Json | Framing::EventStream | Framing::Ndjson | Framing::Opaque => {
+                self.chunk(raw, events)
+            }
             Framing::Array => array::elements(raw).try_for_each(|one| self.chunk(one, events)),
             Framing::Sse => {
                 for event in sse::events(raw) {

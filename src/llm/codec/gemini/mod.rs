@@ -101,6 +101,7 @@ impl Codec for Gemini {
             include_usage: true,
             base64: false,
             single,
+            repeated: None,
         }
     }
 

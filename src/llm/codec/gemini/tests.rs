@@ -263,6 +263,7 @@ fn asked(framing: Framing) -> Asked {
         include_usage: true,
         base64: false,
         single: false,
+        repeated: None,
     }
 }
 

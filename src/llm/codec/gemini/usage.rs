@@ -93,7 +93,7 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
         of_document(data)
     };
     match framing {
-        Framing::Json | Framing::EventStream | Framing::Ndjson => found(raw),
+        Framing::Json | Framing::EventStream | Framing::Ndjson | Framing::Opaque => found(raw),
         Framing::Array => array::elements(raw).filter_map(found).last(),
         Framing::Sse => {
             let events = sse::events(sse::without_bom(raw));

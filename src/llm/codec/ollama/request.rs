@@ -125,7 +125,7 @@ fn message(turn: Turn<'_>, base: &mut Translation<'_>) -> Result<Value, Rejectio
             }
             message
         }
-        Turn::Model(said) => model(said, base),
+        Turn::Model(said) => model(&said, base),
         Turn::Result(answer) => {
             let mut message = json!({
                 "role": "tool", "content": answer.text, "tool_call_id": answer.call,
@@ -150,7 +150,7 @@ fn bytes(source: &Media, place: &str) -> Result<Value, Rejection> {
     }
 }
 
-fn model(said: Said<'_>, base: &mut Translation<'_>) -> Value {
+fn model(said: &Said<'_>, base: &mut Translation<'_>) -> Value {
     let mut out = json!({"role": "assistant", "content": said.texts.concat()});
     let thoughts: String = said.thoughts.iter().map(|thought| thought.text).collect();
     if !thoughts.is_empty() {

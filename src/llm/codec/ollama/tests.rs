@@ -98,6 +98,7 @@ impl Exchange {
                     include_usage: true,
                     base64: false,
                     single: false,
+                    repeated: None,
                 });
                 let mut out = BytesMut::new();
                 encoder.events(decoded(self.of.0, framing, raw.as_bytes(), 1000), &mut out);

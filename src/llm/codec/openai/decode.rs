@@ -6,7 +6,7 @@ use super::{
 };
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start,
-    codec::{Decode, Framing, fault, sse},
+    codec::{Decode, Framing, fault, rerank, sse},
 };
 use serde_json::{Map, Value};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -62,6 +62,10 @@ impl Decoder {
     fn data(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         if self.operation == Operation::Embeddings {
             return embed::decode(data, events);
+        }
+        if self.operation == Operation::Rerank {
+            let whole = serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
+            return rerank::decode(whole, events);
         }
         let chunk: Chunk =
             serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;

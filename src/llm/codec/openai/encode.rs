@@ -215,7 +215,7 @@ impl Encode for Chunks {
                     self.open(choice, out).finish = Some(reason);
                 }
                 Event::Usage(usage) => self.usage = Some(usage),
-                Event::Embedding { .. } | Event::Tokens(_) => {}
+                Event::Embedding { .. } | Event::Tokens(_) | Event::Ranked(_) | Event::Opaque => {}
             }
         }
         self.flush(out);

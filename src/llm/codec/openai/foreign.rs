@@ -10,7 +10,7 @@ use crate::{
         ToolChoice,
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
-            Encoded, Losses, Maker, Names, base64,
+            Encoded, Losses, Maker, Names, base64, responses,
             translation::{NO_KIND, UNKNOWN, says},
         },
     },
@@ -49,7 +49,12 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     }
     let mut names = Names::default();
     if foreign {
+        let shared = match request.origin() {
+            Some(Protocol::Responses) => responses::shared(&mut chat),
+            _ => Extra::new(),
+        };
         names = translated(&mut chat, apart, (to, facts), &mut losses);
+        chat.extra.extend(shared);
     }
     Ok(Encoded {
         body: bytes(&limited(write_chat(request, &chat)?, facts)),
@@ -260,7 +265,7 @@ fn fields(chat: &mut Chat, to: &Maker, facts: Option<&ModelFacts>, losses: &mut 
 }
 
 /// How hard to think: in words, or in tokens.
-fn effort(
+pub(in super::super) fn effort(
     chat: &mut Chat,
     thinking: Option<&Value>,
     to: &Maker,

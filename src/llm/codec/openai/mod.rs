@@ -32,7 +32,7 @@ mod wire;
 
 use super::{
     Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    envelope, fault, peek, sse,
+    envelope, fault, peek, rerank, sse,
 };
 use crate::{
     Rejection,
@@ -51,6 +51,7 @@ pub(crate) struct OpenAi;
 
 #[cfg_attr(not(feature = "client"), allow(unused_imports))]
 pub(super) use self::target::models;
+pub(super) use self::{foreign::effort, request::reasons};
 
 impl Codec for OpenAi {
     fn target(&self, path: &str, _: Option<&str>) -> Option<(Target, Arc<str>)> {
@@ -84,6 +85,7 @@ impl Codec for OpenAi {
             include_usage: request.streams() && request.includes_usage(),
             base64,
             single: false,
+            repeated: None,
         }
     }
 
@@ -116,6 +118,8 @@ impl Codec for OpenAi {
             Operation::Chat | Operation::CountTokens => "/chat/completions",
             Operation::Completions => "/completions",
             Operation::Embeddings => "/embeddings",
+            Operation::Rerank => "/rerank",
+            Operation::Passthrough(asked) => asked.path(),
         })
     }
 
@@ -138,8 +142,9 @@ impl Codec for OpenAi {
         }
         match request.operation() {
             Operation::Chat | Operation::Completions => foreign::encode(request, to),
-            Operation::CountTokens => Err(Kind::NotSupported.into()),
+            Operation::CountTokens | Operation::Passthrough(_) => Err(Kind::NotSupported.into()),
             Operation::Embeddings => foreign::embed(request, request.embedding()?),
+            Operation::Rerank => rerank::write(request, false),
         }
     }
 

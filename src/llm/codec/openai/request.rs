@@ -4,6 +4,7 @@ mod message;
 mod tool;
 mod write;
 
+pub(in super::super) use self::write::reasons;
 pub(super) use self::write::{write_chat, write_embed};
 
 use crate::{
@@ -27,6 +28,9 @@ pub(super) fn parse(operation: Operation, body: &[u8]) -> Result<Typed, Rejectio
         Operation::Chat | Operation::CountTokens => chat(fields).map(Typed::Chat),
         Operation::Completions => completions(fields).map(Typed::Chat),
         Operation::Embeddings => embed(fields).map(Typed::Embed),
+        Operation::Rerank | Operation::Passthrough(_) => {
+            Err(crate::rejection::Kind::NotSupported.into())
+        }
     }
 }
 

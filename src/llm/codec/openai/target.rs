@@ -1,7 +1,7 @@
 //! Paths of the protocol, and lists of models.
 
 use crate::llm::{
-    Operation,
+    Operation, Passthrough,
     codec::Target,
     serve::{Model, decoded},
 };
@@ -19,6 +19,12 @@ pub(super) fn of(path: &str) -> Option<(Target, Arc<str>)> {
             "/v1/models/{id}".into(),
         ]
     });
+    static PASSED: LazyLock<[Arc<str>; 7]> =
+        LazyLock::new(|| Passthrough::ALL.map(|asked| format!("/v1{}", asked.path()).into()));
+    if let Some(at) = PASSED.iter().position(|template| **template == *path) {
+        let asked = Operation::Passthrough(Passthrough::ALL[at]);
+        return Some((Target::Model(asked.into()), PASSED[at].clone()));
+    }
     let ask = |operation: Operation| Target::Model(operation.into());
     let (target, at) = match path {
         "/v1/chat/completions" => (ask(Operation::Chat), 0),

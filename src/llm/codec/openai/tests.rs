@@ -59,6 +59,7 @@ fn asked(framing: Framing) -> Asked {
         include_usage: true,
         base64: false,
         single: false,
+        repeated: None,
     }
 }
 

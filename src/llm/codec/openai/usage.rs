@@ -272,9 +272,11 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
         usage.map(Usage::from)
     };
     match framing {
-        Framing::Json | Framing::Array | Framing::EventStream | Framing::Ndjson => {
-            near_the_end(raw).or_else(|| found(raw))
-        }
+        Framing::Json
+        | Framing::Array
+        | Framing::EventStream
+        | Framing::Ndjson
+        | Framing::Opaque => near_the_end(raw).or_else(|| found(raw)),
         Framing::Sse if !may_have_usage(raw) => None,
         Framing::Sse => {
             let events = sse::events(raw);

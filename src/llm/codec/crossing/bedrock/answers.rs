@@ -238,7 +238,7 @@ fn rule_14_a_proof_comes_back_through_clients_of_other_dialects() {
 fn rule_24_an_exception_in_the_middle_of_a_stream_ends_it() {
     let said = event(
         "contentBlockDelta",
-        json!({"contentBlockIndex": 0, "delta": {"text": "a"}}),
+        &json!({"contentBlockIndex": 0, "delta": {"text": "a"}}),
     );
     for (name, payload, fault) in [
         (

@@ -86,19 +86,22 @@ pub(in super::super) fn write_embed(request: &ChatRequest, embed: &Embed) -> Val
 /// What the most tokens are called. OpenAI's models that reason know only the newer name; other
 /// vendors, some of which refuse what they do not know, all know the older one.
 fn max_tokens(model: &str) -> &'static str {
+    match reasons(model) {
+        true => "max_completion_tokens",
+        false => "max_tokens",
+    }
+}
+
+/// Whether it is one of OpenAI's models that reason.
+pub(in super::super::super) fn reasons(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
-    let reasons = name
-        .strip_prefix('o')
+    name.strip_prefix('o')
         .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()))
         || name
             .strip_prefix("gpt-")
             .and_then(|rest| rest.split(['.', '-']).next()?.parse::<u32>().ok())
             // Azure's `gpt-35-turbo` is 3.5.
-            .is_some_and(|major| (5..30).contains(&major));
-    match reasons {
-        true => "max_completion_tokens",
-        false => "max_tokens",
-    }
+            .is_some_and(|major| (5..30).contains(&major))
 }
 
 /// Adds what is not there yet, also within objects.

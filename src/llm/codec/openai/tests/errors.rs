@@ -47,7 +47,7 @@ fn every_vendors_envelope_is_read() {
         (
             429,
             json!({"error": {"message": "m", "type": "insufficient_quota", "code": "insufficient_quota"}}),
-            RateLimited,
+            Quota,
             "m",
             Some("insufficient_quota"),
         ),

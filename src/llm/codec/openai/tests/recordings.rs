@@ -79,6 +79,7 @@ impl Exchange {
         let written = match &view {
             Typed::Chat(chat) => request::write_chat(&request, chat).unwrap(),
             Typed::Embed(embed) => request::write_embed(&request, embed),
+            Typed::Rerank(_) => unreachable!("no path of this protocol"),
         };
         let again = OpenAi.parse(self.of, written.to_string().as_bytes());
         assert_eq!(again.unwrap(), view);

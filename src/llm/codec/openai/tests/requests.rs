@@ -12,7 +12,7 @@ fn peek(body: &str) -> Result<ChatRequest, Rejection> {
 fn parse(body: Value) -> Result<crate::llm::Chat, Rejection> {
     match OpenAi.parse(Operation::Chat, body.to_string().as_bytes())? {
         Typed::Chat(chat) => Ok(chat),
-        Typed::Embed(_) => unreachable!(),
+        _ => unreachable!(),
     }
 }
 

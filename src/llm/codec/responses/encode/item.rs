@@ -1,0 +1,328 @@
+//! The items of an answer that are open, and the events that each of them makes.
+
+use serde_json::{Value, json};
+
+/// A name, and the fields of an event.
+pub(super) type Event = (&'static str, Value);
+
+/// An item that goes on until another one begins.
+pub(super) enum Open {
+    Message(Message),
+    Thought(Thought),
+}
+
+/// What a part of a message is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Said {
+    Text,
+    Refusal,
+}
+
+/// What the model says.
+pub(super) struct Message {
+    id: String,
+    pub(super) at: usize,
+    parts: Vec<Part>,
+}
+
+/// A part of it. The last is the one that goes on.
+pub(super) struct Part {
+    said: Said,
+    text: String,
+    annotations: Vec<Value>,
+    pub(super) logprobs: Vec<Value>,
+}
+
+impl Part {
+    fn value(&self) -> Value {
+        match self.said {
+            Said::Text => json!({
+                "type": "output_text",
+                "text": self.text,
+                "annotations": self.annotations,
+                "logprobs": self.logprobs,
+            }),
+            Said::Refusal => json!({"type": "refusal", "refusal": self.text}),
+        }
+    }
+}
+
+impl Message {
+    pub(super) fn new(id: String, at: usize) -> Self {
+        let parts = Vec::new();
+        Self { id, at, parts }
+    }
+
+    pub(super) fn item(&self, status: &str) -> Value {
+        let content: Vec<_> = self.parts.iter().map(Part::value).collect();
+        json!({
+            "id": self.id,
+            "type": "message",
+            "role": "assistant",
+            "status": status,
+            "content": content,
+        })
+    }
+
+    /// The part that goes on.
+    pub(super) fn part(&mut self) -> Option<&mut Part> {
+        self.parts.last_mut()
+    }
+
+    /// An event of the part that goes on.
+    fn event(&self, name: &'static str, more: Value) -> Event {
+        let mut fields = json!({
+            "item_id": self.id,
+            "output_index": self.at,
+            "content_index": self.parts.len().saturating_sub(1),
+        });
+        if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), more) {
+            fields.extend(more);
+        }
+        (name, fields)
+    }
+
+    pub(super) fn say(&mut self, said: Said, text: &str, events: &mut Vec<Event>) {
+        if self.parts.last().is_none_or(|part| part.said != said) {
+            self.close(events);
+            let part = Part {
+                said,
+                text: String::new(),
+                annotations: Vec::new(),
+                logprobs: Vec::new(),
+            };
+            let value = part.value();
+            self.parts.push(part);
+            events.push(self.event("response.content_part.added", json!({"part": value})));
+        }
+        if let Some(part) = self.parts.last_mut() {
+            part.text.push_str(text);
+        }
+        events.push(match said {
+            Said::Text => self.event(
+                "response.output_text.delta",
+                json!({"delta": text, "logprobs": []}),
+            ),
+            Said::Refusal => self.event("response.refusal.delta", json!({"delta": text})),
+        });
+    }
+
+    /// What a text refers to.
+    pub(super) fn annotate(&mut self, annotation: Value) -> Option<Event> {
+        let part = self.parts.last_mut()?;
+        if part.said != Said::Text {
+            return None;
+        }
+        let index = part.annotations.len();
+        let fields = json!({"annotation": annotation, "annotation_index": index});
+        part.annotations.push(annotation);
+        Some(self.event("response.output_text.annotation.added", fields))
+    }
+
+    /// Ends the part that goes on.
+    pub(super) fn close(&mut self, events: &mut Vec<Event>) {
+        let Some(part) = self.parts.last() else {
+            return;
+        };
+        let value = part.value();
+        events.push(match part.said {
+            Said::Text => self.event(
+                "response.output_text.done",
+                json!({"text": part.text, "logprobs": part.logprobs}),
+            ),
+            Said::Refusal => self.event("response.refusal.done", json!({"refusal": part.text})),
+        });
+        events.push(self.event("response.content_part.done", json!({"part": value})));
+    }
+}
+
+/// What the model thinks, as a summary of one part.
+pub(super) struct Thought {
+    id: String,
+    pub(super) at: usize,
+    text: String,
+    begun: bool,
+    /// What proves it.
+    pub(super) proof: Option<String>,
+}
+
+impl Thought {
+    pub(super) fn new(id: String, at: usize) -> Self {
+        Self {
+            id,
+            at,
+            text: String::new(),
+            begun: false,
+            proof: None,
+        }
+    }
+
+    fn part(&self) -> Value {
+        json!({"type": "summary_text", "text": self.text})
+    }
+
+    /// A thought that is proven has a summary, though it be empty: without one it is one that only its
+    /// maker can read.
+    pub(super) fn item(&self) -> Value {
+        let shown = self.begun || self.proof.is_some();
+        let summary = if shown { vec![self.part()] } else { vec![] };
+        let mut item = json!({"id": self.id, "type": "reasoning", "summary": summary});
+        if let Some(proof) = &self.proof {
+            item["encrypted_content"] = (&**proof).into();
+        }
+        item
+    }
+
+    fn event(&self, name: &'static str, key: &str, value: impl Into<Value>) -> Event {
+        let mut fields = json!({
+            "item_id": self.id,
+            "output_index": self.at,
+            "summary_index": 0,
+        });
+        fields[key] = value.into();
+        (name, fields)
+    }
+
+    pub(super) fn think(&mut self, text: &str, events: &mut Vec<Event>) {
+        if text.is_empty() {
+            return;
+        }
+        if !std::mem::replace(&mut self.begun, true) {
+            events.push(self.event("response.reasoning_summary_part.added", "part", self.part()));
+        }
+        self.text.push_str(text);
+        events.push(self.event("response.reasoning_summary_text.delta", "delta", text));
+    }
+
+    pub(super) fn close(&mut self, events: &mut Vec<Event>) {
+        if self.begun {
+            let text = &*self.text;
+            events.push(self.event("response.reasoning_summary_text.done", "text", text));
+            events.push(self.event("response.reasoning_summary_part.done", "part", self.part()));
+        }
+    }
+}
+
+/// A call of a tool.
+#[derive(Default)]
+pub(super) struct Call {
+    id: String,
+    call_id: String,
+    name: String,
+    at: usize,
+    arguments: String,
+    /// How much of the arguments was written.
+    written: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    /// Held back.
+    #[default]
+    Waiting,
+    Open,
+    Done,
+}
+
+impl Call {
+    pub(super) fn push(&mut self, id: Option<String>, name: Option<String>, arguments: &str) {
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            self.call_id = id;
+        }
+        self.name.push_str(&name.unwrap_or_default());
+        self.arguments.push_str(arguments);
+    }
+
+    pub(super) fn may_begin(&self, end: bool) -> bool {
+        self.state == State::Waiting && (end || !self.name.is_empty())
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether nothing but space can come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.arguments.trim_end().ends_with('}')
+            && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// No arguments are an empty object.
+    pub(super) fn arguments(&self) -> &str {
+        match self.arguments.trim().is_empty() {
+            true => "{}",
+            false => &self.arguments,
+        }
+    }
+
+    pub(super) fn begin(&mut self, id: String, call_id: String, at: usize) {
+        self.state = State::Open;
+        self.id = id;
+        self.at = at;
+        if self.call_id.is_empty() {
+            self.call_id = call_id;
+        }
+    }
+
+    pub(super) fn item(&self, status: &str, arguments: &str) -> Value {
+        json!({
+            "id": self.id,
+            "type": "function_call",
+            "status": status,
+            "call_id": self.call_id,
+            "name": self.name,
+            "arguments": arguments,
+        })
+    }
+
+    fn event(&self, name: &'static str, key: &str, value: &str) -> Event {
+        let mut fields = json!({"item_id": self.id, "output_index": self.at});
+        fields[key] = value.into();
+        (name, fields)
+    }
+
+    /// More of its arguments.
+    pub(super) fn advance(&mut self, events: &mut Vec<Event>) {
+        let more = &self.arguments[self.written..];
+        if !more.is_empty() {
+            events.push(self.event("response.function_call_arguments.delta", "delta", more));
+            self.written = self.arguments.len();
+        }
+    }
+
+    pub(super) fn close(&mut self, events: &mut Vec<Event>) {
+        self.advance(events);
+        self.state = State::Done;
+        let mut done = self.event(
+            "response.function_call_arguments.done",
+            "arguments",
+            self.arguments(),
+        );
+        done.1["name"] = (&*self.name).into();
+        events.push(done);
+    }
+}
+
+/// What a text refers to: `url_citation` has its fields in an object of their own in the vendor's other
+/// protocol.
+pub(super) fn annotation(annotation: Value) -> Value {
+    match annotation {
+        Value::Object(mut fields) => match fields.remove("url_citation") {
+            Some(Value::Object(mut inside)) => {
+                inside.insert("type".into(), "url_citation".into());
+                inside.into()
+            }
+            Some(other) => {
+                fields.insert("url_citation".into(), other);
+                fields.into()
+            }
+            None => fields.into(),
+        },
+        annotation => annotation,
+    }
+}

@@ -1,0 +1,222 @@
+use super::{super::Vendor, *};
+
+/// What a vendor of this name gets of a request, and what is lost.
+fn sent(vendor: &str, request: &Value) -> (Value, Vec<String>) {
+    let vendor = Vendor::ALL.iter().find(|row| row.name() == vendor).unwrap();
+    let mut losses = Vec::new();
+    let body = edited(&vendor.quirks, request.to_string().into(), &mut losses);
+    let lost = losses.iter().map(|loss| loss.field.to_string()).collect();
+    (serde_json::from_slice(&body).unwrap(), lost)
+}
+
+fn said(messages: Value) -> Value {
+    let mut request = json!({"model": "m"});
+    request["messages"] = messages;
+    request
+}
+
+#[test]
+fn openai_gets_the_bytes_of_the_client() {
+    let body =
+        r#"{ "max_completion_tokens":1, "seed" : 2,"n":3, "messages":[{"role":"developer"}]}"#;
+    let mut losses = Vec::new();
+    assert_eq!(edited(&Quirks::NONE, body.into(), &mut losses), body);
+    let whole = r#"{ "model":"m", "messages":[{"role":"user","content":"hi"}] ,"x":1.50}"#;
+    for vendor in Vendor::ALL {
+        let sent = edited(&vendor.quirks, whole.into(), &mut losses);
+        assert_eq!(sent, whole, "{}", vendor.name());
+    }
+    assert!(losses.is_empty());
+}
+
+#[test]
+fn mistral_gets_the_names_that_it_knows() {
+    let (sent, lost) = sent(
+        "mistral",
+        &json!({
+            "model": "m", "messages": [], "max_completion_tokens": 5, "seed": 7, "n": 2,
+            "stream": true, "stream_options": {"include_usage": true},
+            "user": "me", "store": false, "logit_bias": {}, "tool_choice": "required",
+        }),
+    );
+    let expected = json!({
+        "model": "m", "messages": [], "n": 2, "stream": true,
+        "max_tokens": 5, "random_seed": 7, "tool_choice": "any",
+    });
+    assert_eq!(sent, expected);
+    assert_eq!(lost, ["user"]);
+}
+
+#[test]
+fn mistral_gets_ids_of_nine_letters_and_digits() {
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let history = said(json!([
+        {"role": "assistant", "content": null, "tool_calls": [call("call_1"), call("VB03LVVRm")]},
+        {"role": "tool", "tool_call_id": "call_1", "name": "f", "content": "1"},
+        {"role": "tool", "tool_call_id": "VB03LVVRm", "content": "2"},
+        {"role": "assistant", "content": "so", "tool_calls": []},
+    ]));
+    let (first, lost) = sent("mistral", &history);
+    let id = first.pointer("/messages/0/tool_calls/0/id").unwrap();
+    assert!(Ids::fits(id.as_str().unwrap()));
+    assert_eq!(first.pointer("/messages/1/tool_call_id"), Some(id));
+    assert_eq!(first["messages"][1]["name"], "f");
+    assert_eq!(first["messages"][2], history["messages"][2]);
+    assert_eq!(
+        first.pointer("/messages/0/tool_calls/1/id").unwrap(),
+        "VB03LVVRm"
+    );
+    assert!(lost.is_empty());
+    assert_eq!(sent("mistral", &history).0, first);
+}
+
+#[test]
+fn no_two_ids_become_one() {
+    let taken = Ids::made("call_1", 0);
+    let messages = [json!({"tool_calls": [{"id": taken}, {"id": "call_1"}]})];
+    let mut ids = Ids::of(&messages);
+    let mut id = json!("call_1");
+    ids.replace(&mut id);
+    assert!(id != *taken && Ids::fits(id.as_str().unwrap()));
+}
+
+#[test]
+fn mistral_gets_thoughts_among_the_parts() {
+    let (sent, lost) = sent(
+        "mistral",
+        &said(json!([
+            {"role": "assistant", "reasoning_content": "hm", "content": "yes", "refusal": null, "annotations": []},
+            {"role": "user", "name": "Ada", "content": "why"},
+        ])),
+    );
+    let expected = json!([
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+            {"type": "text", "text": "yes"},
+        ]},
+        {"role": "user", "content": "why"},
+    ]);
+    assert_eq!(sent["messages"], expected);
+    assert_eq!(lost, ["messages[1].name"]);
+}
+
+#[test]
+fn mistral_gets_documents_under_its_own_name() {
+    let data = "data:application/pdf;base64,AAAA";
+    let parts = json!([
+        {"type": "text", "text": "see"},
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": data}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+    ]);
+    let (sent, _) = sent(
+        "mistral",
+        &said(json!([{"role": "user", "content": parts}])),
+    );
+    let expected = json!([
+        {"type": "text", "text": "see"},
+        {"type": "document_url", "document_url": data, "document_name": "a.pdf"},
+        {"type": "file", "file": {"file_id": "file-1"}},
+    ]);
+    assert_eq!(sent["messages"][0]["content"], expected);
+}
+
+#[test]
+fn groq_gives_one_choice_and_knows_no_chances() {
+    let (sent, lost) = sent(
+        "groq",
+        &json!({
+            "model": "m", "n": 2, "logprobs": true, "top_logprobs": 3, "max_completion_tokens": 9,
+            "messages": [{"role": "assistant", "content": "a", "reasoning_content": "hm"}],
+        }),
+    );
+    let expected = json!({
+        "model": "m", "max_completion_tokens": 9,
+        "messages": [{"role": "assistant", "content": "a", "reasoning": "hm"}],
+    });
+    assert_eq!(sent, expected);
+    assert_eq!(lost, ["logprobs", "top_logprobs", "n"]);
+}
+
+#[test]
+fn deepseek_gets_back_what_was_thought_beside_calls() {
+    let call =
+        json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    let (sent, lost) = sent(
+        "deepseek",
+        &said(json!([
+            {"role": "developer", "content": "be"},
+            {"role": "assistant", "content": "", "tool_calls": call, "reasoning_content": "hm"},
+            {"role": "assistant", "content": "", "tool_calls": call},
+            {"role": "assistant", "content": "ah", "reasoning_content": "so"},
+        ])),
+    );
+    let all = &sent["messages"];
+    assert_eq!(all[0]["role"], "system");
+    assert_eq!(all[1]["reasoning_content"], "hm");
+    assert_eq!(all[2]["reasoning_content"], "");
+    assert_eq!(all[3]["reasoning_content"], "so");
+    assert!(lost.is_empty());
+}
+
+#[test]
+fn cerebras_and_ollama_call_thoughts_reasoning() {
+    for vendor in ["cerebras", "ollama"] {
+        let said = said(json!([{"role": "assistant", "content": "a", "reasoning_content": "hm"}]));
+        let (sent, _) = sent(vendor, &said);
+        let expected = json!([{"role": "assistant", "content": "a", "reasoning": "hm"}]);
+        assert_eq!(sent["messages"], expected);
+    }
+}
+
+#[test]
+fn whoever_runs_open_models_knows_the_older_names() {
+    for vendor in [
+        "together",
+        "fireworks",
+        "perplexity",
+        "huggingface",
+        "nvidia",
+        "vllm",
+        "llamacpp",
+        "lmstudio",
+        "ollama",
+        "deepseek",
+        "sambanova",
+    ] {
+        let request = json!({
+            "model": "m", "max_completion_tokens": 3,
+            "messages": [{"role": "developer", "content": "be"}],
+        });
+        let (sent, lost) = sent(vendor, &request);
+        let expected = json!({
+            "model": "m", "messages": [{"role": "system", "content": "be"}], "max_tokens": 3,
+        });
+        assert_eq!(sent, expected, "{vendor}");
+        assert!(lost.is_empty());
+    }
+    for vendor in ["openai", "azure", "xai", "openrouter", "groq"] {
+        let request =
+            json!({"model": "m", "max_completion_tokens": 3, "messages": [{"role": "developer"}]});
+        assert_eq!(sent(vendor, &request).0, request, "{vendor}");
+    }
+}
+
+#[test]
+fn what_is_no_conversation_goes_on_as_it_is() {
+    let mut losses = Vec::new();
+    for body in [
+        "",
+        "[]",
+        "{\"stream_options\":",
+        "{\"messages\":{\"role\":\"developer\"}}",
+    ] {
+        assert_eq!(edited(&MISTRAL, body.into(), &mut losses), body);
+    }
+    for body in [
+        "{\"messages\":[1,{\"role\":\"developer\",\"tool_calls\":3}]}",
+        "{\"n\":\"x\"}",
+    ] {
+        let _ = edited(&MISTRAL, body.into(), &mut losses);
+        let _ = edited(&DEEPSEEK, body.into(), &mut losses);
+    }
+}
