@@ -352,3 +352,17 @@ fn rules_16_and_17_hold_for_models_behind_bedrock() {
     assert_ne!(fields["output_config"]["effort"], "xhigh");
     assert_eq!(losses, ["reasoning_effort"]);
 }
+
+#[test]
+fn rules_16_and_17_hold_for_models_behind_responses() {
+    let said = json!({
+        "max_tokens": 2000, "temperature": 0.2,
+        "thinking": {"type": "adaptive"}, "output_config": {"effort": "max"},
+    });
+    let to = ("openai", Protocol::Responses, "gpt-5.1");
+    let (body, losses) = asks(to, ANTHROPIC, said, None);
+    assert_eq!(body["reasoning"]["effort"], "high");
+    assert_eq!(body["max_output_tokens"], 2000);
+    assert_eq!(body.get("temperature"), None);
+    assert_eq!(losses, ["output_config.effort", "temperature"]);
+}

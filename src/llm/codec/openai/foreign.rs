@@ -334,7 +334,7 @@ pub(in super::super) fn effort(
 }
 
 /// How the next token is chosen, where the model takes it as it is by default.
-fn sampling(chat: &mut Chat, facts: Option<&ModelFacts>, losses: &mut Losses) {
+pub(in super::super) fn sampling(chat: &mut Chat, facts: Option<&ModelFacts>, losses: &mut Losses) {
     const NOT_TAKEN: &str = "The model takes it as it is by default.";
     const THINKS: &str = "A model that thinks takes it as it is by default.";
     let Some(facts) = facts else {

@@ -62,10 +62,18 @@ impl Writer<'_> {
             let reasons = reasons.unwrap_or_else(|| openai::reasons(&self.to.model));
             let mut asked = Chat {
                 effort: chat.effort.clone(),
+                sampling: chat.sampling.clone(),
                 ..Chat::default()
             };
             if !matches!(self.base.origin(), None | Some(Protocol::OpenAi)) {
                 openai::effort(&mut asked, thinking, self.to, facts, &mut self.base.losses);
+                openai::sampling(&mut asked, facts, &mut self.base.losses);
+                if asked.sampling.temperature.is_none() {
+                    out.remove("temperature");
+                }
+                if asked.sampling.top_p.is_none() {
+                    out.remove("top_p");
+                }
             }
             put(&mut reasoning, "effort", asked.effort);
             let kind = thinking.and_then(|thinking| thinking.get("type"));
