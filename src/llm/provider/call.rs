@@ -13,11 +13,7 @@ use crate::{
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
         VendorError, VendorFault,
-        codec::{
-            self, Codec, Encoded, Maker,
-            bedrock::{self, EVENT_STREAM},
-            loss, rerank,
-        },
+        codec::{self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, loss, rerank},
         response::Spoken,
     },
     rejection::Kind,
@@ -252,7 +248,7 @@ fn spoken_with(provider: &Inner, request: &ChatRequest) -> Protocol {
 fn counts(protocol: Protocol, request: &ChatRequest) -> bool {
     match protocol {
         Protocol::Anthropic | Protocol::Gemini => true,
-        Protocol::Bedrock => bedrock::counts(request.model()),
+        Protocol::Bedrock => codec::bedrock::counts(request.model()),
         _ => false,
     }
 }

@@ -70,6 +70,15 @@ impl Model {
         matches!(self.maker, Maker::Anthropic | Maker::Nova(_) | Maker::Other)
     }
 
+    /// Whether it keeps it for an hour if it is told to.
+    pub(super) fn caches_for_long(self) -> bool {
+        match self.maker {
+            // Both came with the same versions.
+            Maker::Anthropic => self.ability.schemas,
+            maker => maker == Maker::Other,
+        }
+    }
+
     /// Whether it can be told that a tool failed.
     pub(super) fn takes_status(self) -> bool {
         matches!(self.maker, Maker::Anthropic | Maker::Nova(_))
@@ -87,6 +96,7 @@ pub(super) fn foundation(name: &str) -> &str {
 }
 
 /// Whether the vendor counts the tokens of a conversation with this model.
+#[cfg(all(feature = "client", feature = "tokens"))]
 pub(crate) fn counts(name: &str) -> bool {
     Maker::of(foundation(name)) == Maker::Anthropic
 }

@@ -247,7 +247,16 @@ impl Writer<'_> {
         let (extra, mark) = self.marked(&tool.extra, place, &[]);
         let spec = with(spec.into(), extra);
         tools.push(json!({"toolSpec": spec}));
-        tools.extend(mark);
+        if let model::Maker::Nova(_) = self.model.maker
+            && mark.is_some()
+        {
+            let why = "The model caches what is said, and not its tools.";
+            self.base
+                .losses
+                .add(format_args!("{place}.cache_control"), why);
+        } else {
+            tools.extend(mark);
+        }
     }
 }
 

@@ -49,11 +49,14 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     }
     let mut names = Names::default();
     if foreign {
-        let shared = match request.origin() {
+        let mut shared = match request.origin() {
             Some(Protocol::Responses) => responses::shared(&mut chat),
             _ => Extra::new(),
         };
         names = translated(&mut chat, apart, (to, facts), &mut losses);
+        if chat.tools.is_empty() && shared.remove("tool_choice").is_some() {
+            losses.add("tool_choice", NO_TOOL_LEFT);
+        }
         chat.extra.extend(shared);
     }
     Ok(Encoded {
@@ -141,6 +144,7 @@ fn thoughts_of(
     });
 }
 
+const NO_TOOL_LEFT: &str = "There is no tool left to choose.";
 const AUTOMATIC: &str = "The provider decides by itself what it caches.";
 
 fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
@@ -175,7 +179,7 @@ fn translated(
     });
     if chat.tools.is_empty() {
         if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = chat.tool_choice {
-            losses.add("tool_choice", "There is no tool left to choose.");
+            losses.add("tool_choice", NO_TOOL_LEFT);
         }
         (chat.tool_choice, chat.parallel_tool_calls) = (None, None);
     }

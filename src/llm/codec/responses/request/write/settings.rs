@@ -3,7 +3,7 @@
 use super::{super::LEAST_OUTPUT, Writer};
 use crate::llm::{
     Chat, Extra, Protocol, ResponseFormat,
-    catalog::{Ability, Entry},
+    catalog::Entry,
     codec::{
         openai,
         translation::{Object, UNKNOWN, put},
@@ -58,8 +58,6 @@ impl Writer<'_> {
         } else {
             let thinking = chat.extra.get("thinking");
             let facts = self.known.as_ref().map(Entry::facts);
-            let reasons = facts.and_then(|facts| facts.ability(Ability::Reasoning));
-            let reasons = reasons.unwrap_or_else(|| openai::reasons(&self.to.model));
             let mut asked = Chat {
                 effort: chat.effort.clone(),
                 sampling: chat.sampling.clone(),
@@ -79,10 +77,12 @@ impl Writer<'_> {
             let kind = thinking.and_then(|thinking| thinking.get("type"));
             let shown = kind.is_some_and(|kind| kind != "disabled")
                 || chat.extra.get(SHOWN) == Some(&Value::Bool(true));
-            if shown && reasons {
+            if shown && openai::reasons(&self.to.model) {
                 reasoning.insert("summary".into(), "auto".into());
             }
-            if reasons {
+            // Of another model some refuse to be asked.
+            let name = self.to.model.rsplit('/').next().unwrap_or_default();
+            if openai::reasons(name) || name.starts_with("grok-") {
                 self.include.push(SEALED);
             }
         }
