@@ -9,6 +9,7 @@ mod cohere;
 mod google;
 mod laws;
 mod ollama;
+mod recorded;
 mod requests;
 mod responses;
 

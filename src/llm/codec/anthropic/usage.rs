@@ -55,13 +55,17 @@ impl Counts {
 
 impl From<Usage> for Counts {
     fn from(usage: Usage) -> Self {
-        let cached = usage.cache_read.unwrap_or(0);
-        let cached = cached.saturating_add(usage.cache_write.unwrap_or(0));
+        // Some vendors tell of more in the cache than there was to read. A part is no more than the whole.
+        let read = usage.cache_read.map(|count| count.min(usage.input));
+        let left = usage.input - read.unwrap_or(0);
+        let write = usage.cache_write.map(|count| count.min(left));
         Self {
-            input: usage.input.saturating_sub(cached),
-            cache_read: usage.cache_read,
-            cache_write: usage.cache_write,
-            for_an_hour: usage.cache_write_1h,
+            input: left - write.unwrap_or(0),
+            cache_read: read,
+            cache_write: write,
+            for_an_hour: usage
+                .cache_write_1h
+                .map(|count| count.min(write.unwrap_or(0))),
             output: usage.output,
             thinking: usage.reasoning,
         }

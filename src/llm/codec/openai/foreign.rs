@@ -1,7 +1,7 @@
 //! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
 //! this one: what has a place here is put there, and what has none is told.
 
-use super::request::{write_chat, write_embed};
+use super::request::{sound, write_chat, write_embed};
 use crate::{
     Rejection,
     llm::Protocol,
@@ -409,6 +409,9 @@ fn message_of(message: &mut Message, index: Option<usize>, losses: &mut Losses) 
 fn part_of(mut part: Part, role: Role, place: &impl Display, losses: &mut Losses) -> Option<Part> {
     let assistant = role == Role::Assistant;
     let kept = match &mut part.content {
+        Content::Audio(Media::Data { mime, .. }) if !assistant => {
+            matches!(sound(mime), "mp3" | "wav")
+        }
         Content::Other(_) | Content::Audio(_) => false,
         Content::Image {
             source: Media::Id(_),
@@ -429,7 +432,10 @@ fn part_of(mut part: Part, role: Role, place: &impl Display, losses: &mut Losses
         } => {
             if mime.starts_with("text/") {
                 let text = base64::decode(base64).and_then(|bytes| String::from_utf8(bytes).ok());
-                let text = text?;
+                let Some(text) = text else {
+                    losses.add(place, NO_KIND);
+                    return None;
+                };
                 let title = name.take().map(|name| name + "\n\n").unwrap_or_default();
                 part.content = Content::Text(title + &text);
             } else {

@@ -279,7 +279,7 @@ fn one_part(content: &Content, path: Path<'_>) -> Result<Value, Rejection> {
             json!({"type": "image_url", "image_url": image})
         }
         Content::Audio(Media::Data { mime, base64 }) => {
-            let format = mime.strip_prefix("audio/").unwrap_or(mime);
+            let format = sound(mime);
             json!({"type": "input_audio", "input_audio": {"data": base64, "format": format}})
         }
         Content::File { source, name } => {
@@ -356,5 +356,14 @@ fn response_format(format: &ResponseFormat) -> Value {
             json!({"type": "json_schema", "json_schema": inside})
         }
         ResponseFormat::Other(value) => value.clone(),
+    }
+}
+
+/// The name of a sound's format, of which the vendor itself knows `mp3` and `wav`.
+pub(in super::super) fn sound(mime: &str) -> &str {
+    match mime.strip_prefix("audio/").unwrap_or(mime) {
+        "mpeg" | "mpeg3" | "x-mp3" => "mp3",
+        "wave" | "x-wav" | "vnd.wave" => "wav",
+        format => format,
     }
 }
