@@ -4,6 +4,7 @@
 
 mod answers;
 mod bedrock;
+mod catalog;
 mod cohere;
 mod google;
 mod laws;

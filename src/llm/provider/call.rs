@@ -75,6 +75,9 @@ pub(super) async fn complete(
     if let Some(model) = &provider.model {
         request.set_model(model);
     }
+    if let Some(catalog) = &provider.catalog {
+        request.extensions_mut().insert(catalog.clone());
+    }
     #[cfg(feature = "tokens")]
     if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
         return counted(request).await;

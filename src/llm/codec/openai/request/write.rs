@@ -97,7 +97,11 @@ pub(in super::super::super) fn reasons(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     name.strip_prefix('o')
         .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()))
-        || name.starts_with("gpt-5")
+        || name
+            .strip_prefix("gpt-")
+            .and_then(|rest| rest.split(['.', '-']).next()?.parse::<u32>().ok())
+            // Azure's `gpt-35-turbo` is 3.5.
+            .is_some_and(|major| (5..30).contains(&major))
 }
 
 /// Adds what is not there yet, also within objects.
