@@ -13,7 +13,10 @@ mod recorded;
 mod requests;
 mod responses;
 
-use super::*;
+use super::{
+    reading::{asked, completion},
+    *,
+};
 use crate::llm::{Completion, Delta};
 use serde_json::json;
 
@@ -77,32 +80,9 @@ fn call(index: u32, name: Option<&str>, arguments: &str) -> Event {
     })
 }
 
-fn completion(events: impl IntoIterator<Item = Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
-}
-
-fn asked(framing: Framing) -> Asked {
-    Asked {
-        operation: Operation::Chat,
-        model: "m".into(),
-        framing,
-        include_usage: true,
-        base64: false,
-        single: false,
-        repeated: None,
-    }
-}
-
 /// What a client of this protocol gets of an answer, in batches of this many events.
 fn told(protocol: Protocol, framing: Framing, events: &[Event], batch: usize) -> String {
-    let mut encoder = of(protocol).encoder(asked(framing));
-    let mut out = BytesMut::new();
-    for events in events.chunks(batch) {
-        encoder.events(events.to_vec(), &mut out);
-    }
-    encoder.finish(&mut out);
+    let out = reading::written(of(protocol), asked(framing), events, batch);
     String::from_utf8(out.to_vec()).unwrap()
 }
 

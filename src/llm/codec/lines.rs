@@ -1,13 +1,13 @@
 //! Streams of JSON documents, one on each line.
 
-use super::sse::TooLong;
-use bytes::{Bytes, BytesMut};
+use super::{held::Held, sse::TooLong};
+use bytes::Bytes;
 
 /// Cuts chunks where lines end. Every byte is looked at once; put together, the pieces are the very
 /// bytes that came.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
-    partial: BytesMut,
+    partial: Held,
 }
 
 impl Cutter {
@@ -19,29 +19,14 @@ impl Cutter {
     /// # Errors
     ///
     /// If a line is longer than 8 MiB. What was held is gone.
-    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>, TooLong> {
+    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, TooLong> {
         let end = memchr::memrchr(b'\n', &chunk).map_or(0, |at| at + 1);
-        let rest = chunk.split_off(end);
-        let whole = match (end, self.partial.is_empty()) {
-            (0, _) => None,
-            (_, true) => Some(chunk),
-            (_, false) => {
-                self.partial.extend_from_slice(&chunk);
-                Some(self.partial.split().freeze())
-            }
-        };
-        self.partial.extend_from_slice(&rest);
-        if self.partial.len() > Self::LIMIT {
-            self.partial = BytesMut::new();
-            let limit = Self::LIMIT;
-            return Err(TooLong { limit });
-        }
-        Ok(whole)
+        self.partial.push(chunk, end, Self::LIMIT)
     }
 
     /// The last line, if nothing ended it.
     pub(crate) fn finish(&mut self) -> Option<Bytes> {
-        (!self.partial.is_empty()).then(|| self.partial.split().freeze())
+        self.partial.take()
     }
 }
 

@@ -19,6 +19,7 @@ mod crossing;
 pub(crate) mod envelope;
 pub(crate) mod fault;
 pub(crate) mod gemini;
+mod held;
 pub(crate) mod lines;
 pub(crate) mod loss;
 mod messages;
@@ -27,6 +28,8 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
+#[cfg(test)]
+mod reading;
 #[cfg(test)]
 pub(crate) mod recordings;
 pub(crate) mod rerank;

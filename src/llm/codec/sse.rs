@@ -21,6 +21,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::held::Held;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 use std::{borrow::Cow, fmt};
@@ -33,7 +34,7 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// ends is handed on as it is, without a copy.
 #[derive(Debug)]
 pub(crate) struct Framer {
-    partial: BytesMut,
+    partial: Held,
     lines: Lines,
     limit: usize,
 }
@@ -46,7 +47,7 @@ impl Framer {
     #[must_use]
     pub(crate) fn new() -> Self {
         Self {
-            partial: BytesMut::new(),
+            partial: Held::default(),
             lines: Lines::START,
             limit: Self::LIMIT,
         }
@@ -66,29 +67,9 @@ impl Framer {
     ///
     /// If more than the limit has come of an event that is still not whole. What was held is gone,
     /// and the stream is of no use any more.
-    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>, TooLong> {
-        let whole = match self.lines.end(&chunk) {
-            None => {
-                self.partial.extend_from_slice(&chunk);
-                None
-            }
-            Some(end) => {
-                let rest = chunk.split_off(end);
-                let whole = if self.partial.is_empty() {
-                    chunk
-                } else {
-                    self.partial.extend_from_slice(&chunk);
-                    self.partial.split().freeze()
-                };
-                self.partial.extend_from_slice(&rest);
-                Some(whole)
-            }
-        };
-        if self.partial.len() > self.limit {
-            self.partial = BytesMut::new();
-            return Err(TooLong { limit: self.limit });
-        }
-        Ok(whole)
+    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, TooLong> {
+        let end = self.lines.end(&chunk).unwrap_or(0);
+        self.partial.push(chunk, end, self.limit)
     }
 
     /// The last event, if the stream ended without an empty line.
@@ -97,7 +78,7 @@ impl Framer {
     #[must_use]
     pub(crate) fn finish(&mut self) -> Option<Bytes> {
         self.lines = Lines::START;
-        (!self.partial.is_empty()).then(|| self.partial.split().freeze())
+        self.partial.take()
     }
 }
 

@@ -3,7 +3,11 @@
 use super::*;
 use crate::llm::{
     Completion, Content, Event,
-    codec::{self, recordings},
+    codec::{
+        self,
+        reading::{self, asked, completion},
+        recordings,
+    },
 };
 
 /// `()`: all is of one operation.
@@ -20,28 +24,9 @@ fn recordings_are_read() {
 }
 
 fn read<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Event> {
-    let mut decoder = Anthropic.decoder(Operation::Chat, framing);
-    let mut framer = sse::Framer::new();
-    let mut events = Vec::new();
-    let mut pieces = Vec::new();
-    for chunk in chunks {
-        let chunk = Bytes::copy_from_slice(chunk);
-        match framing {
-            Framing::Sse => pieces.extend(framer.push(chunk).unwrap()),
-            _ => pieces.push(chunk),
-        }
-    }
-    pieces.extend(framer.finish());
-    for piece in pieces {
-        decoder.decode(&piece, &mut events).unwrap();
-    }
+    let (events, error) = reading::read(&Anthropic, Operation::Chat, framing, chunks);
+    assert!(error.is_none(), "{error:?}");
     events
-}
-
-fn completion(events: Vec<Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
 }
 
 fn maker(request: &ChatRequest) -> Maker {
@@ -178,18 +163,6 @@ fn check_stream(sse: &str) {
     }
     encoder.finish(&mut out);
     assert_same(&completion(read(Framing::Sse, [&out[..]])), &once);
-}
-
-fn asked(framing: Framing) -> Asked {
-    Asked {
-        operation: Operation::Chat,
-        model: "m".into(),
-        framing,
-        include_usage: true,
-        base64: false,
-        single: false,
-        repeated: None,
-    }
 }
 
 fn assert_same(one: &Completion, other: &Completion) {

@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::llm::{
-    Completion, Content, Event, VendorFault,
-    codec::{base64, recordings},
+    Content, Event, VendorFault,
+    codec::{
+        base64,
+        reading::{self, completion},
+        recordings,
+    },
 };
 
 /// The operation, and the frames of a stream.
@@ -31,28 +35,7 @@ fn recordings_are_read() {
 }
 
 fn read(framing: Framing, raw: &[u8], size: usize) -> Vec<Event> {
-    let mut decoder = Bedrock.decoder(Operation::Chat, framing);
-    let mut events = Vec::new();
-    if framing == Framing::Json {
-        decoder.decode(raw, &mut events).unwrap();
-        return events;
-    }
-    let mut cutter = frame::Cutter::default();
-    for chunk in raw.chunks(size) {
-        let (piece, on) = cutter.push(Bytes::copy_from_slice(chunk));
-        on.unwrap();
-        if let Some(piece) = piece {
-            decoder.decode(&piece, &mut events).unwrap();
-        }
-    }
-    assert_eq!(cutter.finish(), None);
-    events
-}
-
-fn completion(events: impl IntoIterator<Item = Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
+    reading::events(&Bedrock, Operation::Chat, framing, raw, size)
 }
 
 impl Exchange {

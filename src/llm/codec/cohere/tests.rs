@@ -3,7 +3,11 @@
 use super::*;
 use crate::llm::{
     Completion, Content, Error, Event, FinishReason,
-    codec::{self, Asked, recordings, sse},
+    codec::{
+        self, Asked,
+        reading::{self, completion},
+        recordings, sse,
+    },
 };
 use bytes::BytesMut;
 use serde_json::Value;
@@ -38,30 +42,11 @@ fn decoded(
     raw: &[u8],
     size: usize,
 ) -> (Vec<Event>, Option<Error>) {
-    let mut decoder = Cohere.decoder(operation, framing);
-    let mut events = Vec::new();
-    if framing == Framing::Json {
-        let error = decoder.decode(raw, &mut events).err();
-        return (events, error);
-    }
-    let mut framer = sse::Framer::new();
-    let mut pieces = Vec::new();
-    for chunk in raw.chunks(size) {
-        pieces.extend(framer.push(Bytes::copy_from_slice(chunk)).unwrap());
-    }
-    pieces.extend(framer.finish());
-    for piece in pieces {
-        if let Err(error) = decoder.decode(&piece, &mut events) {
-            return (events, Some(error));
-        }
-    }
-    (events, None)
-}
-
-fn completion(events: impl IntoIterator<Item = Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
+    let size = match framing {
+        Framing::Json => raw.len(),
+        _ => size,
+    };
+    reading::read(&Cohere, operation, framing, raw.chunks(size))
 }
 
 fn thought(once: &Completion) -> String {

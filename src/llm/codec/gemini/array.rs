@@ -1,6 +1,6 @@
 //! A stream without `alt=sse`: one JSON array, whose elements come one by one.
 
-use super::super::sse::TooLong;
+use super::super::{held::Held, sse::TooLong};
 use bytes::{Bytes, BytesMut};
 
 /// How much of an unfinished element is held: 8 MiB.
@@ -43,7 +43,7 @@ impl Place {
 /// very bytes that came.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
-    partial: BytesMut,
+    partial: Held,
     place: Place,
 }
 
@@ -53,33 +53,19 @@ impl Cutter {
     /// # Errors
     ///
     /// If an element is longer than 8 MiB.
-    pub(crate) fn push(&mut self, mut chunk: Bytes) -> Result<Option<Bytes>, TooLong> {
+    pub(crate) fn push(&mut self, chunk: Bytes) -> Result<Option<Bytes>, TooLong> {
         let mut end = 0;
         for (at, byte) in chunk.iter().enumerate() {
             if self.place.step(*byte) && self.place.depth <= 1 {
                 end = at + 1;
             }
         }
-        let rest = chunk.split_off(end);
-        let whole = match (end, self.partial.is_empty()) {
-            (0, _) => None,
-            (_, true) => Some(chunk),
-            (_, false) => {
-                self.partial.extend_from_slice(&chunk);
-                Some(self.partial.split().freeze())
-            }
-        };
-        self.partial.extend_from_slice(&rest);
-        if self.partial.len() > LIMIT {
-            self.partial = BytesMut::new();
-            return Err(TooLong { limit: LIMIT });
-        }
-        Ok(whole)
+        self.partial.push(chunk, end, LIMIT)
     }
 
     /// What stands behind the array, and whether that was closed.
     pub(crate) fn finish(&mut self) -> (Option<Bytes>, bool) {
-        let rest = (!self.partial.is_empty()).then(|| self.partial.split().freeze());
+        let rest = self.partial.take();
         let closed = self.place.depth == 0 && rest.as_ref().is_none_or(|rest| is_blank(rest));
         (rest, closed)
     }

@@ -3,7 +3,11 @@
 use super::*;
 use crate::llm::{
     Completion, Content, Event,
-    codec::{self, recordings, sse},
+    codec::{
+        self,
+        reading::{self, asked, completion},
+        recordings, sse,
+    },
 };
 
 type Exchange = recordings::Exchange<Ask>;
@@ -27,35 +31,7 @@ fn recordings_are_read() {
 }
 
 fn read(operation: Operation, framing: Framing, raw: &[u8], size: usize) -> Vec<Event> {
-    let mut decoder = Gemini.decoder(operation, framing);
-    let (mut framer, mut cutter) = (sse::Framer::new(), Cutter::default());
-    let (mut events, mut pieces) = (Vec::new(), Vec::new());
-    let size = match framing {
-        Framing::Json => raw.len(),
-        _ => size,
-    };
-    for chunk in raw.chunks(size) {
-        let chunk = Bytes::copy_from_slice(chunk);
-        match framing {
-            Framing::Sse => pieces.extend(framer.push(chunk).unwrap()),
-            Framing::Array => pieces.extend(cutter.push(chunk).unwrap()),
-            _ => pieces.push(chunk),
-        }
-    }
-    pieces.extend(framer.finish());
-    let (rest, closed) = cutter.finish();
-    assert!(closed);
-    pieces.extend(rest);
-    for piece in pieces {
-        decoder.decode(&piece, &mut events).unwrap();
-    }
-    events
-}
-
-fn completion(events: impl IntoIterator<Item = Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
+    reading::events(&Gemini, operation, framing, raw, size)
 }
 
 fn maker(request: &ChatRequest) -> Maker {
@@ -252,18 +228,6 @@ fn unnamed(completion: &mut Completion) {
         if let Content::ToolCall(call) = &mut part.content {
             call.id.clear();
         }
-    }
-}
-
-fn asked(framing: Framing) -> Asked {
-    Asked {
-        operation: Operation::Chat,
-        model: "m".into(),
-        framing,
-        include_usage: true,
-        base64: false,
-        single: false,
-        repeated: None,
     }
 }
 

@@ -3,7 +3,11 @@
 use super::*;
 use crate::llm::{
     Completion, Content, Event, FinishReason, VendorFault,
-    codec::{self, Asked, lines, recordings},
+    codec::{
+        self, Asked, lines,
+        reading::{self, completion},
+        recordings,
+    },
 };
 use bytes::BytesMut;
 use serde_json::Value;
@@ -28,28 +32,7 @@ fn recordings_are_read() {
 }
 
 fn decoded(operation: Operation, framing: Framing, raw: &[u8], size: usize) -> Vec<Event> {
-    let mut decoder = Ollama.decoder(operation, framing);
-    let mut events = Vec::new();
-    if framing == Framing::Json {
-        decoder.decode(raw, &mut events).unwrap();
-        return events;
-    }
-    let mut cutter = lines::Cutter::default();
-    let mut pieces = Vec::new();
-    for chunk in raw.chunks(size) {
-        pieces.extend(cutter.push(Bytes::copy_from_slice(chunk)).unwrap());
-    }
-    pieces.extend(cutter.finish());
-    for piece in pieces {
-        decoder.decode(&piece, &mut events).unwrap();
-    }
-    events
-}
-
-fn completion(events: impl IntoIterator<Item = Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
+    reading::events(&Ollama, operation, framing, raw, size)
 }
 
 fn thought(once: &Completion) -> String {

@@ -10,7 +10,13 @@ mod recordings;
 mod requests;
 
 use super::*;
-use crate::llm::{Completion, Event, codec};
+use crate::llm::{
+    Completion, Event,
+    codec::{
+        self,
+        reading::{self, asked, completion},
+    },
+};
 use bytes::BytesMut;
 
 /// Reads an answer whose chunks are cut as given.
@@ -19,22 +25,15 @@ fn read<'a>(
     framing: Framing,
     chunks: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<Event>, Error> {
-    let mut decoder = OpenAi.decoder(operation, framing);
-    let mut framer = codec::sse::Framer::new();
-    let mut events = Vec::new();
-    let mut pieces = Vec::new();
-    for chunk in chunks {
-        let chunk = Bytes::copy_from_slice(chunk);
-        match framing {
-            Framing::Sse => pieces.extend(framer.push(chunk).unwrap()),
-            _ => pieces.push(chunk),
-        }
+    match reading::read(&OpenAi, operation, framing, chunks) {
+        (events, None) => Ok(events),
+        (_, Some(error)) => Err(error),
     }
-    pieces.extend(framer.finish());
-    for piece in pieces {
-        decoder.decode(&piece, &mut events)?;
-    }
-    Ok(events)
+}
+
+/// Writes events, in batches of this many.
+fn write(asked: Asked, events: &[Event], batch: usize) -> BytesMut {
+    reading::written(&OpenAi, asked, events, batch)
 }
 
 fn maker() -> Maker {
@@ -43,35 +42,6 @@ fn maker() -> Maker {
         vendor: "lab".into(),
         model: "m".into(),
     }
-}
-
-fn completion(events: Vec<Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
-}
-
-fn asked(framing: Framing) -> Asked {
-    Asked {
-        operation: Operation::Chat,
-        model: "m".into(),
-        framing,
-        include_usage: true,
-        base64: false,
-        single: false,
-        repeated: None,
-    }
-}
-
-/// Writes events, in batches of this many.
-fn write(asked: Asked, events: &[Event], batch: usize) -> BytesMut {
-    let mut encoder = OpenAi.encoder(asked);
-    let mut out = BytesMut::new();
-    for events in events.chunks(batch) {
-        encoder.events(events.to_vec(), &mut out);
-    }
-    encoder.finish(&mut out);
-    out
 }
 
 /// The stream of these chunks.

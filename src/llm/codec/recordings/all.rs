@@ -4,7 +4,11 @@
 use super::{Exchange, exchanges};
 use crate::llm::{
     Completion, Content, Error, Event, FinishReason, Operation, Protocol, Usage, VendorFault,
-    codec::{self, Asked, Framing, base64, bedrock::frame, gemini, lines, sse, translation},
+    codec::{
+        self, Asked, Framing, base64,
+        reading::{self, completion},
+        translation,
+    },
 };
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -24,6 +28,15 @@ impl Kind {
             Self::Answer(protocol, _) | Self::Models(protocol) => protocol,
         }
     }
+}
+
+/// What an answer means: all of its events, and the error that it ends with.
+pub(super) fn read<'a>(
+    (protocol, operation): (Protocol, Operation),
+    framing: Framing,
+    chunks: impl IntoIterator<Item = &'a [u8]>,
+) -> (Vec<Event>, Option<Error>) {
+    reading::read(codec::of(protocol), operation, framing, chunks)
 }
 
 /// What a recording is, or why no codec reads it.
@@ -85,54 +98,6 @@ pub(super) fn raw(response: &Value) -> (Framing, Vec<u8>) {
         body @ Value::Array(_) => (Framing::Array, serde_json::to_vec_pretty(body).unwrap()),
         body => (Framing::Json, body.to_string().into_bytes()),
     }
-}
-
-/// The pieces that a decoder gets of these chunks.
-fn pieces<'a>(framing: Framing, chunks: impl IntoIterator<Item = &'a [u8]>) -> Vec<Bytes> {
-    let (mut framer, mut cutter) = (sse::Framer::new(), gemini::Cutter::default());
-    let (mut frames, mut lines) = (frame::Cutter::default(), lines::Cutter::default());
-    let mut out = Vec::new();
-    for chunk in chunks {
-        let chunk = Bytes::copy_from_slice(chunk);
-        match framing {
-            Framing::Sse => out.extend(framer.push(chunk).unwrap()),
-            Framing::Array => out.extend(cutter.push(chunk).unwrap()),
-            Framing::Ndjson => out.extend(lines.push(chunk).unwrap()),
-            Framing::EventStream => {
-                let (whole, on) = frames.push(chunk);
-                out.extend(whole);
-                assert!(on.is_ok(), "a frame whose sum is wrong");
-            }
-            _ => out.push(chunk),
-        }
-    }
-    out.extend(framer.finish());
-    out.extend(cutter.finish().0);
-    out.extend(frames.finish());
-    out.extend(lines.finish());
-    out
-}
-
-/// What an answer means: all of its events, and the error that it ends with.
-pub(super) fn read<'a>(
-    (protocol, operation): (Protocol, Operation),
-    framing: Framing,
-    chunks: impl IntoIterator<Item = &'a [u8]>,
-) -> (Vec<Event>, Option<Error>) {
-    let mut decoder = codec::of(protocol).decoder(operation, framing);
-    let mut events = Vec::new();
-    for piece in pieces(framing, chunks) {
-        if let Err(error) = decoder.decode(&piece, &mut events) {
-            return (events, Some(error));
-        }
-    }
-    (events, None)
-}
-
-pub(super) fn completion(events: impl IntoIterator<Item = Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
 }
 
 /// What is said, in the words of nobody.

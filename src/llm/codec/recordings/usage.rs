@@ -5,12 +5,12 @@
 //! a stream tells counts, and nothing is added up.
 
 use super::{
-    all::{completion, kind, raw, read},
+    all::{kind, raw, read},
     exchanges,
 };
 use crate::llm::{
     Operation, Protocol, Usage,
-    codec::{self, Framing, recordings::all::Kind},
+    codec::{self, Framing, reading::completion, recordings::all::Kind},
 };
 
 /// Input and output.

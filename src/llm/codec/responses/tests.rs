@@ -9,7 +9,13 @@ mod recordings;
 mod requests;
 
 use super::*;
-use crate::llm::{Completion, Delta, Event, FinishReason, codec};
+use crate::llm::{
+    Completion, Delta, Event, FinishReason,
+    codec::{
+        self,
+        reading::{self, asked, completion},
+    },
+};
 use bytes::BytesMut;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -23,51 +29,15 @@ fn tried<'a>(
     framing: Framing,
     chunks: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Vec<Event>, Error> {
-    let mut decoder = Responses.decoder(Operation::Chat, framing);
-    let mut framer = codec::sse::Framer::new();
-    let mut events = Vec::new();
-    let mut pieces = Vec::new();
-    for chunk in chunks {
-        let chunk = Bytes::copy_from_slice(chunk);
-        match framing {
-            Framing::Sse => pieces.extend(framer.push(chunk).unwrap()),
-            _ => pieces.push(chunk),
-        }
-    }
-    pieces.extend(framer.finish());
-    for piece in pieces {
-        decoder.decode(&piece, &mut events)?;
-    }
-    Ok(events)
-}
-
-fn completion(events: Vec<Event>) -> Completion {
-    let mut completion = Completion::default();
-    completion.extend(events);
-    completion
-}
-
-fn asked(framing: Framing) -> Asked {
-    Asked {
-        operation: Operation::Chat,
-        model: "m".into(),
-        framing,
-        include_usage: true,
-        base64: false,
-        single: false,
-        repeated: None,
+    match reading::read(&Responses, Operation::Chat, framing, chunks) {
+        (events, None) => Ok(events),
+        (_, Some(error)) => Err(error),
     }
 }
 
 /// Writes events, in batches of this many.
 fn write(asked: Asked, events: &[Event], batch: usize) -> BytesMut {
-    let mut encoder = Responses.encoder(asked);
-    let mut out = BytesMut::new();
-    for events in events.chunks(batch) {
-        encoder.events(events.to_vec(), &mut out);
-    }
-    encoder.finish(&mut out);
-    out
+    reading::written(&Responses, asked, events, batch)
 }
 
 /// The documents of a stream, each of which has the name of its kind.
