@@ -24,8 +24,14 @@ TARGETS = {
     "schema": ([b"\x00", b"\x01", b"\x02", b"\x03"], ["src/llm/simulator/*.rs", "tests/it/simulator.rs"]),
     "chat_request": ([b"\x00", b"\x01", b"\x02"], LLM),
     "chat_answer": ([b"\x00\x07", b"\x04\x07", b"\x02\x0a", b"\x06\x03", b"\x03\x01", b"\x08\x04", b"\x10\x05"], LLM),
+    # What is before these depends on where they are from: see `spoken`.
+    "answer": ([b""], []),
+    "request": ([b""], []),
+    "form": ([b"\x00\x07", b"\x01\x0a", b"\x02\x03"], ["src/llm/serve/form/*.rs", "tests/it/passed.rs"]),
+    "rate_limits": ([b""], ["src/llm/rate_limits.rs", "src/llm/rate_limits/*.rs"]),
 }
 LITERAL = re.compile(r'b?r(#+)"(.*?)"\1|b?"((?:[^"\\]|\\.)*)"', re.S)
+JSON = ("chat_request", "chat_answer", "answer", "request")
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "\\": "\\", '"': '"', "'": "'"}
 
 
@@ -61,7 +67,7 @@ def recorded(target):
         exchange = json.loads(path.read_text())
         if "request" not in exchange:
             continue
-        if target == "chat_request":
+        if target.endswith("request"):
             body = exchange["request"].get("body")
         else:
             answer = exchange["response"]
@@ -78,6 +84,38 @@ def frames():
         if answer.get("eventstream_base64"):
             texts.append(base64.b64decode(answer["eventstream_base64"]))
     return texts
+
+
+def spoken(target):
+    """The texts beside each codec, for that codec."""
+    # Its number among the targets' protocols, and the paths where it is served.
+    codecs = {"openai": (0, [4]), "responses": (1, [0, 11]), "anthropic": (2, [1, 10]), "gemini": (3, [2, 3, 7, 8, 9]), "bedrock": (4, []), "cohere": (5, [5, 6]), "ollama": (6, [])}
+    frames = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata", "!throttlingException")
+    for name, (number, paths) in codecs.items():
+        patterns = [f"src/llm/codec/{name}/**/*.rs", f"tests/it/{name}*.rs", f"tests/it/vendors/{name}*.rs", f"src/testing/{name}.rs"]
+        for text in sorted(set(literals(patterns))):
+            if not re.match(r"\s*[{\[]|.*\b(data|event):", text, re.S):
+                continue
+            text = text.encode("utf-8", "surrogatepass")
+            if target == "request":
+                yield from (bytes([path | ((number + 1 + place) % 7 << 4)]) + text for place, path in enumerate(paths))
+                continue
+            yield bytes([number | 0x20, 0x05]) + text
+            if name == "bedrock":
+                yield from (bytes([number, 0x03]) + kind.encode() + b" " + text.replace(b"\n", b" ") for kind in frames)
+            else:
+                yield bytes([number, 0x03]) + text
+            if name in ("openai", "cohere"):
+                yield bytes([number | 0x30, 0x05]) + text
+                yield bytes([number | 0x38, 0x05]) + text
+
+
+def rate_limits():
+    """Headers as vendors name them, with each form of a number and of a reset."""
+    names = [f"{start}ratelimit-{what}{of}" for start in ("x-", "") for what in ("limit", "remaining", "reset") for of in ("", "-requests", "-tokens", "-req-minute", "-tokens-day", "-tokens-prompt")]
+    names += [f"anthropic-ratelimit-{of}-{what}" for of in ("requests", "tokens", "input-tokens") for what in ("limit", "remaining", "reset")]
+    for value in ("0", "29987", "17.4s", "6m0s", "1h2m3s", "2ms", "2026-10-21T07:29:00.5Z", "2026-10-21T07:29:00+01:00", "1792567680000", "1e309"):
+        yield "\n".join(f"{name}: {value}" for name in names).encode()
 
 
 def vectors(target):
@@ -100,14 +138,19 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     prefixes, patterns = TARGETS[target]
     own = sorted(set(literals(patterns)))
-    if target.startswith("chat"):
+    if target in JSON:
         own = [text for text in own if re.match(r"\s*[{\[]|.*\b(data|event):", text, re.S)]
     texts = own + sorted(set(vectors(target)))
-    if target in ("sse", "chat_request", "chat_answer"):
+    if target == "sse" or target in JSON:
         texts += sorted(set(recorded(target)))
     texts = [text.encode("utf-8", "surrogatepass") for text in texts]
     if target == "event_stream":
         texts += frames()
+    if target == "rate_limits":
+        texts += rate_limits()
+    if target in ("answer", "request"):
+        texts = sorted(set(spoken(target)))
+        own = list(literals(LLM))
     count = 0
     for text in texts:
         if not 1 < len(text) <= 16384:
@@ -117,7 +160,7 @@ def main():
             (folder / hashlib.sha1(seed).hexdigest()[:16]).write_bytes(seed)
             count += 1
     words = {word for text in own for word in re.findall(r"[A-Za-z0-9_$-]{3,30}|%[0-9a-fA-F]{2}", text)}
-    words |= {f'"{word}"' for word in words if word.islower()} if target.startswith(("chat", "schema")) else set()
+    words |= {f'"{word}"' for word in words if word.islower()} if target in JSON or target == "schema" else set()
     with open(dictionary, "w") as out:
         for word in sorted(words):
             out.write('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"\n')

@@ -1,0 +1,67 @@
+//! What it costs to know what is in a request or an answer, and to say it in other words.
+//!
+//! ```sh
+//! cargo bench --bench codec --features testing
+//! ```
+//!
+//! Each codec: requests of 1 KB, 100 KB and 1 MB, read and written; answers, read; and events, read,
+//! written, and passed from each vendor to each client. Of that the figure to trust is the ratio to what
+//! a client's own protocol costs, which is passed on in the bytes that came.
+//!
+//! Ends with status 1 if a ratio is above 1.3 times its budget, never below that: machines differ. How
+//! often each of these allocates is counted by `.ci/allocations`.
+
+mod cases;
+#[path = "../measure/mod.rs"]
+mod measure;
+mod wire;
+
+use self::cases::Meter;
+use std::{env, process::ExitCode};
+
+/// What a client may pay for another protocol, in what it pays for its own.
+const BUDGET: f64 = 3.0;
+/// Above so many times its budget, a figure fails the run. Below, the machine may be to blame.
+const FAR: f64 = 1.3;
+
+/// Microseconds.
+struct Time;
+
+impl Meter for Time {
+    const UNIT: &'static str = "µs";
+
+    async fn of(&self, turn: impl AsyncFnMut()) -> f64 {
+        measure::nanos(turn).await / 1000.0
+    }
+
+    async fn both(&self, one: impl AsyncFnMut(), other: impl AsyncFnMut()) -> (f64, f64) {
+        let (one, other) = measure::both(one, other).await;
+        (one / 1000.0, other / 1000.0)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    // `cargo test --benches` only wants to see that it starts.
+    if !env::args().any(|arg| arg == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let mut far = false;
+    for pair in cases::measured(&Time).await {
+        let ratio = pair.cost / pair.own;
+        let verdict = match ratio / BUDGET {
+            share if share <= 1.0 => "ok",
+            share if share <= FAR => "over",
+            _ => "FAR OVER",
+        };
+        far |= ratio > BUDGET * FAR;
+        println!(
+            "{:<44}{ratio:>9.2} of {BUDGET:>6.2} ×   {verdict}",
+            pair.name
+        );
+    }
+    match far {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    }
+}
