@@ -43,7 +43,7 @@ pub(crate) mod value;
 pub(crate) use self::{
     envelope::{Maker, Sealer},
     loss::Losses,
-    names::Names,
+    names::{Names, Numbered},
 };
 
 use super::{
