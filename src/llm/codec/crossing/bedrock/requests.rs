@@ -393,12 +393,26 @@ fn rule_23_settings_that_the_protocol_has_are_sent_and_others_told() {
         );
         assert_eq!(body["additionalModelRequestFields"], told);
     }
+}
+
+#[test]
+fn rule_23_more_than_one_choice_is_refused_where_there_is_but_one() {
     let request = sent(
         OPENAI,
         &json!({"model": HAIKU, "n": 2, "messages": [user("hi")]}),
     );
-    let refused = of(BEDROCK).encode_request(&request, &maker(BEDROCK, HAIKU));
-    assert_eq!(refused.unwrap_err().kind(), Kind::UnsupportedParameter);
+    for to in [
+        BEDROCK,
+        Protocol::Anthropic,
+        Protocol::Responses,
+        Protocol::Cohere,
+        Protocol::Ollama,
+    ] {
+        let refused = of(to).encode_request(&request, &maker(to, HAIKU));
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), Kind::UnsupportedParameter, "{to:?}");
+        assert_eq!(refused.param(), Some("n"), "{to:?}");
+    }
 }
 
 #[test]
