@@ -20,7 +20,10 @@ fn openai_gets_the_bytes_of_the_client() {
     let body =
         r#"{ "max_completion_tokens":1, "seed" : 2,"n":3, "messages":[{"role":"developer"}]}"#;
     let mut losses = Vec::new();
-    assert_eq!(edited(&Quirks::NONE, body.into(), &mut losses).unwrap(), body);
+    assert_eq!(
+        edited(&Quirks::NONE, body.into(), &mut losses).unwrap(),
+        body
+    );
     let whole = r#"{ "model":"m", "messages":[{"role":"user","content":"hi"}] ,"x":1.50}"#;
     for vendor in Vendor::ALL {
         let sent = edited(&vendor.quirks, whole.into(), &mut losses).unwrap();

@@ -253,10 +253,7 @@ fn rule_23_settings_have_other_names_and_limits() {
     }
     let mut losses = losses;
     losses.sort();
-    assert_eq!(
-        losses,
-        ["frequency_penalty", "logit_bias", "seed", "top_p"]
-    );
+    assert_eq!(losses, ["frequency_penalty", "logit_bias", "seed", "top_p"]);
     let (body, losses) = crossed(
         ANTHROPIC,
         COHERE,
