@@ -133,6 +133,8 @@ pub(in super::super) fn says_nothing(key: &str, value: &Value) -> bool {
         "stream_options" => only(value, "include_obfuscation", |_| true),
         // Thoughts are shown where they are made.
         "reasoning" => only(value, "summary", |word| word == "auto"),
+        // The vendor's packages put there what they read in the text beside it.
+        "parsed" | "parsed_arguments" => true,
         ITEM => only_bookkeeping(value),
         _ => false,
     }
