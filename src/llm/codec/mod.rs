@@ -44,6 +44,7 @@ pub(crate) use self::{
     envelope::{Maker, Sealer},
     loss::Losses,
     names::{Names, Numbered},
+    translation::says,
 };
 
 use super::{

@@ -6,7 +6,10 @@
 
 use crate::{
     Rejection,
-    llm::{Loss, codec::Losses},
+    llm::{
+        Loss,
+        codec::{Losses, says},
+    },
     rejection::Kind,
 };
 use bytes::Bytes;
@@ -163,7 +166,11 @@ const ONE: &str = "The provider gives one answer to a request.";
 
 /// The conversation as the vendor takes it. What is no object goes on as it is: it is for the vendor to
 /// judge; more than one choice is refused where there is but one.
-pub(super) fn edited(quirks: &Quirks, body: Bytes, told: &mut Vec<Loss>) -> Result<Bytes, Rejection> {
+pub(super) fn edited(
+    quirks: &Quirks,
+    body: Bytes,
+    told: &mut Vec<Loss>,
+) -> Result<Bytes, Rejection> {
     if !quirks.stands_in_the_way(&body) {
         return Ok(body);
     }
@@ -238,7 +245,7 @@ impl Edit<'_> {
         for name in self.quirks.unknown {
             if let Some(value) = request.remove(*name) {
                 self.changed = true;
-                if says(&value) {
+                if says(name, &value) {
                     self.losses.add(name, REFUSED);
                 }
             }
@@ -288,7 +295,7 @@ impl Edit<'_> {
                     continue;
                 };
                 self.changed = true;
-                if says(&value) {
+                if says(name, &value) {
                     let place = format_args!("messages[{index}].{name}");
                     self.losses.add(place, REFUSED);
                 }
@@ -338,13 +345,14 @@ impl Thoughts {
                 let Some(thought) = message.remove("reasoning_content") else {
                     return false;
                 };
-                if says(&thought) {
+                if says("reasoning", &thought) {
                     message.entry(name).or_insert(thought);
                 }
                 true
             }
             Self::BesideCalls => {
-                let calls = message.get("tool_calls").is_some_and(says);
+                let calls = message.get("tool_calls");
+                let calls = calls.is_some_and(|calls| says("tool_calls", calls));
                 if !calls || message.contains_key("reasoning_content") {
                     return false;
                 }
@@ -374,16 +382,6 @@ impl Thoughts {
                 true
             }
         }
-    }
-}
-
-/// Whether a field says anything.
-fn says(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => !all.is_empty(),
-        _ => true,
     }
 }
 
