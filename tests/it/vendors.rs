@@ -308,13 +308,21 @@ async fn what_a_vendor_does_not_take_is_told_as_lost() {
     let upstream = MockUpstream::start(hello).await.unwrap();
     let groq = Provider::of(row("groq")).base_url(upstream.url()).unwrap();
     let mut request = question();
-    request.chat_mut().unwrap().sampling.n = Some(2);
+    let bias = json!({"1": 1});
+    let chat = request.chat_mut().unwrap();
+    chat.extra.insert("logit_bias".to_owned(), bias);
     let mut traced = request.clone();
     let exchange = Exchange::enter(&mut traced);
     let answer = groq.clone().oneshot(traced).await.unwrap();
-    assert_eq!(answer.headers()["x-gateway-loss"], "n");
-    assert_eq!(&*exchange.facts().losses[0].field, "n");
-    assert!(upstream.last().unwrap().json().get("n").is_none());
-    let error = groq.strict(true).oneshot(request).await.unwrap_err();
+    assert_eq!(answer.headers()["x-gateway-loss"], "logit_bias");
+    assert_eq!(&*exchange.facts().losses[0].field, "logit_bias");
+    assert!(upstream.last().unwrap().json().get("logit_bias").is_none());
+    let error = groq.clone().strict(true).oneshot(request).await;
+    assert_eq!(error.unwrap_err().kind(), Kind::UnsupportedParameter);
+    // One answer where more were asked for is not the answer.
+    let mut several = question();
+    several.chat_mut().unwrap().sampling.n = Some(2);
+    let error = groq.oneshot(several).await.unwrap_err();
     assert_eq!(error.kind(), Kind::UnsupportedParameter);
+    assert_eq!(upstream.count(), 1);
 }

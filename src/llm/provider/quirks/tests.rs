@@ -40,6 +40,7 @@ fn mistral_gets_the_names_that_it_knows() {
             "model": "m", "messages": [], "max_completion_tokens": 5, "seed": 7, "n": 2,
             "stream": true, "stream_options": {"include_usage": true},
             "user": "me", "store": false, "logit_bias": {}, "tool_choice": "required",
+            "web_search_options": {},
         }),
     );
     let expected = json!({
@@ -47,7 +48,7 @@ fn mistral_gets_the_names_that_it_knows() {
         "max_tokens": 5, "random_seed": 7, "tool_choice": "any",
     });
     assert_eq!(sent, expected);
-    assert_eq!(lost, ["user"]);
+    assert_eq!(lost, ["user", "web_search_options"]);
 }
 
 #[test]
