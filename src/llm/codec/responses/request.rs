@@ -152,7 +152,7 @@ fn only(value: &Value, key: &str, fits: impl Fn(&Value) -> bool) -> bool {
 /// What names an item, and how far it came.
 fn only_bookkeeping(item: &Value) -> bool {
     let fields = item.as_object().into_iter().flatten();
-    let mut fields = fields.filter(|(key, value)| crate::llm::codec::translation::says(key, value));
+    let mut fields = fields.filter(|(key, value)| crate::llm::codec::says(key, value));
     // The text of a thought is read, whatever else it stands in.
     let known = ["id", "status", "type", "summary", "content"];
     fields.all(|(key, _)| known.contains(&&**key))
