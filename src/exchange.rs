@@ -200,6 +200,8 @@ pub struct Usage {
     pub cache_read: Option<u64>,
     /// The part of the input that was written to the vendor's prompt cache.
     pub cache_write: Option<u64>,
+    /// The part of what was written to the cache that it keeps for an hour, if there is one.
+    pub cache_write_1h: Option<u64>,
     /// The part of the output that was reasoning.
     pub reasoning: Option<u64>,
     /// The part of the input that was audio.

@@ -19,7 +19,10 @@ use crate::{
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
-    llm::{self, ChatRequest, ChatResponse, Provider, Simulator, pool::Pool, serve::Serve},
+    llm::{
+        self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, pool::Pool,
+        serve::Serve,
+    },
     metrics::Metrics,
     rate_limit::{Quota, RateLimitLayer},
     route::{Methods, Routes},
@@ -51,6 +54,7 @@ pub struct GatewayBuilder {
     chat: Vec<Entry<(), ChatService>>,
     named: BTreeMap<Arc<str>, ChatService>,
     vendors: Vec<Vendor>,
+    catalog: Option<Catalog>,
     /// Those whose row nobody has held against what they answer.
     unverified: Vec<String>,
     routes: Routes,
@@ -74,6 +78,7 @@ impl GatewayBuilder {
             chat: Vec::new(),
             named: BTreeMap::new(),
             vendors: Vec::new(),
+            catalog: None,
             unverified: Vec::new(),
             routes: Routes::new(),
             has_routes: false,
@@ -369,6 +374,13 @@ impl GatewayBuilder {
         self.lists(name, guarded, list, (known, false))
     }
 
+    /// Sets what is known of models, for all vendors that have no [catalog](Provider::catalog) of their
+    /// own, and for the lists of models. By default it is what is [built in](Catalog::builtin).
+    pub fn catalog(mut self, catalog: Catalog) -> Self {
+        self.catalog = Some(catalog);
+        self
+    }
+
     /// Offers the models of the simulator, and no others.
     pub fn simulator(mut self, simulator: Simulator) -> Self {
         let list: List = Arc::new(|| {
@@ -449,6 +461,7 @@ impl GatewayBuilder {
         let directory = Directory::new(
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
+            self.catalog.take(),
         );
         let mut lines = Vec::new();
         if serves_chat {

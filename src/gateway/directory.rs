@@ -1,9 +1,10 @@
 //! Which name stands for which service.
 
 use crate::{
-    Exchange, Rejection,
+    Exchange, Extensible, Rejection,
     llm::{
         ChatRequest, ChatResponse, Error,
+        catalog::Catalog,
         serve::{Model, Models},
     },
     rejection::Kind,
@@ -132,6 +133,8 @@ pub(super) struct Directory(Arc<Inner>);
 struct Inner {
     named: BTreeMap<Arc<str>, ChatService>,
     vendors: Vec<Arc<Vendor>>,
+    /// What is known of models, if it is not what is built in.
+    catalog: Option<Catalog>,
     /// Names that nobody lists and a vendor answered to: so many at the most.
     answered: Mutex<HashSet<Arc<str>>>,
 }
@@ -153,10 +156,15 @@ struct Found<'a> {
 }
 
 impl Directory {
-    pub(super) fn new(named: BTreeMap<Arc<str>, ChatService>, vendors: Vec<Vendor>) -> Self {
+    pub(super) fn new(
+        named: BTreeMap<Arc<str>, ChatService>,
+        vendors: Vec<Vendor>,
+        catalog: Option<Catalog>,
+    ) -> Self {
         Self(Arc::new(Inner {
             named,
             vendors: vendors.into_iter().map(Arc::new).collect(),
+            catalog,
             answered: Mutex::default(),
         }))
     }
@@ -266,6 +274,9 @@ impl Directory {
         if let Some(name) = found.rename {
             request.set_model(name);
         }
+        if let Some(catalog) = &self.0.catalog {
+            request.extensions_mut().insert(catalog.clone());
+        }
         let exchange = Exchange::of(&request).cloned();
         if offered && let Some(exchange) = &exchange {
             exchange.update(|facts| facts.model = Some(model.clone()));
@@ -329,16 +340,18 @@ impl Models for Directory {
             for name in self.0.named.keys() {
                 models.push(Model::new(name.clone(), "gateway"));
             }
+            let catalog = self.0.catalog.clone().unwrap_or_default();
             for vendor in &self.0.vendors {
                 let mut listed: Vec<_> = vendor.models().iter().cloned().collect();
                 listed.sort_unstable();
                 for name in listed {
+                    let known = catalog.get(&vendor.name, &name);
                     let id = if self.leads_to(&name, vendor) {
                         name
                     } else {
                         format!("{}/{name}", vendor.name).into()
                     };
-                    models.push(Model::new(id, vendor.name.clone()));
+                    models.push(Model::new(id, vendor.name.clone()).known(known));
                 }
             }
             models

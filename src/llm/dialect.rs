@@ -88,6 +88,7 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
         "messages" => Protocol::Anthropic,
         "responses" => Protocol::Responses,
         "chat" | "completions" | "embeddings" => Protocol::OpenAi,
+        "moderations" | "images" | "audio" => Protocol::OpenAi,
         _ if anthropic() => Protocol::Anthropic,
         _ => Protocol::OpenAi,
     })

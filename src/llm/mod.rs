@@ -7,6 +7,7 @@
 //! asks. Between a client and a vendor of the same protocol nothing is parsed and nothing is
 //! rewritten but the model's name.
 
+pub mod catalog;
 mod codec;
 pub mod dialect;
 mod error;

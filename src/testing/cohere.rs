@@ -165,8 +165,8 @@ pub(super) fn whole(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply 
         (false, false) => message["tool_plan"] = json!(answer.reasoning),
         _ => {}
     }
-    if !answer.text.is_empty() {
-        content.push(json!({"type": "text", "text": answer.text}));
+    if !answer.words().is_empty() {
+        content.push(json!({"type": "text", "text": answer.words()}));
     }
     if !content.is_empty() {
         message["content"] = content.into();
@@ -205,7 +205,7 @@ pub(super) fn stream(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply
     if !plans {
         block(0, "thinking", &answer.reasoning);
     }
-    block(1, "text", &answer.text);
+    block(1, "text", answer.words());
     if plans {
         for token in tokens(&answer.reasoning) {
             let delta = json!({"message": {"tool_plan": token}});

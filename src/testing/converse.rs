@@ -391,6 +391,7 @@ fn reason(answer: &Answer) -> &str {
         Some("length") => "max_tokens",
         Some("content_filter") => "guardrail_intervened",
         Some(reason) => reason,
+        None if !answer.refusal.is_empty() => "content_filtered",
         None if answer.calls.is_empty() => "end_turn",
         None => "tool_use",
     }

@@ -408,7 +408,7 @@ fn parts(answer: &Answer, asked: &Asked<'_>, whole: bool) -> Vec<Value> {
     parts
 }
 
-fn envelope(asked: &Asked<'_>, candidates: Vec<Value>, billed: Usage) -> Value {
+fn envelope(asked: &Asked<'_>, candidates: &[Value], billed: Usage) -> Value {
     json!({
         "candidates": candidates, "usageMetadata": usage(billed),
         "modelVersion": asked.model, "responseId": asked.id,
@@ -420,19 +420,20 @@ pub(super) fn whole(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply 
         let content = json!({"parts": parts(answer, asked, true), "role": "model"});
         json!({"content": content, "finishReason": reason(answer), "index": index})
     });
-    Reply::json(200, envelope(asked, candidates.collect(), billed))
+    let candidates: Vec<_> = candidates.collect();
+    Reply::json(200, envelope(asked, &candidates, billed))
 }
 
 pub(super) fn stream(answer: &Answer, asked: &Asked<'_>, billed: Usage, call: &Call) -> Reply {
     let parts = parts(answer, asked, false).into_iter().map(|part| {
         let content = json!({"parts": [part], "role": "model"});
         let so_far = Usage::new(billed.input, 1);
-        envelope(asked, vec![json!({"content": content, "index": 0})], so_far)
+        envelope(asked, &[json!({"content": content, "index": 0})], so_far)
     });
     let mut chunks: Vec<_> = parts.collect();
     let content = json!({"parts": [{"text": ""}], "role": "model"});
     let last = json!({"content": content, "finishReason": reason(answer), "index": 0});
-    chunks.push(envelope(asked, vec![last], billed));
+    chunks.push(envelope(asked, &[last], billed));
     if let Some(after) = answer.fails_after {
         // Another vendor's stream begins with an event that says nothing.
         chunks.truncate(after.saturating_sub(1));

@@ -85,7 +85,7 @@ fn calls(answer: &Answer) -> Vec<Value> {
 }
 
 pub(super) fn whole(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply {
-    let mut message = json!({"role": "assistant", "content": answer.text});
+    let mut message = json!({"role": "assistant", "content": answer.words()});
     if !answer.reasoning.is_empty() {
         message["thinking"] = json!(answer.reasoning);
     }
@@ -99,7 +99,7 @@ pub(super) fn stream(answer: &Answer, asked: &Asked<'_>, billed: Usage) -> Reply
     let thoughts = tokens(&answer.reasoning).into_iter();
     let thoughts =
         thoughts.map(|text| json!({"role": "assistant", "content": "", "thinking": text}));
-    let texts = tokens(&answer.text).into_iter();
+    let texts = tokens(answer.words()).into_iter();
     let texts = texts.map(|text| json!({"role": "assistant", "content": text}));
     let calls = calls(answer).into_iter();
     let calls = calls.map(|call| json!({"role": "assistant", "content": "", "tool_calls": [call]}));

@@ -391,6 +391,14 @@ impl Answer {
         events
     }
 
+    /// What is said, of vendors that have no place for a refusal.
+    pub(super) fn words(&self) -> &str {
+        match self.text.is_empty() {
+            true => &self.refusal,
+            false => &self.text,
+        }
+    }
+
     /// What the events of a stream carry of these tokens.
     pub(super) fn batches(&self, tokens: &[&str]) -> Vec<String> {
         batches(tokens, &mut self.pattern().into_iter().cycle())

@@ -335,7 +335,7 @@ def a_stream_satisfies_a_schema():
     Plan.model_validate_json("".join(chunk.text or "" for chunk in chunks))
 
 
-@fact(not_over=("anthropic",))
+@fact(not_over=("anthropic", "bedrock"))
 def an_answer_can_be_any_json_object():
     answer = ask("Answer in JSON.", response_mime_type="application/json")
     assert isinstance(json.loads(answer.text), dict), answer
@@ -400,7 +400,7 @@ def tokens_are_counted():
     assert 0 < short < long, (short, long)
 
 
-@fact(not_over=("anthropic",))
+@fact(not_over=("anthropic", "bedrock"))
 def texts_are_embedded_in_order():
     assert EMBED, "no model embeds"
     texts = ["one", "two", "three"]

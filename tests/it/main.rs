@@ -8,6 +8,8 @@ mod auth;
 mod bare;
 #[cfg(all(feature = "bedrock", feature = "testing"))]
 mod bedrock;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod catalog;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;

@@ -6,8 +6,11 @@
 //! both ends of the wire are judged by somebody else. A dialect, or a protocol, joins with one line.
 
 mod anthropic;
+mod bedrock;
+mod cohere;
 mod gemini;
 mod meaning;
+mod ollama;
 mod openai;
 mod responses;
 mod scenarios;
@@ -34,14 +37,14 @@ struct Tells {
     thoughts: bool,
     /// The words of a refusal.
     refusal: bool,
-    /// Texts that end an answer.
-    stops: bool,
 }
 
 /// How clients speak.
 struct Dialect {
     name: &'static str,
     tells: Tells,
+    /// What it has words for, of what is asked.
+    says: fn(Ask) -> Ask,
     /// The path and the body of a request to this model, streamed or not.
     write: fn(&Ask, model: &str, stream: bool) -> (String, Value),
     read: fn(&Response<Bytes>, stream: bool) -> Result<Answer, Failed>,
@@ -55,7 +58,11 @@ struct Protocol {
     /// A model of theirs, and one that thinks.
     models: [&'static str; 2],
     tells: Tells,
+    /// It can say that an answer was held back.
+    refuses: bool,
     provider: fn(&MockVendor) -> Provider,
+    /// What of a request arrives, and whether it is less than was asked.
+    hears: fn(Ask) -> (Ask, bool),
     asked: fn(&Recorded) -> Ask,
 }
 
@@ -74,6 +81,9 @@ fn protocols() -> Vec<Protocol> {
         responses::protocol(),
         anthropic::protocol(),
         gemini::protocol(),
+        bedrock::protocol(),
+        cohere::protocol(),
+        ollama::protocol(),
     ]
 }
 
@@ -110,6 +120,10 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what is compared is made where it is called"
+    )]
     fn expect<T: PartialEq + std::fmt::Debug>(
         &mut self,
         scenario: &str,
@@ -132,19 +146,23 @@ impl Place<'_> {
         let model = scenario.model.unwrap_or(model);
         let provider = || (self.protocol.provider)(&vendor);
         let name = scenario.name;
-        let request = (self.dialect.write)(&scenario.ask, model, self.stream);
+        let ask = (self.dialect.says)(scenario.ask.clone());
+        let request = (self.dialect.write)(&ask, model, self.stream);
+        let (heard, lossy) = (self.protocol.hears)(ask);
         let answer = call(provider(), request).await;
         if let Some(recorded) = vendor.last().filter(|_| scenario.arrives()) {
             let asked = (self.protocol.asked)(&recorded).tidy();
-            self.arrived(name, &scenario.ask, asked);
+            self.arrived(name, &heard, asked);
         }
         let lost = answer.headers().get("x-gateway-loss");
         let lost = lost.map(|lost| lost.to_str().unwrap().to_owned());
-        let (one, other) = (self.dialect.tells, self.protocol.tells);
-        let stops = !scenario.ask.stop.is_empty() && one.stops && !other.stops;
         if scenario.lossless {
-            let expected = stops.then(|| "stop".to_owned());
-            self.expect(name, "what is lost", lost, expected);
+            self.expect(
+                name,
+                &format!("whether {lost:?} is lost"),
+                lost.is_some(),
+                lossy,
+            );
         }
         let read = (self.dialect.read)(&answer, self.stream);
         let (mut expected, read) = match (&scenario.expected, read) {
@@ -160,6 +178,7 @@ impl Place<'_> {
                 );
             }
         };
+        let (one, other) = (self.dialect.tells, self.protocol.tells);
         expected.used = expected.used.map(|used| told(used, one, other));
         if scenario.in_words && !other.refusal {
             expected.text.clear();
@@ -190,9 +209,7 @@ impl Place<'_> {
         self.expect(name, "the schema", &asked.schema, &ask.schema);
         self.expect(name, "whether to think", asked.thinks, ask.thinks);
         self.expect(name, "the limit", asked.most, ask.most);
-        let stops = self.dialect.tells.stops && self.protocol.tells.stops;
-        let stop = if stops { &ask.stop[..] } else { &[] };
-        self.expect(name, "the stops", &asked.stop[..], stop);
+        self.expect(name, "the stops", &asked.stop, &ask.stop);
     }
 
     fn failed(
@@ -232,7 +249,7 @@ impl Place<'_> {
     /// again. Another vendor does not.
     async fn go_on(&mut self, scenario: &scenarios::Scenario, vendor: &MockVendor, read: &Answer) {
         let name = scenario.name;
-        let mut ask = scenario.ask.clone();
+        let mut ask = (self.dialect.says)(scenario.ask.clone());
         ask.turns.push(Turn::Echo(read.turn.clone()));
         ask.turns.push(scenario.next());
         let model = self.protocol.models[1];
@@ -246,17 +263,18 @@ impl Place<'_> {
         }
         let turn = scenario.answered();
         let place = ask.turns.len() - 2;
-        ask.turns[place] = turn;
+        let echo = std::mem::replace(&mut ask.turns[place], turn);
+        let heard = (self.protocol.hears)(ask.clone()).0;
         let recorded = vendor.last().unwrap();
         let asked = (self.protocol.asked)(&recorded).tidy();
         self.expect(
             name,
             "the turns, with the thought",
             &asked.turns,
-            &ask.turns,
+            &heard.turns,
         );
         // Nobody else gets it, in whatever form.
-        ask.turns[place] = Turn::Echo(read.turn.clone());
+        ask.turns[place] = echo;
         for other in protocols() {
             if other.name == self.protocol.name {
                 continue;
@@ -266,7 +284,13 @@ impl Place<'_> {
             self.expect(name, other.name, answer.status().as_u16(), 200);
             let body = vendor.last().unwrap().body;
             let body = String::from_utf8_lossy(&body).into_owned();
-            for trace in ["tg1:", "dGcxO", "bW9jaw==", scenarios::THOUGHT] {
+            for trace in [
+                "tg1:",
+                "dGcxO",
+                "bW9jaw==",
+                "gAAAAAmock",
+                scenarios::THOUGHT,
+            ] {
                 self.expect(name, other.name, body.contains(trace), false);
             }
             let lost = answer.headers().get("x-gateway-loss");
@@ -282,7 +306,8 @@ async fn hold(only: impl Fn(&scenarios::Scenario) -> bool) {
         for dialect in &dialects {
             for protocol in &protocols {
                 for stream in [false, true] {
-                    if !stream && scenario.streams_only() {
+                    let untold = scenario.refuses() && !protocol.refuses;
+                    if untold || !stream && scenario.streams_only() {
                         continue;
                     }
                     let mut place = Place {
@@ -325,6 +350,7 @@ fn every_scenario_has_a_name_of_its_own() {
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), all.len());
+    assert_eq!((dialects().len(), protocols().len()), (4, 7));
     let said = |turn: &Turn| match turn {
         Turn::User(said) | Turn::Model(said) => said.len(),
         Turn::Echo(_) => 0,

@@ -248,6 +248,19 @@ async fn errors_are_in_the_words_of_the_client() {
     assert_eq!(document(&answer)["error"]["code"], "upstream_auth");
 }
 
+#[cfg(feature = "tokens")]
+#[tokio::test]
+async fn tokens_are_counted_here_for_who_has_no_counter() {
+    for provider in BOTH {
+        let vendor = MockVendor::start(Turn::fitting).await.unwrap();
+        let body =
+            json!({"model": "mock-chat", "messages": [{"role": "user", "content": "Hello"}]});
+        let answer = call(provider(&vendor), post("/v1/messages/count_tokens", &body)).await;
+        assert!(document(&answer)["input_tokens"].as_u64().unwrap() > 0);
+        assert_eq!(vendor.count(), 0);
+    }
+}
+
 #[tokio::test]
 async fn models_are_listed_in_either_way() {
     let vendor = MockVendor::start(Turn::fitting).await.unwrap();

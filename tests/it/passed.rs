@@ -123,6 +123,12 @@ async fn a_model_may_be_left_out_where_the_vendor_has_one() {
         call(bound.clone(), json_of("/v1/moderations", body)).await;
         assert_eq!(upstream.last().unwrap().body, sent);
     }
+    // The path is nobody else's, whatever header a client shows its key in.
+    let mut request = json_of("/v1/moderations", body);
+    request
+        .headers_mut()
+        .insert("x-api-key", "of-the-client".parse().unwrap());
+    assert_eq!(call(provider(&upstream), request).await.status(), 200);
     // Who makes sound must say by whom.
     let answer = call(
         provider(&upstream),
@@ -358,6 +364,27 @@ async fn a_second_vendor_gets_what_is_still_there() {
     )
     .await;
     assert_eq!(&**answer.body(), b"abc");
+}
+
+#[tokio::test]
+async fn what_was_passed_on_while_it_came_is_not_sent_twice() {
+    let down = MockUpstream::start(Reply::status(503)).await.unwrap();
+    let other = MockUpstream::start(Reply::json(200, "{}")).await.unwrap();
+    let (send, request) = pieces("/v1/audio/transcriptions");
+    let whole = form(true, Some("whisper-1"), &"x".repeat(9000));
+    let (start, rest) = whole.split_at(200);
+    send.send(start.to_owned().into()).unwrap();
+    let pool = Pool::new(provider(&down)).or(provider(&other));
+    let answer = tokio::spawn(call(pool, request));
+    while down.connections() == 0 {
+        tokio::task::yield_now().await;
+    }
+    send.send(rest.to_owned().into()).unwrap();
+    drop(send);
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.status().as_u16(), other.count()), (502, 0));
+    let words = document(&answer)["error"]["message"].to_string();
+    assert!(words.contains("cannot be sent twice"), "{words}");
 }
 
 #[tokio::test]

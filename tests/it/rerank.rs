@@ -11,7 +11,9 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use tower::{Service, ServiceExt};
 use tower_gateway::{
-    Body, Exchange, collect,
+    Body, Exchange,
+    auth::ApiKeys,
+    collect,
     gateway::Gateway,
     llm::{ChatRequest, ChatResponse, Document, Error, Provider, Rerank, Simulator, serve::Serve},
     rejection::Kind,
@@ -245,6 +247,18 @@ async fn a_gateway_offers_it_beside_routes_of_its_own() {
     assert_eq!(answer.status(), 200);
     let answer = gateway.oneshot(post("/v2/other", &body)).await.unwrap();
     assert_eq!(answer.status(), 404);
+    // Policies that know nothing of it are heard in its words.
+    let keys = ApiKeys::new().add("alice", "a-secret-of-alice");
+    let guarded = Gateway::builder()
+        .simulator(Simulator::new())
+        .api_keys(keys);
+    let guarded = guarded.build().unwrap();
+    let answer = guarded.oneshot(post("/v2/rerank", &body)).await.unwrap();
+    assert_eq!(answer.status(), 401);
+    let told = collect(answer.into_body(), 1 << 20).await.unwrap();
+    let told: Value = serde_json::from_slice(&told).unwrap();
+    assert_eq!(told["code"], "missing_api_key");
+    assert!(told["message"].is_string());
     let taken = Gateway::builder().simulator(Simulator::new());
     let nothing = tower::service_fn(|_: Request<Body>| async {
         Ok::<_, std::convert::Infallible>(Response::new(Body::empty()))

@@ -4,10 +4,12 @@
 
 mod answers;
 mod bedrock;
+mod catalog;
 mod cohere;
 mod google;
 mod laws;
 mod ollama;
+mod recorded;
 mod requests;
 mod responses;
 

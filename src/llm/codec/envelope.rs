@@ -8,7 +8,10 @@
 //!
 //! A thought that its maker did not sign gets an envelope with nothing in it, for its origin.
 
-use crate::llm::{Delta, Event, Protocol};
+use crate::llm::{
+    ChatRequest, Delta, Event, Protocol,
+    catalog::{Catalog, Entry},
+};
 use std::{collections::BTreeSet, mem, sync::Arc};
 
 /// Who makes an answer, and who may see again what it thought.
@@ -22,6 +25,11 @@ pub(crate) struct Maker {
 const MARK: &str = "tg1:";
 
 impl Maker {
+    /// What is known of the model, by the catalog of the request.
+    pub(crate) fn facts(&self, request: &ChatRequest) -> Option<Entry> {
+        Catalog::of(request).get(&self.vendor, &self.model)
+    }
+
     fn address(&self) -> String {
         let protocol = match self.protocol {
             Protocol::OpenAi => "openai",

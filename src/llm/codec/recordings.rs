@@ -1,11 +1,15 @@
 //! Recorded traffic of vendors, where a folder of it lies beside the project.
 
+pub(in crate::llm::codec) mod all;
+mod usage;
+
 use serde_json::Value;
 use std::{fs, panic, path::PathBuf};
 
 /// One call as it was recorded.
 pub(crate) struct Exchange<T> {
     pub(crate) name: String,
+    pub(crate) provider: String,
     /// What a codec has found out of the call.
     pub(crate) of: T,
     pub(crate) request: Value,
@@ -28,6 +32,7 @@ pub(crate) fn exchanges<T>(of: impl Fn(&Value) -> Option<T>) -> Option<Vec<Excha
         Some(Exchange {
             of: of(&all)?,
             name: all["case"].as_str().unwrap_or_default().to_owned(),
+            provider: all["provider"].as_str().unwrap_or_default().to_owned(),
             request: all["request"]["body"].take(),
             status: u16::try_from(all["response"]["status"].as_u64()?).ok()?,
             response: all["response"].take(),

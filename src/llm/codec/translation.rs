@@ -212,7 +212,8 @@ pub(crate) fn is_lost(origin: Option<Protocol>, key: &str, value: &Value) -> boo
 
 /// The object that the text of arguments means; what is none is wrapped, and told.
 pub(crate) fn object_of(arguments: &str) -> (Value, bool) {
-    if arguments.trim().is_empty() {
+    // Some models write `null` where there are none.
+    if matches!(arguments.trim(), "" | "null") {
         return (Map::new().into(), true);
     }
     match serde_json::from_str(arguments) {

@@ -13,11 +13,7 @@ use crate::{
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
         VendorError, VendorFault,
-        codec::{
-            self, Codec, Encoded, Maker,
-            bedrock::{self, EVENT_STREAM},
-            loss, rerank,
-        },
+        codec::{self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, loss, rerank},
         response::Spoken,
     },
     rejection::Kind,
@@ -78,6 +74,9 @@ pub(super) async fn complete(
 ) -> Result<ChatResponse, Error> {
     if let Some(model) = &provider.model {
         request.set_model(model);
+    }
+    if let Some(catalog) = &provider.catalog {
+        request.extensions_mut().insert(catalog.clone());
     }
     #[cfg(feature = "tokens")]
     if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
@@ -249,7 +248,7 @@ fn spoken_with(provider: &Inner, request: &ChatRequest) -> Protocol {
 fn counts(protocol: Protocol, request: &ChatRequest) -> bool {
     match protocol {
         Protocol::Anthropic | Protocol::Gemini => true,
-        Protocol::Bedrock => bedrock::counts(request.model()),
+        Protocol::Bedrock => codec::bedrock::counts(request.model()),
         _ => false,
     }
 }

@@ -20,7 +20,8 @@
 //!
 //! A request that came in a protocol that the vendor speaks goes on in its own bytes, edited where the
 //! model's name stands; the usage of a stream is always asked for. Any other is written anew in the
-//! first of the vendor's protocols, and what that cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
+//! first of the vendor's protocols, by what the [catalog](Provider::catalog) knows of the model, and what
+//! that cannot say is [told](Provider::strict). Of the client's headers only `traceparent` and
 //! `tracestate` go along, and between Anthropic and its own clients `anthropic-version` and
 //! `anthropic-beta`: no credentials, no cookies, no address. The key is sent in a header and is shown
 //! nowhere else. What is [passed on](super::Passthrough) goes to vendors of OpenAI's protocol alone; a
@@ -86,7 +87,7 @@ pub use self::{
     credential::{Credential, Token},
     table::Vendor,
 };
-use super::{ChatRequest, ChatResponse, Error, Protocol};
+use super::{ChatRequest, ChatResponse, Error, Protocol, catalog::Catalog};
 use crate::{
     BoxError,
     client::Client,
@@ -126,6 +127,7 @@ struct Inner {
     model: Option<Arc<str>>,
     headers: HeaderMap,
     strict: bool,
+    catalog: Option<Catalog>,
     timeouts: TimeoutLayer,
     client: Client,
 }
@@ -254,6 +256,7 @@ impl Provider {
             model: None,
             headers: HeaderMap::new(),
             strict: false,
+            catalog: None,
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
         }))
@@ -346,6 +349,15 @@ impl Provider {
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|inner| inner.strict = strict)
+    }
+
+    /// Sets where the facts come from by which requests of other protocols are written: how long an
+    /// answer may be, how hard a model can think, what it does not take. By default they are those of
+    /// the gateway, if a gateway calls it, else those [built in](Catalog::builtin). Models are looked up
+    /// under this provider's [name](Self::name).
+    #[must_use]
+    pub fn catalog(self, catalog: Catalog) -> Self {
+        self.set(|inner| inner.catalog = Some(catalog))
     }
 
     /// Asks the vendor for this model, whatever name the request has.

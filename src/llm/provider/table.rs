@@ -203,7 +203,7 @@ pub(super) const GROQ: Vendor = Vendor {
 };
 /// <https://openrouter.ai/docs>. The variable of its address is in the form of OpenAI's.
 pub(super) const OPENROUTER: Vendor = Vendor {
-    // <https://openrouter.ai/docs/api-reference/responses-api/overview>
+    // <https://openrouter.ai/docs/client-sdks/typescript/sdks/responses/README>
     besides: RESPONSES,
     models: &[
         "openai/gpt-4.1-mini",

@@ -87,6 +87,7 @@ use self::{
 };
 use super::{
     ChatRequest, ChatResponse, Error, Operation, Protocol,
+    catalog::{Entry, ModelFacts},
     codec::{self, Ask, Target},
     dialect,
 };
@@ -168,6 +169,8 @@ pub struct Model {
     pub id: Arc<str>,
     /// Who runs it.
     pub owner: Arc<str>,
+    /// What is known of it, for dialects that have fields for that.
+    pub facts: Option<Arc<ModelFacts>>,
 }
 
 impl Model {
@@ -177,7 +180,21 @@ impl Model {
         Self {
             id: id.into(),
             owner: owner.into(),
+            facts: None,
         }
+    }
+
+    /// With what a catalog found of it.
+    #[must_use]
+    pub fn known(mut self, found: Option<Entry>) -> Self {
+        self.facts = found.map(Entry::into_facts);
+        self
+    }
+
+    /// What people call it, or its id.
+    pub(crate) fn display_name(&self) -> &str {
+        let name = self.facts.as_ref().and_then(|facts| facts.name.as_deref());
+        name.unwrap_or(&self.id)
     }
 }
 

@@ -17,13 +17,13 @@ const TELLS: Tells = Tells {
     cache_write: true,
     thoughts: true,
     refusal: true,
-    stops: true,
 };
 
 pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "anthropic",
         tells: TELLS,
+        says: |ask| ask,
         write,
         read,
         fault,
@@ -35,7 +35,9 @@ pub(super) fn protocol() -> Protocol {
         name: "anthropic",
         models: ["claude-sonnet-4-5"; 2],
         tells: TELLS,
+        refuses: true,
         provider: |vendor| Provider::anthropic(KEY).base_url(vendor.url()).unwrap(),
+        hears: |ask| (ask, false),
         asked,
     }
 }
@@ -45,6 +47,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "rate_limit_error"),
         Fault::Overload => (529, "overloaded_error"),
         Fault::Key | Fault::Middle | Fault::Cut => (502, "api_error"),
+        Fault::TooLong => (400, "invalid_request_error"),
         Fault::NoModel => (404, "not_found_error"),
     }
 }
@@ -129,7 +132,7 @@ fn read(answer: &Response<Bytes>, stream: bool) -> Result<Answer, Failed> {
     let kind = answer.headers()["content-type"].to_str().unwrap();
     if !stream {
         assert!(kind.starts_with("application/json"), "{kind}");
-        return Ok(meant(json(std::str::from_utf8(answer.body()).unwrap())));
+        return Ok(meant(&json(std::str::from_utf8(answer.body()).unwrap())));
     }
     assert!(kind.starts_with("text/event-stream"), "{kind}");
     let all = events(answer.body());
@@ -219,7 +222,7 @@ fn read(answer: &Response<Bytes>, stream: bool) -> Result<Answer, Failed> {
         }
     }
     assert!(stopped, "it has no end");
-    Ok(meant(message))
+    Ok(meant(&message))
 }
 
 fn failed(whole: &Value, after: Option<u64>, before: String) -> Failed {
@@ -233,7 +236,7 @@ fn failed(whole: &Value, after: Option<u64>, before: String) -> Failed {
     }
 }
 
-fn meant(message: Value) -> Answer {
+fn meant(message: &Value) -> Answer {
     assert_eq!(
         (&message["type"], &message["role"]),
         (&json!("message"), &json!("assistant"))

@@ -17,13 +17,13 @@ const TELLS: Tells = Tells {
     cache_write: false,
     thoughts: true,
     refusal: true,
-    stops: true,
 };
 
 pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "gemini",
         tells: TELLS,
+        says: |ask| ask,
         write,
         read,
         fault,
@@ -38,7 +38,9 @@ pub(super) fn protocol() -> Protocol {
             refusal: false,
             ..TELLS
         },
+        refuses: true,
         provider: |vendor| Provider::gemini(KEY).base_url(vendor.url()).unwrap(),
+        hears: |ask| (ask, false),
         asked,
     }
 }
@@ -48,6 +50,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "RESOURCE_EXHAUSTED"),
         Fault::Overload => (503, "UNAVAILABLE"),
         Fault::Key | Fault::Middle | Fault::Cut => (502, "INTERNAL"),
+        Fault::TooLong => (400, "INVALID_ARGUMENT"),
         Fault::NoModel => (404, "NOT_FOUND"),
     }
 }

@@ -164,6 +164,8 @@ pub(super) enum Fault {
     /// The vendor refuses the gateway's key.
     Key,
     NoModel,
+    /// The conversation is longer than the model's window.
+    TooLong,
     /// The vendor reports an error in the middle of a stream.
     Middle,
     /// The connection breaks off.

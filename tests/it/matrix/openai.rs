@@ -17,13 +17,13 @@ const TELLS: Tells = Tells {
     cache_write: true,
     thoughts: true,
     refusal: true,
-    stops: true,
 };
 
 pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "openai",
         tells: TELLS,
+        says: |ask| ask,
         write,
         read,
         fault,
@@ -39,10 +39,12 @@ pub(super) fn protocol() -> Protocol {
             cache_write: false,
             ..TELLS
         },
+        refuses: true,
         provider: |vendor| {
             let provider = Provider::openai(KEY).base_url(vendor.base_url()).unwrap();
             provider.speaking_besides([])
         },
+        hears: |ask| (ask, false),
         asked,
     }
 }
@@ -52,6 +54,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "rate_limit_error/upstream_rate_limited"),
         Fault::Overload => (503, "server_error/upstream_overloaded"),
         Fault::Key => (502, "server_error/upstream_auth"),
+        Fault::TooLong => (400, "invalid_request_error/context_length_exceeded"),
         Fault::NoModel => (404, "invalid_request_error/model_not_found"),
         Fault::Middle | Fault::Cut => (502, "server_error/bad_gateway"),
     }

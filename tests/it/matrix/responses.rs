@@ -18,13 +18,13 @@ const TELLS: Tells = Tells {
     cache_write: true,
     thoughts: true,
     refusal: true,
-    stops: false,
 };
 
 pub(super) fn dialect() -> Dialect {
     Dialect {
         name: "responses",
         tells: TELLS,
+        says: without_stops,
         write,
         read,
         fault,
@@ -36,12 +36,23 @@ pub(super) fn protocol() -> Protocol {
         name: "responses",
         models: ["gpt-4o", "gpt-5"],
         tells: TELLS,
+        refuses: true,
         provider: |vendor| {
             let provider = Provider::openai(KEY).base_url(vendor.base_url()).unwrap();
             provider.speaking(llm::Protocol::Responses)
         },
+        hears: |ask| {
+            let lossy = !ask.stop.is_empty();
+            (without_stops(ask), lossy)
+        },
         asked,
     }
+}
+
+/// There is no word for them.
+fn without_stops(mut ask: Ask) -> Ask {
+    ask.stop.clear();
+    ask
 }
 
 fn fault(fault: Fault) -> (u16, &'static str) {
@@ -49,6 +60,7 @@ fn fault(fault: Fault) -> (u16, &'static str) {
         Fault::Limit => (429, "rate_limit_error/upstream_rate_limited"),
         Fault::Overload => (503, "server_error/upstream_overloaded"),
         Fault::Key => (502, "server_error/upstream_auth"),
+        Fault::TooLong => (400, "invalid_request_error/context_length_exceeded"),
         Fault::NoModel => (404, "invalid_request_error/model_not_found"),
         Fault::Middle | Fault::Cut => (502, "server_error/bad_gateway"),
     }

@@ -75,6 +75,10 @@ impl Scenario {
         self.expected == Err(Fault::Middle)
     }
 
+    pub(super) fn refuses(&self) -> bool {
+        matches!(&self.expected, Ok(answer) if answer.refused)
+    }
+
     /// The model's turn that was answered, as the vendor gets it again.
     pub(super) fn answered(&self) -> Turn {
         let Ok(answer) = &self.expected else {
@@ -293,6 +297,16 @@ fn asks() -> Vec<Scenario> {
             },
         ),
         scenario(
+            "no tool, though there are some",
+            Ask {
+                tools: tools(),
+                choice: Some(Choice::None),
+                ..hello()
+            },
+            hello_back,
+            hello_there(),
+        ),
+        scenario(
             "results of parallel calls",
             Ask {
                 turns: vec![
@@ -474,6 +488,15 @@ fn faults() -> Vec<Scenario> {
             "no such model",
             || says(Turn::text("")).models(["mock-only"]),
             Fault::NoModel,
+        ),
+        Scenario::fails(
+            "a conversation that is too long",
+            || {
+                let words = "This model's maximum context length is 8192 tokens.";
+                let kind = "invalid_request_error";
+                says(Turn::error(400, kind, "context_length_exceeded", words))
+            },
+            Fault::TooLong,
         ),
         Scenario::fails(
             "an error in the middle",

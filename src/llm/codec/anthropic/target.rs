@@ -41,12 +41,23 @@ pub(super) fn of(path: &str, query: Option<&str>) -> Option<(Target, Arc<str>)> 
 
 /// A model, as it is listed. When it was made is not known.
 pub(super) fn model(model: &Model) -> Value {
-    json!({
+    let mut out = json!({
         "type": "model",
         "id": &*model.id,
-        "display_name": &*model.id,
+        "display_name": model.display_name(),
         "created_at": "1970-01-01T00:00:00Z",
-    })
+    });
+    if let Some(facts) = &model.facts {
+        for (key, tokens) in [
+            ("max_input_tokens", facts.window),
+            ("max_tokens", facts.max_output),
+        ] {
+            if let Some(tokens) = tokens {
+                out[key] = tokens.into();
+            }
+        }
+    }
+    out
 }
 
 /// All of them on one page.

@@ -16,6 +16,8 @@ pub(super) struct Counts {
     input: u64,
     cache_read: Option<u64>,
     cache_write: Option<u64>,
+    /// The part of it that is kept for an hour.
+    for_an_hour: Option<u64>,
     output: u64,
     thinking: Option<u64>,
 }
@@ -29,6 +31,9 @@ impl Counts {
         self.output = count("output_tokens").unwrap_or(self.output);
         set(&mut self.cache_read, count("cache_read_input_tokens"));
         set(&mut self.cache_write, count("cache_creation_input_tokens"));
+        let written = usage.get("cache_creation");
+        let for_an_hour = written.and_then(|all| whole(all.get("ephemeral_1h_input_tokens")?));
+        set(&mut self.for_an_hour, for_an_hour.filter(|all| *all > 0));
         let details = usage.get("output_tokens_details");
         let thinking = details.and_then(|details| whole(details.get("thinking_tokens")?));
         set(&mut self.thinking, thinking);
@@ -42,6 +47,7 @@ impl Counts {
         let mut usage = Usage::new(input, self.output);
         usage.cache_read = self.cache_read;
         usage.cache_write = self.cache_write;
+        usage.cache_write_1h = self.for_an_hour;
         usage.reasoning = self.thinking;
         usage
     }
@@ -49,12 +55,17 @@ impl Counts {
 
 impl From<Usage> for Counts {
     fn from(usage: Usage) -> Self {
-        let cached = usage.cache_read.unwrap_or(0);
-        let cached = cached.saturating_add(usage.cache_write.unwrap_or(0));
+        // Some vendors tell of more in the cache than there was to read. A part is no more than the whole.
+        let read = usage.cache_read.map(|count| count.min(usage.input));
+        let left = usage.input - read.unwrap_or(0);
+        let write = usage.cache_write.map(|count| count.min(left));
         Self {
-            input: usage.input.saturating_sub(cached),
-            cache_read: usage.cache_read,
-            cache_write: usage.cache_write,
+            input: left - write.unwrap_or(0),
+            cache_read: read,
+            cache_write: write,
+            for_an_hour: usage
+                .cache_write_1h
+                .map(|count| count.min(write.unwrap_or(0))),
             output: usage.output,
             thinking: usage.reasoning,
         }
@@ -79,6 +90,12 @@ pub(super) fn write(usage: &Usage) -> Value {
         "cache_read_input_tokens": counts.cache_read.unwrap_or(0),
         "output_tokens": counts.output,
     });
+    if let (Some(all), Some(hour)) = (counts.cache_write, counts.for_an_hour) {
+        out["cache_creation"] = json!({
+            "ephemeral_5m_input_tokens": all.saturating_sub(hour),
+            "ephemeral_1h_input_tokens": hour,
+        });
+    }
     if let Some(thinking) = counts.thinking {
         out["output_tokens_details"] = json!({"thinking_tokens": thinking});
     }
@@ -142,4 +159,26 @@ fn in_event(data: &[u8]) -> Option<Value> {
     let holder: Holder = serde_json::from_slice(data).ok()?;
     let inner = holder.message.and_then(|message| message.usage);
     holder.usage.or(inner).filter(Value::is_object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_for_an_hour_is_told_apart() {
+        let told = json!({
+            "input_tokens": 3, "cache_creation_input_tokens": 10, "output_tokens": 1,
+            "cache_creation": {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 6},
+        });
+        let mut counts = Counts::default();
+        counts.set(&told);
+        let usage = counts.usage();
+        let written = (usage.input, usage.cache_write, usage.cache_write_1h);
+        assert_eq!(written, (13, Some(10), Some(6)));
+        assert_eq!(write(&usage)["cache_creation"], told["cache_creation"]);
+        // A later event that does not tell it leaves it as it was.
+        counts.set(&json!({"output_tokens": 5}));
+        assert_eq!(counts.usage().cache_write_1h, Some(6));
+    }
 }

@@ -1,7 +1,5 @@
 //! Amazon Bedrock's Converse and ConverseStream, as a client.
 //!
-//! No client of a gateway speaks it: what belongs to a server is OpenAI's here, and never asked for.
-//!
 //! # What is read
 //!
 //! Answers are [read](decode) with patience: events, blocks and fields that nobody knows are passed over,
@@ -28,25 +26,19 @@ mod request;
 mod tests;
 mod usage;
 
+#[cfg(all(feature = "client", feature = "tokens"))]
 pub(crate) use self::model::counts;
 
-use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    openai::OpenAi,
-};
+use super::{Codec, Decode, Encoded, Framing, Maker, Scan};
 use crate::{
     Rejection,
-    llm::{
-        ChatRequest, Error, Operation, Protocol, Usage, VendorError,
-        request::{Typed, Wire},
-        serve,
-    },
+    llm::{ChatRequest, Operation, Protocol, Usage, VendorError, request::Wire},
     rejection::Kind,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
-use std::{borrow::Cow, fmt::Write, sync::Arc};
+use std::{borrow::Cow, fmt::Write};
 
 /// The codec.
 pub(crate) struct Bedrock;
@@ -70,42 +62,6 @@ fn streams(request: &ChatRequest) -> bool {
 }
 
 impl Codec for Bedrock {
-    fn target(&self, _: &str, _: Option<&str>) -> Option<(Target, Arc<str>)> {
-        None
-    }
-
-    fn peek(&self, _: &Ask, _: Bytes) -> Result<ChatRequest, Rejection> {
-        Err(Kind::NotSupported.into())
-    }
-
-    fn parse(&self, _: Operation, _: &[u8]) -> Result<Typed, Rejection> {
-        Err(Kind::NotSupported.into())
-    }
-
-    fn asked(&self, request: &ChatRequest) -> Asked {
-        OpenAi.asked(request)
-    }
-
-    fn encode_models(&self, models: &[serve::Model]) -> Value {
-        OpenAi.encode_models(models)
-    }
-
-    fn encode_model(&self, model: &serve::Model) -> Value {
-        OpenAi.encode_model(model)
-    }
-
-    fn encoder(&self, asked: Asked) -> Box<dyn Encode> {
-        OpenAi.encoder(asked)
-    }
-
-    fn encode_error(&self, error: &Error) -> ErrorAnswer {
-        OpenAi.encode_error(error)
-    }
-
-    fn encode_error_event(&self, error: &Error) -> Bytes {
-        OpenAi.encode_error_event(error)
-    }
-
     fn path(&self, request: &ChatRequest) -> Cow<'static, str> {
         let model = request.model();
         match request.operation() {
@@ -154,19 +110,6 @@ impl Codec for Bedrock {
             usage: usage::scan(raw, framing),
             error: error.map(Box::new),
         }
-    }
-
-    /// Nobody gets its bytes as they came.
-    fn mixes(&self) -> bool {
-        false
-    }
-
-    fn is_end(&self, raw: &[u8]) -> bool {
-        frame::frames(raw).any(|frame| frame.header(":event-type") == Some("metadata"))
-    }
-
-    fn without_usage(&self, raw: Bytes) -> Bytes {
-        raw
     }
 
     fn decoder(&self, operation: Operation, framing: Framing) -> Box<dyn Decode> {

@@ -1,10 +1,14 @@
-//! What models behind the vendor take beside what the protocol has, as far as their names tell.
+//! What models behind the vendor take beside what the protocol has, by the catalog and as far as
+//! their names tell.
 //!
 //! The name is that of a model (`anthropic.claude-sonnet-4-5-20250929-v1:0`), of an inference profile
 //! (the same behind `us.`, `global.` and the like), or an ARN, whose last part is one of the two or tells
 //! nothing.
 
-use crate::llm::codec::anthropic::model::{Ability, Sampling, Thinking, ability};
+use crate::llm::{
+    catalog::ModelFacts,
+    codec::anthropic::model::{Ability, Sampling, Thinking, ability},
+};
 
 /// Who made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,22 @@ pub(super) enum Maker {
     Other,
 }
 
+impl Maker {
+    fn of(name: &str) -> Self {
+        match name.split_once('.').map_or((name, ""), |both| both) {
+            ("anthropic", _) => Self::Anthropic,
+            ("amazon", model) if model.starts_with("nova-2") => Self::Nova(true),
+            ("amazon", model) if model.starts_with("nova") => Self::Nova(false),
+            ("amazon" | "meta" | "ai21", _) => Self::Plain,
+            ("openai", _) => Self::OpenAi,
+            ("mistral", _) => Self::Mistral,
+            ("cohere", _) => Self::Cohere,
+            _ if name.contains("claude-") => Self::Anthropic,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What a model can.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Model {
@@ -28,26 +48,16 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn of(name: &str) -> Self {
+    pub(super) fn of(name: &str, facts: Option<&ModelFacts>) -> Self {
         let name = foundation(name);
-        let maker = match name.split_once('.').map_or((name, ""), |both| both) {
-            ("anthropic", _) => Maker::Anthropic,
-            ("amazon", model) if model.starts_with("nova-2") => Maker::Nova(true),
-            ("amazon", model) if model.starts_with("nova") => Maker::Nova(false),
-            ("amazon" | "meta" | "ai21", _) => Maker::Plain,
-            ("openai", _) => Maker::OpenAi,
-            ("mistral", _) => Maker::Mistral,
-            ("cohere", _) => Maker::Cohere,
-            _ if name.contains("claude-") => Maker::Anthropic,
-            _ => Maker::Other,
-        };
+        let maker = Maker::of(name);
         let ability = match maker {
-            Maker::Anthropic => ability(name),
+            Maker::Anthropic => ability(name, facts),
             _ => Ability {
                 thinking: Thinking::None,
                 sampling: Sampling::Both,
                 schemas: !matches!(maker, Maker::Nova(_) | Maker::Cohere | Maker::Plain),
-                xhigh: false,
+                forced: true,
                 most_output: 8192,
             },
         };
@@ -58,6 +68,15 @@ impl Model {
     /// client says of them is believed.
     pub(super) fn caches(self) -> bool {
         matches!(self.maker, Maker::Anthropic | Maker::Nova(_) | Maker::Other)
+    }
+
+    /// Whether it keeps it for an hour if it is told to.
+    pub(super) fn caches_for_long(self) -> bool {
+        match self.maker {
+            // Both came with the same versions.
+            Maker::Anthropic => self.ability.schemas,
+            maker => maker == Maker::Other,
+        }
     }
 
     /// Whether it can be told that a tool failed.
@@ -77,8 +96,9 @@ pub(super) fn foundation(name: &str) -> &str {
 }
 
 /// Whether the vendor counts the tokens of a conversation with this model.
+#[cfg(all(feature = "client", feature = "tokens"))]
 pub(crate) fn counts(name: &str) -> bool {
-    Model::of(name).maker == Maker::Anthropic
+    Maker::of(foundation(name)) == Maker::Anthropic
 }
 
 #[cfg(test)]
@@ -110,21 +130,21 @@ mod tests {
             ("openai.gpt-oss-120b-1:0", Maker::OpenAi, true),
             ("abc123def456", Maker::Other, true),
         ] {
-            let model = Model::of(name);
+            let model = Model::of(name, None);
             assert_eq!(
                 (model.maker, model.ability.schemas),
                 (maker, schemas),
                 "{name}"
             );
         }
-        let thinking = |name| Model::of(name).ability.thinking;
-        assert_eq!(
+        let thinking = |name| Model::of(name, None).ability.thinking;
+        assert!(matches!(
             thinking("us.anthropic.claude-sonnet-4-20250514-v1:0"),
-            Thinking::Budget
-        );
-        assert_eq!(
+            Thinking::Budget(_)
+        ));
+        assert!(matches!(
             thinking("us.anthropic.claude-sonnet-4-6"),
-            Thinking::Adaptive
-        );
+            Thinking::Adaptive(..)
+        ));
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     Rejection,
     llm::{
         Chat, ChatRequest, Content, Message, Operation, Role, Tool, ToolChoice,
+        catalog::Entry,
         codec::{
             Encoded, Maker,
             translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, with},
@@ -43,9 +44,10 @@ pub(super) fn encode(request: &ChatRequest, chat: &Chat, to: &Maker) -> Result<E
             .with_param("n")
             .with_detail("The provider gives one answer to a request."));
     }
+    let known = to.facts(request);
     let mut writer = Writer {
         base: Translation::new(request, chat, to, MOST_NAME),
-        model: Model::of(request.model()),
+        model: Model::of(request.model(), known.as_ref().map(Entry::facts)),
         ids: HashMap::new(),
         titles: Titles::default(),
     };
@@ -198,6 +200,11 @@ impl Writer<'_> {
         let mut config = json!({"tools": tools});
         let choice = match choice {
             Some(ToolChoice::Auto) => Some(json!({"auto": {}})),
+            Some(ToolChoice::Required | ToolChoice::Tool(_)) if !self.model.ability.forced => {
+                let why = "The model cannot be made to call a tool.";
+                self.base.losses.add("tool_choice", why);
+                Some(json!({"auto": {}}))
+            }
             Some(ToolChoice::Required) => Some(json!({"any": {}})),
             Some(ToolChoice::Tool(name)) => {
                 Some(json!({"tool": {"name": self.base.names.sent(name)}}))
@@ -240,7 +247,16 @@ impl Writer<'_> {
         let (extra, mark) = self.marked(&tool.extra, place, &[]);
         let spec = with(spec.into(), extra);
         tools.push(json!({"toolSpec": spec}));
-        tools.extend(mark);
+        if let model::Maker::Nova(_) = self.model.maker
+            && mark.is_some()
+        {
+            let why = "The model caches what is said, and not its tools.";
+            self.base
+                .losses
+                .add(format_args!("{place}.cache_control"), why);
+        } else {
+            tools.extend(mark);
+        }
     }
 }
 

@@ -90,6 +90,38 @@ fn rule_5_a_call_that_streams_no_arguments_has_an_empty_object() {
 }
 
 #[test]
+fn rule_5_arguments_that_are_null_are_an_empty_object() {
+    for pieces in [&["null"][..], &["nu", "ll"], &[" n", "ull "]] {
+        let mut events = vec![head(), call(0, Some("a"), "")];
+        events.extend(pieces.iter().map(|piece| call(0, None, piece)));
+        events.push(call(1, Some("b"), "{\"null\":null}"));
+        events.push(finish(FinishReason::ToolCalls));
+        let streamed = anthropic_stream(&stream(ANTHROPIC, &events));
+        let streamed = completion(read(ANTHROPIC, Framing::Sse, &streamed).unwrap());
+        let calls: Vec<_> = streamed.tool_calls().map(|call| &*call.arguments).collect();
+        assert_eq!(calls, ["{}", "{\"null\":null}"]);
+        let whole = document(ANTHROPIC, &events);
+        assert_eq!(whole["content"][0]["input"], json!({}));
+        let whole = document(Protocol::Gemini, &events);
+        let part = &whole["candidates"][0]["content"]["parts"][0];
+        assert_eq!(part["functionCall"]["args"], json!({}));
+    }
+}
+
+#[test]
+fn rule_11_a_part_is_no_more_than_the_whole() {
+    let mut usage = Usage::new(371, 40);
+    (usage.cache_read, usage.cache_write) = (Some(493), Some(5));
+    let events = [head(), finish(FinishReason::Stop), Event::Usage(usage)];
+    let told = document(ANTHROPIC, &events)["usage"].clone();
+    assert_eq!(
+        (&told["input_tokens"], &told["cache_read_input_tokens"]),
+        (&json!(0), &json!(371))
+    );
+    assert_eq!(told["cache_creation_input_tokens"], 0);
+}
+
+#[test]
 fn rule_10_reasons_for_the_end_are_the_same_streamed_or_not() {
     for (anthropic, openai, again) in [
         ("end_turn", "stop", "end_turn"),

@@ -110,11 +110,22 @@ pub(super) fn escaped(model: &str) -> String {
 
 /// A model, as it is listed, with what may be asked of any.
 pub(super) fn model(model: &Model) -> Value {
-    json!({
+    let mut out = json!({
         "name": format!("models/{}", model.id),
-        "displayName": &*model.id,
+        "displayName": model.display_name(),
         "supportedGenerationMethods": METHODS,
-    })
+    });
+    if let Some(facts) = &model.facts {
+        for (key, tokens) in [
+            ("inputTokenLimit", facts.window),
+            ("outputTokenLimit", facts.max_output),
+        ] {
+            if let Some(tokens) = tokens {
+                out[key] = tokens.into();
+            }
+        }
+    }
+    out
 }
 
 /// All of them on one page.

@@ -1,13 +1,14 @@
 //! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
 //! this one: what has a place here is put there, and what has none is told.
 
-use super::request::{write_chat, write_embed};
+use super::request::{sound, write_chat, write_embed};
 use crate::{
     Rejection,
     llm::Protocol,
     llm::{
         Chat, ChatRequest, Content, Embed, Extra, Media, Message, Part, Reasoning, Role,
         ToolChoice,
+        catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
             Encoded, Losses, Maker, Names, base64, responses,
             translation::{NO_KIND, UNKNOWN, says},
@@ -16,11 +17,16 @@ use crate::{
 };
 use bytes::Bytes;
 use serde_json::Value;
-use std::fmt::{self, Display};
+use std::{
+    cmp::Ordering,
+    fmt::{self, Display},
+};
 
 /// The request for a vendor of this protocol.
 pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
     let chat = request.chat()?;
+    let known = to.facts(request);
+    let facts = known.as_ref().map(Entry::facts);
     let foreign = request
         .origin()
         .is_some_and(|origin| origin != Protocol::OpenAi);
@@ -31,7 +37,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     });
     let proven = thoughts.any(|thought| thought.signature.is_some() || thought.redacted.is_some());
     if !foreign && !proven {
-        return Ok(bytes(&write_chat(request, chat)?).into());
+        return Ok(bytes(&limited(write_chat(request, chat)?, facts)).into());
     }
     let mut chat = chat.clone();
     let mut losses = Losses::default();
@@ -43,18 +49,40 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     }
     let mut names = Names::default();
     if foreign {
-        let shared = match request.origin() {
+        let mut shared = match request.origin() {
             Some(Protocol::Responses) => responses::shared(&mut chat),
             _ => Extra::new(),
         };
-        names = translated(&mut chat, apart, to, &mut losses);
+        names = translated(&mut chat, apart, (to, facts), &mut losses);
+        if chat.tools.is_empty() && shared.remove("tool_choice").is_some() {
+            losses.add("tool_choice", NO_TOOL_LEFT);
+        }
         chat.extra.extend(shared);
     }
     Ok(Encoded {
-        body: bytes(&write_chat(request, &chat)?),
+        body: bytes(&limited(write_chat(request, &chat)?, facts)),
         losses: losses.into_vec(),
         names,
     })
+}
+
+/// With the most tokens under the name that the model knows, if it is known which that is.
+fn limited(mut document: Value, facts: Option<&ModelFacts>) -> Value {
+    const OLDER: &str = "max_tokens";
+    const NEWER: &str = "max_completion_tokens";
+    let older = facts.and_then(|facts| facts.ability(Ability::MaxTokens));
+    let (from, to) = match older {
+        Some(true) => (NEWER, OLDER),
+        Some(false) => (OLDER, NEWER),
+        None => return document,
+    };
+    if let Some(fields) = document.as_object_mut()
+        && !fields.contains_key(to)
+        && let Some(most) = fields.shift_remove(from)
+    {
+        fields.insert(to.into(), most);
+    }
+    document
 }
 
 fn bytes(document: &Value) -> Bytes {
@@ -116,6 +144,7 @@ fn thoughts_of(
     });
 }
 
+const NO_TOOL_LEFT: &str = "There is no tool left to choose.";
 const AUTOMATIC: &str = "The provider decides by itself what it caches.";
 
 fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
@@ -130,8 +159,13 @@ fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
     }
 }
 
-fn translated(chat: &mut Chat, apart: usize, to: &Maker, losses: &mut Losses) -> Names {
-    fields(chat, to, losses);
+fn translated(
+    chat: &mut Chat,
+    apart: usize,
+    (to, facts): (&Maker, Option<&ModelFacts>),
+    losses: &mut Losses,
+) -> Names {
+    fields(chat, to, facts, losses);
     let mut place = 0;
     chat.tools.retain_mut(|tool| {
         let at = format!("tools[{place}]");
@@ -145,7 +179,7 @@ fn translated(chat: &mut Chat, apart: usize, to: &Maker, losses: &mut Losses) ->
     });
     if chat.tools.is_empty() {
         if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = chat.tool_choice {
-            losses.add("tool_choice", "There is no tool left to choose.");
+            losses.add("tool_choice", NO_TOOL_LEFT);
         }
         (chat.tool_choice, chat.parallel_tool_calls) = (None, None);
     }
@@ -187,11 +221,12 @@ fn rename(chat: &mut Chat, names: &Names) {
 }
 
 /// The fields at the top.
-fn fields(chat: &mut Chat, to: &Maker, losses: &mut Losses) {
+fn fields(chat: &mut Chat, to: &Maker, facts: Option<&ModelFacts>, losses: &mut Losses) {
     const MOST_STOPS: usize = 4;
     const LONGEST_USER: usize = 64;
     let thinking = chat.extra.remove("thinking");
-    effort(chat, thinking.as_ref(), to, losses);
+    effort(chat, thinking.as_ref(), to, facts, losses);
+    sampling(chat, facts, losses);
     let mut kept = Extra::new();
     for (key, mut value) in std::mem::take(&mut chat.extra) {
         match &*key {
@@ -238,47 +273,95 @@ pub(in super::super) fn effort(
     chat: &mut Chat,
     thinking: Option<&Value>,
     to: &Maker,
+    facts: Option<&ModelFacts>,
     losses: &mut Losses,
 ) {
     let kind = thinking.and_then(|thinking| thinking.get("type")?.as_str());
     let budget = thinking.and_then(|thinking| thinking.get("budget_tokens")?.as_u64());
     let said = chat.effort.take();
-    let from_words = said.is_some();
-    let effort = match (said.as_deref(), kind, budget) {
-        (_, Some("disabled"), _) => {
-            losses.add("thinking", "The provider thinks as it sees fit.");
-            None
-        }
-        (Some("max"), ..) => {
-            losses.add("output_config.effort", "The provider's highest is taken.");
-            Some("high")
-        }
-        (Some(effort), ..) => Some(effort),
+    let off = kind == Some("disabled");
+    let field = match said {
+        Some(_) if !off => "output_config.effort",
+        _ => "thinking",
+    };
+    let effort = match (said, kind, budget) {
+        _ if off => "none".to_owned(),
+        (Some(effort), ..) => effort,
         (None, Some("enabled"), Some(budget)) => {
             losses.add(
                 "thinking.budget_tokens",
                 "The provider takes a word for it, not a number.",
             );
-            Some(match budget {
-                0..=2048 => "low",
-                2049..=8192 => "medium",
-                _ => "high",
-            })
+            let word = match budget {
+                0..=2048 => Level::Low,
+                2049..=8192 => Level::Medium,
+                _ => Level::High,
+            };
+            word.name().to_owned()
         }
-        _ => None,
+        _ => return,
     };
-    let name = to.model.rsplit('/').next().unwrap_or(&to.model);
-    let never = ["gpt-4", "gpt-3.5", "chatgpt-4o"];
-    if effort.is_some() && never.iter().any(|start| name.starts_with(start)) {
-        let field = if from_words {
-            "output_config.effort"
-        } else {
-            "thinking"
-        };
-        losses.add(field, "The model does not think before it answers.");
+    let dial = facts.and_then(|facts| facts.effort);
+    let thinks = match dial {
+        Some(dial) => dial != Dial::None,
+        None => {
+            let name = to.model.rsplit('/').next().unwrap_or(&to.model);
+            let never = ["gpt-4", "gpt-3.5", "chatgpt-4o"];
+            !never.iter().any(|start| name.starts_with(start))
+        }
+    };
+    if !thinks {
+        if effort != Level::None.name() {
+            losses.add(field, "The model does not think before it answers.");
+        }
         return;
     }
-    chat.effort = effort.map(str::to_owned);
+    let nearest = match (dial, Level::from_name(&effort)) {
+        (Some(Dial::Words(words)), Some(asked)) => words.nearest(asked).unwrap_or(asked),
+        _ if off => {
+            losses.add(field, "The provider thinks as it sees fit.");
+            return;
+        }
+        (_, Some(Level::Max)) => Level::High,
+        // A word that nobody knows is for the vendor to judge.
+        _ => {
+            chat.effort = Some(effort);
+            return;
+        }
+    };
+    match Level::from_name(&effort).map(|asked| nearest.cmp(&asked)) {
+        Some(Ordering::Less) => losses.add(field, "The provider's highest is taken."),
+        Some(Ordering::Greater) => losses.add(field, "The provider's lowest is taken."),
+        _ => {}
+    }
+    chat.effort = Some(nearest.name().to_owned());
+}
+
+/// How the next token is chosen, where the model takes it as it is by default.
+pub(in super::super) fn sampling(chat: &mut Chat, facts: Option<&ModelFacts>, losses: &mut Losses) {
+    const NOT_TAKEN: &str = "The model takes it as it is by default.";
+    const THINKS: &str = "A model that thinks takes it as it is by default.";
+    let Some(facts) = facts else {
+        return;
+    };
+    let cannot = |ability| facts.ability(ability) == Some(false);
+    let thinks = match chat.effort.as_deref() {
+        Some(effort) => effort != Level::None.name(),
+        None => facts.ability(Ability::ThinksUnasked) == Some(true),
+    };
+    let why = match thinks {
+        _ if cannot(Ability::Temperature) => NOT_TAKEN,
+        true if cannot(Ability::TemperatureWhileThinking) => THINKS,
+        _ => return,
+    };
+    for (field, value) in [
+        ("temperature", &mut chat.sampling.temperature),
+        ("top_p", &mut chat.sampling.top_p),
+    ] {
+        if value.take().is_some_and(|value| value != 1.0) {
+            losses.add(field, why);
+        }
+    }
 }
 
 /// Parts of a message. What tools show beside text is shown by the user, right behind the results.
@@ -326,6 +409,9 @@ fn message_of(message: &mut Message, index: Option<usize>, losses: &mut Losses) 
 fn part_of(mut part: Part, role: Role, place: &impl Display, losses: &mut Losses) -> Option<Part> {
     let assistant = role == Role::Assistant;
     let kept = match &mut part.content {
+        Content::Audio(Media::Data { mime, .. }) if !assistant => {
+            matches!(sound(mime), "mp3" | "wav")
+        }
         Content::Other(_) | Content::Audio(_) => false,
         Content::Image {
             source: Media::Id(_),
@@ -346,7 +432,10 @@ fn part_of(mut part: Part, role: Role, place: &impl Display, losses: &mut Losses
         } => {
             if mime.starts_with("text/") {
                 let text = base64::decode(base64).and_then(|bytes| String::from_utf8(bytes).ok());
-                let text = text?;
+                let Some(text) = text else {
+                    losses.add(place, NO_KIND);
+                    return None;
+                };
                 let title = name.take().map(|name| name + "\n\n").unwrap_or_default();
                 part.content = Content::Text(title + &text);
             } else {

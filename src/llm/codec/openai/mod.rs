@@ -51,7 +51,10 @@ pub(crate) struct OpenAi;
 
 #[cfg_attr(not(feature = "client"), allow(unused_imports))]
 pub(super) use self::target::models;
-pub(super) use self::{foreign::effort, request::reasons};
+pub(super) use self::{
+    foreign::{effort, sampling},
+    request::reasons,
+};
 
 impl Codec for OpenAi {
     fn target(&self, path: &str, _: Option<&str>) -> Option<(Target, Arc<str>)> {

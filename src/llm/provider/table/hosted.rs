@@ -1,6 +1,6 @@
 //! Vendors on the network, each held against recorded traffic or a fixture.
 
-use super::{Form, Vendor, row};
+use super::{Form, RESPONSES, Vendor, row};
 use crate::llm::{Protocol, provider::quirks};
 
 /// <https://github.com/openai/openai-python>, `lib/azure.py`: the endpoint of a resource, the header
@@ -77,9 +77,10 @@ pub(in super::super) const DEEPSEEK: Vendor = Vendor {
         ["DEEPSEEK_API_KEY", "DEEPSEEK_BASE_URL"],
     )
 };
-/// <https://docs.x.ai>; the key as in <https://github.com/xai-org/xai-sdk-python>. The variable of its
+/// <https://docs.x.ai/docs/guides/chat>; the key as in <https://github.com/xai-org/xai-sdk-python>. The variable of its
 /// address is in the form of OpenAI's.
 pub(in super::super) const XAI: Vendor = Vendor {
+    besides: RESPONSES,
     models: &["grok-4.3"],
     ..row(
         "xai",

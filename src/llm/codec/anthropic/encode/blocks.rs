@@ -62,6 +62,16 @@ struct Call {
     begun: bool,
 }
 
+impl Call {
+    /// Whether the arguments are no more than `null` so far, as some models write it where there are
+    /// none: the protocol wants an object.
+    fn says_nothing(&self, end: bool) -> bool {
+        const NULL: &str = "null";
+        let said = self.arguments.trim();
+        self.written == 0 && NULL.starts_with(said) && (!end || said == NULL)
+    }
+}
+
 impl Blocks {
     /// Whether tools are called.
     pub(super) fn calls(&self) -> bool {
@@ -186,7 +196,7 @@ impl Blocks {
             if let Some(Open::Call(at)) = self.open {
                 let call = &mut self.calls[at];
                 let more = &call.arguments[call.written..];
-                if !more.is_empty() {
+                if !more.is_empty() && !call.says_nothing(end) {
                     sink.piece(Piece::Json { partial_json: more });
                     call.written = call.arguments.len();
                 }

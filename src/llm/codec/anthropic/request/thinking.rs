@@ -3,15 +3,15 @@
 use super::super::model::{Ability, Sampling, Thinking};
 use crate::llm::{
     Chat, Role, ToolChoice,
+    catalog::{Level, Off, Set, Word},
     codec::{Losses, gemini::BUDGET, translation::put},
 };
 use serde_json::{Map, Value, json};
+use std::cmp::Ordering;
 
 type Object = Map<String, Value>;
 
 const EFFORT: &str = "reasoning_effort";
-/// The least that the vendor takes.
-const LEAST: u64 = 1024;
 
 /// Writes what the effort of another dialect comes to. Answers whether the model will think.
 pub(crate) fn write(
@@ -22,14 +22,17 @@ pub(crate) fn write(
     losses: &mut Losses,
 ) -> bool {
     let effort = match chat.effort.as_deref() {
-        None | Some("none") => return false,
+        None => return false,
+        Some("none") => return rest(ability, out, losses),
         Some(effort) => effort,
     };
     if ability.thinking == Thinking::None {
         losses.add(EFFORT, "The model does not think before it answers.");
         return false;
     }
-    if let Some(ToolChoice::Required | ToolChoice::Tool(_)) = chat.tool_choice {
+    if ability.forced
+        && let Some(ToolChoice::Required | ToolChoice::Tool(_)) = chat.tool_choice
+    {
         losses.add(EFFORT, "A model that must call a tool does not think.");
         return false;
     }
@@ -41,22 +44,16 @@ pub(crate) fn write(
         losses.add(EFFORT, "A model that goes on with its turn does not think.");
         return false;
     }
-    if ability.thinking == Thinking::Adaptive {
-        let word = match effort {
-            "minimal" => {
-                losses.add(EFFORT, "The provider's lowest is taken.");
-                "low"
-            }
-            "xhigh" if !ability.xhigh => {
-                losses.add(EFFORT, "The provider's highest is taken.");
-                "high"
-            }
-            effort => effort,
-        };
-        out.insert("thinking".into(), json!({"type": "adaptive"}));
-        out.insert("output_config".into(), json!({"effort": word}));
-        return true;
-    }
+    let least = match ability.thinking {
+        Thinking::Adaptive(words, _) => {
+            let word = word(effort, words, losses);
+            out.insert("thinking".into(), json!({"type": "adaptive"}));
+            out.insert("output_config".into(), json!({"effort": word}));
+            return true;
+        }
+        Thinking::Budget(least) => least,
+        Thinking::None => return false,
+    };
     if called_without_thought(chat) {
         losses.add(
             EFFORT,
@@ -67,16 +64,16 @@ pub(crate) fn write(
     // Gemini's clients say it in tokens, too.
     let told = chat.extra.get(BUDGET).and_then(Value::as_u64);
     let budget = match (told, effort) {
-        (Some(told), _) => told.max(LEAST),
-        (_, "minimal") => LEAST,
+        (Some(told), _) => told,
+        (_, "minimal") => least,
         (_, "low") => 2048,
         (_, "medium") => 4096,
         (_, "xhigh" | "max") => 16_384,
         _ => 8192,
     };
     // Thoughts are part of the output, and leave room for an answer.
-    let budget = budget.min(max_tokens.saturating_sub(1));
-    if budget < LEAST {
+    let budget = budget.max(least).min(max_tokens.saturating_sub(1));
+    if budget < least {
         losses.add(
             EFFORT,
             "The output may not be as long as the shortest thought.",
@@ -91,6 +88,46 @@ pub(crate) fn write(
     let thinking = json!({"type": "enabled", "budget_tokens": budget});
     out.insert("thinking".into(), thinking);
     true
+}
+
+/// The word that the model takes. One that nobody knows is for the vendor to judge.
+fn word<'a>(effort: &'a str, words: Set<Level>, losses: &mut Losses) -> &'a str {
+    let Some(asked) = Level::from_name(effort) else {
+        return effort;
+    };
+    let nearest = words.nearest(asked).unwrap_or(asked);
+    match nearest.cmp(&asked) {
+        Ordering::Less => losses.add(EFFORT, "The provider's highest is taken."),
+        Ordering::Equal => {}
+        Ordering::Greater => losses.add(EFFORT, "The provider's lowest is taken."),
+    }
+    nearest.name()
+}
+
+/// Writes that the model shall not think. Answers whether it will.
+fn rest(ability: Ability, out: &mut Object, losses: &mut Losses) -> bool {
+    let Thinking::Adaptive(words, off) = ability.thinking else {
+        return false;
+    };
+    match off {
+        Off::Disabled => {
+            out.insert("thinking".into(), json!({"type": "disabled"}));
+            false
+        }
+        Off::BetweenTools => {
+            losses.add(EFFORT, "The model thinks a little between calls.");
+            out.insert("thinking".into(), json!({"type": "between_tools"}));
+            true
+        }
+        Off::Never => {
+            losses.add(EFFORT, "The provider's lowest is taken.");
+            if let Some(least) = words.nearest(Level::Minimal) {
+                out.insert("output_config".into(), json!({"effort": least.name()}));
+            }
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Whether the last thing the model did was to call a tool, and what it thought before is not there.

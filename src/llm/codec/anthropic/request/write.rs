@@ -14,6 +14,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, ResponseFormat, Role, Tool,
         ToolChoice,
+        catalog::Entry,
         codec::{
             Encoded, Losses, Maker,
             gemini::BUDGET,
@@ -43,9 +44,11 @@ pub(in super::super) fn encode(
             .with_param("n")
             .with_detail("The provider gives one answer to a request."));
     }
+    let known = to.facts(request);
+    let facts = known.as_ref().map(Entry::facts);
     let mut writer = Writer {
         base: Translation::new(request, chat, to, MOST_NAME),
-        ability: model::ability(request.model()),
+        ability: model::ability(request.model(), facts),
         ids: HashMap::new(),
     };
     let mut out = Object::new();
@@ -294,6 +297,13 @@ impl Writer<'_> {
                 None
             }
             Some(ToolChoice::None) => Some("none"),
+            Some(ToolChoice::Required | ToolChoice::Tool(_))
+                if !self.base.own && !self.ability.forced =>
+            {
+                let why = "The model cannot be made to call a tool.";
+                self.base.losses.add("tool_choice", why);
+                Some("auto")
+            }
             Some(ToolChoice::Required) => Some("any"),
             Some(ToolChoice::Tool(_)) => Some("tool"),
             Some(ToolChoice::Auto) => Some("auto"),
@@ -301,7 +311,9 @@ impl Writer<'_> {
         };
         if let Some(kind) = kind {
             let mut choice = json!({"type": kind});
-            if let Some(ToolChoice::Tool(name)) = &chat.tool_choice {
+            if let Some(ToolChoice::Tool(name)) = &chat.tool_choice
+                && kind == "tool"
+            {
                 choice["name"] = self.base.names.sent(name).into();
             }
             if let Some(parallel) = chat.parallel_tool_calls

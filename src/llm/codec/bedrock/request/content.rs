@@ -68,8 +68,15 @@ impl Writer<'_> {
             left.remove("cache_control");
             if self.model.caches() {
                 let mut point = json!({"type": "default"});
-                if let Some(ttl @ "1h") = wish.get("ttl").and_then(Value::as_str) {
-                    point["ttl"] = ttl.into();
+                match wish.get("ttl").and_then(Value::as_str) {
+                    Some(ttl @ "1h") if self.model.caches_for_long() => point["ttl"] = ttl.into(),
+                    Some("1h") => {
+                        let why = "The model keeps it for five minutes.";
+                        self.base
+                            .losses
+                            .add(format_args!("{place}.cache_control.ttl"), why);
+                    }
+                    _ => {}
                 }
                 mark = Some(json!({"cachePoint": point}));
             } else {

@@ -74,9 +74,16 @@ impl Writer<'_> {
                     None => None,
                     Some("none") => Some(json!({"type": "disabled"})),
                     Some(effort) => {
+                        let sampling = &chat.sampling;
+                        // With its highest it takes neither a limit nor any of these.
+                        let bound = sampling.max_tokens.is_some()
+                            || sampling.temperature.is_some()
+                            || sampling.top_p.is_some()
+                            || sampling.top_k.is_some();
                         let word = match effort {
-                            "low" | "medium" | "high" => effort,
+                            "low" | "medium" => effort,
                             "minimal" => "low",
+                            _ if bound => "medium",
                             _ => "high",
                         };
                         if word != effort {
@@ -94,7 +101,6 @@ impl Writer<'_> {
                 if said.is_some() {
                     losses.add("thinking", NO_WORD);
                 }
-                // It takes temperature and the like beside it, but for the hardest.
                 false
             }
             model::Maker::OpenAi => {

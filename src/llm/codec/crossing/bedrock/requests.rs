@@ -226,6 +226,14 @@ fn rule_16_and_17_how_hard_to_think_is_said_as_each_model_knows_it() {
         json!({"reasoningConfig": {"type": "enabled", "maxReasoningEffort": "medium"}})
     );
     assert!(losses.is_empty());
+    for (limit, word, lost) in [(None, "high", 0), (Some(9), "medium", 1)] {
+        let (told, _, losses) = additional(
+            NOVA,
+            json!({"reasoning_effort": "high", "max_tokens": limit}),
+        );
+        assert_eq!(told["reasoningConfig"]["maxReasoningEffort"], word);
+        assert_eq!(losses.len(), lost, "{losses:?}");
+    }
     let (told, ..) = additional(
         "openai.gpt-oss-120b-1:0",
         json!({"reasoning_effort": "high"}),
@@ -325,6 +333,9 @@ fn rule_21_marks_of_what_to_cache_follow_their_blocks_and_are_four_at_the_most()
     let content = json!([{"text": "a"}, mark, {"text": "b"}, mark, {"text": "c"}]);
     assert_eq!(there["messages"][0]["content"], content);
     assert_eq!(losses, ["cache_control"]);
+    let (there, losses) = crossed(ANTHROPIC, BEDROCK, NOVA, body.clone());
+    assert!(!there["toolConfig"].to_string().contains("cachePoint"));
+    assert_eq!(losses, ["tools[0].cache_control"]);
     let (there, losses) = crossed(ANTHROPIC, BEDROCK, LLAMA, body);
     assert!(!there.to_string().contains("cachePoint"));
     assert_eq!(losses.len(), 5);

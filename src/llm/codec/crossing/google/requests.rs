@@ -357,6 +357,22 @@ fn rule_19_and_20_pictures_and_documents_are_data_or_files() {
         assert!(losses.iter().any(|loss| loss == lost), "{losses:?}");
     }
     assert_eq!(edited(request).0["contents"][0]["parts"], parts);
+    for (mime, format) in [
+        ("audio/mpeg", json!("mp3")),
+        ("audio/mp3", json!("mp3")),
+        ("audio/x-wav", json!("wav")),
+        // It knows no more than these.
+        ("audio/flac", Value::Null),
+    ] {
+        let sound = json!([{"text": "a"}, {"inlineData": {"mimeType": mime, "data": "AAAA"}}]);
+        let request = from_gemini(json!({"contents": [{"role": "user", "parts": sound}]}));
+        let (body, losses) = gets(OPENAI, &request);
+        let sound = &body["messages"][0]["content"][1]["input_audio"];
+        assert_eq!(
+            (&sound["format"], losses.len()),
+            (&format, usize::from(format.is_null()))
+        );
+    }
 }
 
 #[test]

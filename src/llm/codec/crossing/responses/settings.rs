@@ -81,6 +81,10 @@ fn rule_9_the_choice_of_a_tool_has_other_words() {
     assert_eq!((&there["tool_choice"], losses), (&other, none()));
     let (there, losses) = of_openai(json!({"tools": chat, "tool_choice": other}));
     assert_eq!((&there["tool_choice"], losses), (&some, none()));
+    let hosted = json!([{"type": "web_search"}]);
+    let (there, losses) = to(OPENAI, json!({"tools": hosted, "tool_choice": some}));
+    assert_eq!(there.get("tool_choice"), None);
+    assert_eq!(sorted(losses), ["tool_choice", "tools[0]"]);
     let (_, losses) = to(ANTHROPIC, json!({"tools": own, "tool_choice": some}));
     assert_eq!(losses, ["tool_choice"]);
     // Tools of the vendor itself go nowhere else.

@@ -4,7 +4,11 @@ use super::{
     super::model::{Ability, Thinking},
     config::THINKING,
 };
-use crate::llm::{Chat, codec::Losses};
+use crate::llm::{
+    Chat,
+    catalog::{Level, Word},
+    codec::Losses,
+};
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -52,58 +56,53 @@ pub(super) fn foreign(chat: &Chat, ability: Ability, losses: &mut Losses) -> Opt
         return None;
     }
     if effort == Some("none") {
-        return match (ability.can_rest, ability.thinking) {
-            (true, _) => Some(json!({"thinkingBudget": 0})),
-            (false, Thinking::Level) => {
-                losses.add(field, "The provider's lowest is taken.");
-                let least = if ability.all_levels { "MINIMAL" } else { "LOW" };
-                Some(json!({"thinkingLevel": least}))
+        if let Thinking::Budget { zero: true, .. } = ability.thinking {
+            return Some(json!({"thinkingBudget": 0}));
+        }
+        losses.add(field, "The provider's lowest is taken.");
+        return match ability.thinking {
+            Thinking::Level(words) => {
+                let least = words.nearest(Level::Minimal)?;
+                Some(json!({"thinkingLevel": least.name().to_ascii_uppercase()}))
             }
-            (false, _) => {
-                losses.add(field, "The provider's lowest is taken.");
-                Some(json!({"thinkingBudget": 128}))
-            }
+            Thinking::Budget { least, .. } => Some(json!({"thinkingBudget": least})),
+            Thinking::None => None,
         };
     }
     let mut config = json!({"includeThoughts": true});
     match (ability.thinking, effort, budget) {
         // As the model sees fit.
         (_, None, None) => {}
-        (Thinking::Level, None, Some(budget)) => {
-            losses.add(
-                "thinking.budget_tokens",
-                "The provider takes a word for it, not a number.",
-            );
-            let word = match budget {
-                ..=2048 => "LOW",
-                2049..=8192 if ability.all_levels => "MEDIUM",
-                _ => "HIGH",
+        (Thinking::Level(words), effort, budget) => {
+            let asked = match (effort, budget) {
+                (Some(effort), _) => Level::from_name(effort).unwrap_or(Level::High),
+                (None, Some(..=2048)) => Level::Low,
+                (None, Some(2049..=8192)) => Level::Medium,
+                (None, _) => Level::High,
             };
-            config["thinkingLevel"] = word.into();
-        }
-        (Thinking::Level, Some(effort), _) => {
-            let (word, exact) = match effort {
-                "minimal" if ability.all_levels => ("MINIMAL", true),
-                "low" => ("LOW", true),
-                "medium" if ability.all_levels => ("MEDIUM", true),
-                "high" => ("HIGH", true),
-                "minimal" => ("LOW", false),
-                _ => ("HIGH", false),
-            };
-            if !exact {
+            let nearest = words.nearest(asked).unwrap_or(Level::High);
+            if effort.is_none() {
+                losses.add(
+                    "thinking.budget_tokens",
+                    "The provider takes a word for it, not a number.",
+                );
+            } else if effort != Some(nearest.name()) {
                 losses.add(field, "The provider's nearest is taken.");
             }
-            config["thinkingLevel"] = word.into();
+            config["thinkingLevel"] = nearest.name().to_ascii_uppercase().into();
         }
-        (_, None, Some(budget)) => {
-            // 24,576 is the most that all of them take.
-            let taken = budget.min(24_576);
-            if taken < budget {
-                losses.add("thinking.budget_tokens", "The provider's highest is taken.");
+        (thinking, None, Some(budget)) => {
+            let taken = within(thinking, budget);
+            if taken != budget {
+                let why = match taken < budget {
+                    true => "The provider's highest is taken.",
+                    false => "The provider's lowest is taken.",
+                };
+                losses.add("thinking.budget_tokens", why);
             }
             config["thinkingBudget"] = taken.into();
         }
-        (_, Some(effort), _) => {
+        (thinking, Some(effort), _) => {
             losses.add(field, "The provider takes a number of tokens for it.");
             // As the vendor's own endpoint for OpenAI's clients has it.
             let budget = match effort {
@@ -111,8 +110,16 @@ pub(super) fn foreign(chat: &Chat, ability: Ability, losses: &mut Losses) -> Opt
                 "medium" => 8192,
                 _ => 24_576,
             };
-            config["thinkingBudget"] = budget.into();
+            config["thinkingBudget"] = within(thinking, budget).into();
         }
     }
     Some(config)
+}
+
+/// The nearest number of tokens that the model takes.
+fn within(thinking: Thinking, budget: u64) -> u64 {
+    match thinking {
+        Thinking::Budget { least, most, .. } => budget.clamp(least.min(most), most),
+        _ => budget,
+    }
 }

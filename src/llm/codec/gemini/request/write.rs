@@ -17,6 +17,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, ResponseFormat, Role,
         Tool, ToolChoice,
+        catalog::Entry,
         codec::{
             Encoded, Maker, Names,
             loss::part_of,
@@ -45,9 +46,11 @@ pub(in super::super) fn encode(
         Content::ToolCall(call) => Some((call.id.clone(), call.name.clone())),
         _ => None,
     });
+    let known = to.facts(request);
+    let facts = known.as_ref().map(Entry::facts);
     let mut writer = Writer {
         base: Translation::new(request, chat, to, MOST_NAME),
-        ability: model::ability(request.model()),
+        ability: model::ability(request.model(), facts),
         called: called.collect(),
     };
     writer.base.names = Names::lettered(chat, MOST_NAME);

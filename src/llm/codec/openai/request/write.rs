@@ -97,7 +97,11 @@ pub(in super::super::super) fn reasons(model: &str) -> bool {
     let name = model.rsplit('/').next().unwrap_or(model);
     name.strip_prefix('o')
         .is_some_and(|rest| rest.starts_with(|char: char| char.is_ascii_digit()))
-        || name.starts_with("gpt-5")
+        || name
+            .strip_prefix("gpt-")
+            .and_then(|rest| rest.split(['.', '-']).next()?.parse::<u32>().ok())
+            // Azure's `gpt-35-turbo` is 3.5.
+            .is_some_and(|major| (5..30).contains(&major))
 }
 
 /// Adds what is not there yet, also within objects.
@@ -275,7 +279,7 @@ fn one_part(content: &Content, path: Path<'_>) -> Result<Value, Rejection> {
             json!({"type": "image_url", "image_url": image})
         }
         Content::Audio(Media::Data { mime, base64 }) => {
-            let format = mime.strip_prefix("audio/").unwrap_or(mime);
+            let format = sound(mime);
             json!({"type": "input_audio", "input_audio": {"data": base64, "format": format}})
         }
         Content::File { source, name } => {
@@ -352,5 +356,14 @@ fn response_format(format: &ResponseFormat) -> Value {
             json!({"type": "json_schema", "json_schema": inside})
         }
         ResponseFormat::Other(value) => value.clone(),
+    }
+}
+
+/// The name of a sound's format, of which the vendor itself knows `mp3` and `wav`.
+pub(in super::super) fn sound(mime: &str) -> &str {
+    match mime.strip_prefix("audio/").unwrap_or(mime) {
+        "mpeg" | "mpeg3" | "x-mp3" => "mp3",
+        "wave" | "x-wav" | "vnd.wave" => "wav",
+        format => format,
     }
 }

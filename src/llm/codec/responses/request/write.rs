@@ -12,6 +12,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Content, Extra, Media, Message, Operation, Part, Protocol, Reasoning,
         Role, Tool, ToolChoice,
+        catalog::Entry,
         codec::{
             Encoded, Maker,
             translation::{Object, Translation, put, with},
@@ -37,6 +38,7 @@ pub(in super::super) fn encode(
     let mut writer = Writer {
         base: Translation::new(request, chat, to, MOST_NAME),
         to,
+        known: to.facts(request),
         include: Vec::new(),
     };
     let mut out = Object::new();
@@ -74,6 +76,7 @@ pub(in super::super) fn encode(
 struct Writer<'a> {
     base: Translation<'a>,
     to: &'a Maker,
+    known: Option<Entry>,
     /// What the answer shall hold beside what it always holds.
     include: Vec<&'static str>,
 }

@@ -3,6 +3,7 @@
 use super::{super::LEAST_OUTPUT, Writer};
 use crate::llm::{
     Chat, Extra, Protocol, ResponseFormat,
+    catalog::Entry,
     codec::{
         openai,
         translation::{Object, UNKNOWN, put},
@@ -56,12 +57,21 @@ impl Writer<'_> {
             put(&mut reasoning, "effort", chat.effort.as_deref());
         } else {
             let thinking = chat.extra.get("thinking");
+            let facts = self.known.as_ref().map(Entry::facts);
             let mut asked = Chat {
                 effort: chat.effort.clone(),
+                sampling: chat.sampling.clone(),
                 ..Chat::default()
             };
             if !matches!(self.base.origin(), None | Some(Protocol::OpenAi)) {
-                openai::effort(&mut asked, thinking, self.to, &mut self.base.losses);
+                openai::effort(&mut asked, thinking, self.to, facts, &mut self.base.losses);
+                openai::sampling(&mut asked, facts, &mut self.base.losses);
+                if asked.sampling.temperature.is_none() {
+                    out.remove("temperature");
+                }
+                if asked.sampling.top_p.is_none() {
+                    out.remove("top_p");
+                }
             }
             put(&mut reasoning, "effort", asked.effort);
             let kind = thinking.and_then(|thinking| thinking.get("type"));
@@ -70,7 +80,9 @@ impl Writer<'_> {
             if shown && openai::reasons(&self.to.model) {
                 reasoning.insert("summary".into(), "auto".into());
             }
-            if openai::reasons(&self.to.model) {
+            // Of another model some refuse to be asked.
+            let name = self.to.model.rsplit('/').next().unwrap_or_default();
+            if openai::reasons(name) || name.starts_with("grok-") {
                 self.include.push(SEALED);
             }
         }
