@@ -6,6 +6,10 @@
 //! vendor and family of the model. The client keeps it in a field that it sends back without looking;
 //! on the way in it is opened for that maker, and for nobody else.
 //!
+//! Where client and vendor speak the same protocol bytes pass as they are, and proofs without an
+//! envelope. Nobody can tell then which vendor of that protocol made one that comes back: it goes to
+//! whichever is asked.
+//!
 //! A thought that its maker did not sign gets an envelope with nothing in it, for its origin.
 
 use crate::llm::{

@@ -43,7 +43,8 @@ pub(crate) mod value;
 pub(crate) use self::{
     envelope::{Maker, Sealer},
     loss::Losses,
-    names::Names,
+    names::{Names, Numbered},
+    translation::says,
 };
 
 use super::{

@@ -46,7 +46,10 @@ impl Names {
         if all().all(fits) {
             return names;
         }
-        let mut taken: HashSet<String> = all().filter(|name| fits(name)).map(Into::into).collect();
+        let mut numbered = Numbered::new(most, '_');
+        numbered
+            .taken
+            .extend(all().filter(|name| fits(name)).map(str::to_owned));
         for name in all() {
             if fits(name) || names.sent.contains_key(name) {
                 continue;
@@ -59,13 +62,7 @@ impl Names {
                 _ => None,
             };
             let plain: String = before.into_iter().chain(plain).take(most).collect();
-            let mut free = plain.clone();
-            let mut count = 2_usize;
-            while !taken.insert(free.clone()) {
-                let tail = format!("_{count}");
-                free = plain[..plain.len().min(most.saturating_sub(tail.len()))].to_owned() + &tail;
-                count += 1;
-            }
+            let free = numbered.free(plain);
             names.sent.insert(name.to_owned(), free.clone());
             names.own.insert(free, name.to_owned());
         }
@@ -95,6 +92,52 @@ impl Names {
             name.clone_from(own);
         }
         event
+    }
+}
+
+/// Names of letters that are one byte each, no two alike: the next of the same kind has a number.
+#[derive(Debug)]
+pub(crate) struct Numbered {
+    most: usize,
+    mark: char,
+    taken: HashSet<String>,
+    /// The next number after what stands before it, by how many digits it has. Whoever began anew would
+    /// take a time that grows with the square of the names.
+    next: HashMap<(String, u32), usize>,
+}
+
+impl Numbered {
+    /// So many letters at the most, and this one before the number.
+    pub(crate) fn new(most: usize, mark: char) -> Self {
+        let (taken, next) = <_>::default();
+        Self {
+            most,
+            mark,
+            taken,
+            next,
+        }
+    }
+
+    /// This name if nobody has it, else the first that is free.
+    pub(crate) fn free(&mut self, plain: String) -> String {
+        if self.taken.insert(plain.clone()) {
+            return plain;
+        }
+        let mut digits = 1;
+        loop {
+            let room = self.most.saturating_sub(1 + digits as usize);
+            let stem = plain.get(..room).unwrap_or(&plain);
+            let first = 10_usize.saturating_pow(digits - 1).max(2);
+            let next = self.next.entry((stem.to_owned(), digits)).or_insert(first);
+            while *next < 10_usize.saturating_pow(digits) {
+                let free = format!("{stem}{}{next}", self.mark);
+                *next += 1;
+                if self.taken.insert(free.clone()) {
+                    return free;
+                }
+            }
+            digits += 1;
+        }
     }
 }
 
@@ -146,6 +189,29 @@ mod tests {
         let names = Names::of_variables(&chat, 8);
         let sent = ["mcp__a-b", "2x", "plain_1"].map(|name| names.sent(name).to_owned());
         assert_eq!(sent, ["mcp__a_b", "_2x", "plain_1"]);
+    }
+
+    #[test]
+    fn rule_8_the_work_for_names_that_collide_grows_with_their_number_alone() {
+        let mut chat = Chat::default();
+        let long = "x".repeat(58);
+        for count in 0..20_000 {
+            // All alike when plain; and alike as soon as there is a number.
+            let bits =
+                |yes, no| (0..15).map(move |bit| if count >> bit & 1 == 1 { yes } else { no });
+            let alike: String = bits('.', ' ').collect();
+            let cut = format!("{long}{count:06}");
+            chat.tools.push(Tool::new(alike));
+            chat.tools.push(Tool::new(cut.clone()));
+            chat.tools.push(Tool::new(cut + "!"));
+        }
+        let names = Names::of(&chat, 64);
+        let sent = chat.tools.iter().map(|tool| names.sent(&tool.name));
+        let sent: HashSet<_> = sent.collect();
+        assert_eq!(sent.len(), 60_000);
+        assert!(sent.iter().all(|name| name.len() <= 64));
+        assert!(sent.contains(&*format!("{}_20000", "_".repeat(15))));
+        assert!(!sent.contains(&*format!("{}_20001", "_".repeat(15))));
     }
 
     #[test]

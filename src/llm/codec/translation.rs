@@ -194,12 +194,75 @@ pub(crate) fn merge(out: &mut Object, key: &str, value: &Value) {
     }
 }
 
-/// Whether a field says anything.
-pub(crate) fn says(value: &Value) -> bool {
+/// Fields that are `false` where nobody says otherwise.
+const OFF: &[&str] = &[
+    "background",
+    "defer_loading",
+    "echo",
+    "eager_input_streaming",
+    "includeThoughts",
+    "is_error",
+    "logprobs",
+    "raw",
+    "raw_prompting",
+    "responseLogprobs",
+    "safe_prompt",
+    "store",
+    "stream",
+    "strict",
+    "strict_tools",
+    "thought",
+];
+
+/// Fields of which none is as good as an empty list.
+const NONE_OF: &[&str] = &[
+    "annotations",
+    "citations",
+    "content",
+    "documents",
+    "files",
+    "functions",
+    "images",
+    "include",
+    "logprobs",
+    "mcp_servers",
+    "reasoning_details",
+    "safetySettings",
+    "safety_settings",
+    "stop",
+    "stopSequences",
+    "stop_sequences",
+    "summary",
+    "tool_calls",
+    "tools",
+];
+
+/// Fields of which none is as good as an empty object.
+const EMPTY: &[&str] = &[
+    "additionalModelRequestFields",
+    "extra_body",
+    "generationConfig",
+    "labels",
+    "logit_bias",
+    "metadata",
+    "options",
+    "output_config",
+    "reasoning",
+    "requestMetadata",
+    "stream_options",
+    "text",
+    "item",
+];
+
+/// Whether a field says anything: `null` never does, and what is empty or `false` does unless it is known
+/// to be what the field is by itself. `web_search_options: {}` asks for a search. The key may be a path.
+pub(crate) fn says(key: &str, value: &Value) -> bool {
+    let key = key.rsplit('.').next().unwrap_or(key);
     match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => !all.is_empty(),
+        Value::Null => false,
+        Value::Bool(false) => !OFF.contains(&key),
+        Value::Array(all) if all.is_empty() => !NONE_OF.contains(&key),
+        Value::Object(all) if all.is_empty() => !EMPTY.contains(&key),
         _ => true,
     }
 }
@@ -207,7 +270,7 @@ pub(crate) fn says(value: &Value) -> bool {
 /// Whether something is lost with a field of a request of this origin.
 pub(crate) fn is_lost(origin: Option<Protocol>, key: &str, value: &Value) -> bool {
     let met = origin == Some(Protocol::Responses) && responses::says_nothing(key, value);
-    says(value) && !met
+    says(key, value) && !met
 }
 
 /// The object that the text of arguments means; what is none is wrapped, and told.
@@ -219,5 +282,29 @@ pub(crate) fn object_of(arguments: &str) -> (Value, bool) {
     match serde_json::from_str(arguments) {
         Ok(input @ Value::Object(_)) => (input, true),
         _ => (serde_json::json!({"arguments": arguments}), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_empty_or_false_is_lost_unless_it_is_so_by_itself() {
+        let nothing = json!({
+            "web_search_options": null, "store": false, "strict": false, "logprobs": false,
+            "tools": [], "include": [], "metadata": {}, "logit_bias": {},
+        });
+        for (key, value) in nothing.as_object().unwrap() {
+            assert!(!says(key, value), "{key}");
+        }
+        let something = json!({
+            "web_search_options": {}, "enable_thinking": false, "include_reasoning": false,
+            "modalities": [], "store": true, "tools": {}, "metadata": [], "n": 0, "name": "",
+        });
+        for (key, value) in something.as_object().unwrap() {
+            assert!(says(key, value), "{key}");
+        }
     }
 }

@@ -98,7 +98,7 @@ pub(super) async fn complete(
         mut losses,
         names,
     } = codec.encode_request(&request, &maker)?;
-    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses);
+    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)?;
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -304,17 +304,17 @@ fn in_its_words(
     body: Bytes,
     operation: Operation,
     losses: &mut Vec<Loss>,
-) -> Bytes {
+) -> Result<Bytes, Rejection> {
     let Some(vendor) = &provider.vendor else {
-        return body;
+        return Ok(body);
     };
-    match to.protocol {
+    Ok(match to.protocol {
         Protocol::OpenAi if matches!(operation, Operation::Chat | Operation::Completions) => {
-            quirks::edited(&vendor.quirks, body, losses)
+            quirks::edited(&vendor.quirks, body, losses)?
         }
         Protocol::Anthropic if vendor.form == Form::Vertex => google::edited(body, operation),
         _ => body,
-    }
+    })
 }
 
 /// One list.

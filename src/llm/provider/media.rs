@@ -30,7 +30,11 @@ pub(super) fn check(
         .is_some_and(|vendor| vendor.quirks.no_urls());
     let wire = request.wire();
     let own = wire.is_some_and(|wire| wire.protocol == protocol);
-    let may_have = |wire: &Wire| memchr::memmem::find(&wire.bytes, b"://").is_some();
+    // JSON may escape each letter of it.
+    let may_have = |wire: &Wire| {
+        let has = |word: &str| memchr::memmem::find(&wire.bytes, word.as_bytes()).is_some();
+        [":/", r":\/", r"\u00"].into_iter().any(has)
+    };
     if own && !blind || !wire.is_none_or(may_have) {
         return Ok(());
     }

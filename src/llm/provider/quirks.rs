@@ -4,7 +4,14 @@
 //! to OpenAI says what others refuse. What is left out of a request for that is told as a loss, unless it
 //! said nothing.
 
-use crate::llm::{Loss, codec::Losses};
+use crate::{
+    Rejection,
+    llm::{
+        Loss,
+        codec::{Losses, says},
+    },
+    rejection::Kind,
+};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use std::{
@@ -155,31 +162,35 @@ pub(super) const LM_STUDIO: Quirks = Quirks {
 };
 
 const REFUSED: &str = "The provider has no such field.";
-const ONE: &str = "The provider gives one choice.";
+const ONE: &str = "The provider gives one answer to a request.";
 
 /// The conversation as the vendor takes it. What is no object goes on as it is: it is for the vendor to
-/// judge.
-pub(super) fn edited(quirks: &Quirks, body: Bytes, told: &mut Vec<Loss>) -> Bytes {
+/// judge; more than one choice is refused where there is but one.
+pub(super) fn edited(
+    quirks: &Quirks,
+    body: Bytes,
+    told: &mut Vec<Loss>,
+) -> Result<Bytes, Rejection> {
     if !quirks.stands_in_the_way(&body) {
-        return body;
+        return Ok(body);
     }
     let Ok(Value::Object(mut request)) = serde_json::from_slice(&body) else {
-        return body;
+        return Ok(body);
     };
     let mut edit = Edit {
         quirks,
         losses: Losses::default(),
         changed: false,
     };
-    edit.fields(&mut request);
+    edit.fields(&mut request)?;
     if let Some(Value::Array(messages)) = request.get_mut("messages") {
         edit.messages(messages);
     }
     told.extend(edit.losses.into_vec());
-    match edit.changed {
+    Ok(match edit.changed {
         true => Value::Object(request).to_string().into(),
         false => body,
-    }
+    })
 }
 
 impl Quirks {
@@ -224,7 +235,7 @@ struct Edit<'a> {
 }
 
 impl Edit<'_> {
-    fn fields(&mut self, request: &mut Object) {
+    fn fields(&mut self, request: &mut Object) -> Result<(), Rejection> {
         for (from, to) in self.quirks.renamed {
             if let Some(value) = request.remove(*from) {
                 request.entry(*to).or_insert(value);
@@ -234,7 +245,7 @@ impl Edit<'_> {
         for name in self.quirks.unknown {
             if let Some(value) = request.remove(*name) {
                 self.changed = true;
-                if says(&value) {
+                if says(name, &value) {
                     self.losses.add(name, REFUSED);
                 }
             }
@@ -247,7 +258,9 @@ impl Edit<'_> {
         {
             self.changed = true;
             if !many.is_null() && many != 1 {
-                self.losses.add("n", ONE);
+                return Err(Rejection::new(Kind::UnsupportedParameter)
+                    .with_param("n")
+                    .with_detail(ONE));
             }
         }
         if let Some(any) = self.quirks.any_tool
@@ -257,6 +270,7 @@ impl Edit<'_> {
             *choice = any.into();
             self.changed = true;
         }
+        Ok(())
     }
 
     fn messages(&mut self, messages: &mut [Value]) {
@@ -281,7 +295,7 @@ impl Edit<'_> {
                     continue;
                 };
                 self.changed = true;
-                if says(&value) {
+                if says(name, &value) {
                     let place = format_args!("messages[{index}].{name}");
                     self.losses.add(place, REFUSED);
                 }
@@ -331,13 +345,14 @@ impl Thoughts {
                 let Some(thought) = message.remove("reasoning_content") else {
                     return false;
                 };
-                if says(&thought) {
+                if says("reasoning", &thought) {
                     message.entry(name).or_insert(thought);
                 }
                 true
             }
             Self::BesideCalls => {
-                let calls = message.get("tool_calls").is_some_and(says);
+                let calls = message.get("tool_calls");
+                let calls = calls.is_some_and(|calls| says("tool_calls", calls));
                 if !calls || message.contains_key("reasoning_content") {
                     return false;
                 }
@@ -367,16 +382,6 @@ impl Thoughts {
                 true
             }
         }
-    }
-}
-
-/// Whether a field says anything.
-fn says(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => false,
-        Value::Array(all) => !all.is_empty(),
-        Value::Object(all) => !all.is_empty(),
-        _ => true,
     }
 }
 

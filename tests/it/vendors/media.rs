@@ -42,13 +42,18 @@ fn gemini(mime: &str, url: &str) -> (&'static str, Value) {
     )
 }
 
+/// As some libraries write JSON: a slash may be escaped.
+fn written(body: &Value) -> String {
+    body.to_string().replace("://escaped", r":\/\/escaped")
+}
+
 /// The status, the body of the answer, and what the vendor was sent.
 async fn asked(vendor: &str, (path, body): (&str, Value)) -> (u16, Value, Option<String>) {
     let upstream = MockUpstream::start(hello).await.unwrap();
     let provider = Provider::of(row(vendor)).base_url(upstream.url()).unwrap();
     let request = Request::post(path)
         .header("content-type", "application/json")
-        .body(Body::from(body.to_string()))
+        .body(Body::from(written(&body)))
         .unwrap();
     let answer = Serve::new(provider).oneshot(request).await.unwrap();
     let (parts, body) = answer.into_parts();
@@ -109,7 +114,10 @@ async fn a_picture_by_url_is_refused_where_ollama_and_lm_studio_want_bytes() {
     assert_eq!((status, sent), (400, None), "{told}");
     assert!(told.to_string().contains("unsupported_parameter"), "{told}");
     for vendor in ["ollama", "lmstudio"] {
-        for request in [openai(), anthropic("image", PICTURE)] {
+        let (path, mut escaped) = openai();
+        escaped["messages"][0]["content"][1]["image_url"]["url"] =
+            "https://escaped.example/".into();
+        for request in [openai(), anthropic("image", PICTURE), (path, escaped)] {
             let (status, told, sent) = asked(vendor, request).await;
             assert_eq!((status, sent), (400, None), "{vendor}: {told}");
             let told = told.to_string();

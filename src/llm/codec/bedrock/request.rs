@@ -21,7 +21,7 @@ use crate::{
     rejection::Kind,
 };
 use serde_json::{Value, json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const MOST_NAME: usize = 64;
 const MOST_CACHED: usize = 4;
@@ -177,13 +177,13 @@ impl Writer<'_> {
             self.base.losses.add("tool_choice", why);
         }
         if tools.is_empty() && spoken_of {
-            // It wants to see what was offered when they were called.
+            // It wants to see what was offered when they were called. Nothing is lost.
             let parts = chat.messages.iter().flat_map(|message| &message.parts);
-            let mut names: Vec<&str> = Vec::new();
+            let (mut names, mut seen) = (Vec::<&str>::new(), HashSet::new());
             for part in parts {
                 if let Content::ToolCall(call) = &part.content {
                     let name = self.base.names.sent(&call.name);
-                    if !names.contains(&name) {
+                    if seen.insert(name) {
                         names.push(name);
                     }
                 }
@@ -191,8 +191,6 @@ impl Writer<'_> {
             tools.extend(names.into_iter().map(|name| {
                 json!({"toolSpec": {"name": name, "inputSchema": {"json": {"type": "object"}}}})
             }));
-            let why = "The provider wants to see the tools that were called before.";
-            self.base.losses.add("tools", why);
         }
         if tools.is_empty() {
             return;

@@ -11,6 +11,7 @@ use crate::{
             translation::{Object, Translation, UNKNOWN, put},
         },
     },
+    rejection::Kind,
 };
 use serde_json::{Value, json};
 
@@ -31,6 +32,11 @@ const OWN: [&str; 5] = [
 /// The request for a vendor of this protocol.
 pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
     let chat = request.chat()?;
+    if chat.sampling.n.is_some_and(|n| n > 1) {
+        return Err(Rejection::new(Kind::UnsupportedParameter)
+            .with_param("n")
+            .with_detail("The provider gives one answer to a request."));
+    }
     let mut base = Translation::new(request, chat, to, MOST_NAME);
     base.names = Names::of_variables(chat, MOST_NAME);
     let mut out = Object::new();
@@ -261,9 +267,6 @@ fn sampling(chat: &Chat, base: &mut Translation<'_>, out: &mut Object) {
             .losses
             .add("seed", "The provider takes none below zero."),
         None => {}
-    }
-    if sampling.n.is_some_and(|n| n > 1) {
-        base.losses.add("n", "The provider gives one answer.");
     }
     let mut stop = sampling.stop.clone();
     stop.retain(|text| !text.is_empty());

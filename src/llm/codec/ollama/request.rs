@@ -33,6 +33,11 @@ const OPTIONS: [&str; 7] = [
 /// The request for a vendor of this protocol.
 pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
     let chat = request.chat()?;
+    if chat.sampling.n.is_some_and(|n| n > 1) {
+        return Err(Rejection::new(Kind::UnsupportedParameter)
+            .with_param("n")
+            .with_detail("The provider gives one answer to a request."));
+    }
     let mut base = Translation::new(request, chat, to, MOST_NAME);
     let mut out = Object::new();
     out.insert("model".into(), (&**request.model()).into());
@@ -60,7 +65,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         Some(ResponseFormat::Other(_)) => base.losses.add("response_format", UNKNOWN),
     }
     thinking(chat, to, &mut base, &mut out);
-    let mut options = options(chat, &mut base);
+    let mut options = options(chat);
     base.top(&chat.extra, &mut out, |key, value, out| match key {
         // It was looked at before.
         "thinking" => true,
@@ -217,7 +222,7 @@ fn tools(chat: &Chat, base: &mut Translation<'_>, out: &mut Object) {
     }
 }
 
-fn options(chat: &Chat, base: &mut Translation<'_>) -> Map<String, Value> {
+fn options(chat: &Chat) -> Map<String, Value> {
     let sampling = &chat.sampling;
     let mut out = Map::new();
     put(&mut out, "num_predict", sampling.max_tokens);
@@ -231,9 +236,6 @@ fn options(chat: &Chat, base: &mut Translation<'_>) -> Map<String, Value> {
     stop.retain(|text| !text.is_empty());
     if !stop.is_empty() {
         out.insert("stop".into(), stop.into());
-    }
-    if sampling.n.is_some_and(|n| n > 1) {
-        base.losses.add("n", "The provider gives one answer.");
     }
     out
 }

@@ -149,7 +149,7 @@ const AUTOMATIC: &str = "The provider decides by itself what it caches.";
 
 fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
     for (key, value) in std::mem::take(extra) {
-        if says(&value) {
+        if says(&key, &value) {
             let why = match &*key {
                 "cache_control" => AUTOMATIC,
                 _ => UNKNOWN,
@@ -236,13 +236,13 @@ fn fields(chat: &mut Chat, to: &Maker, facts: Option<&ModelFacts>, losses: &mut 
                     Some(Value::String(user)) if user.len() <= LONGEST_USER => {
                         kept.insert("user".into(), user.into());
                     }
-                    Some(user) if says(&user) => losses.add(
+                    Some(user) if says("user_id", &user) => losses.add(
                         "metadata.user_id",
                         "The provider takes no name of a user that is so long.",
                     ),
                     _ => {}
                 }
-                if says(&value) {
+                if says(&key, &value) {
                     losses.add(key, UNKNOWN);
                 }
             }
@@ -250,11 +250,11 @@ fn fields(chat: &mut Chat, to: &Maker, facts: Option<&ModelFacts>, losses: &mut 
             "cache_control" => losses.add(key, AUTOMATIC),
             "output_config" => {
                 let inside = value.as_object().into_iter().flatten();
-                for (inner, _) in inside.filter(|(_, value)| says(value)) {
+                for (inner, _) in inside.filter(|(key, value)| says(key, value)) {
                     losses.add(format_args!("output_config.{inner}"), UNKNOWN);
                 }
             }
-            _ if says(&value) => losses.add(key, UNKNOWN),
+            _ if says(&key, &value) => losses.add(key, UNKNOWN),
             _ => {}
         }
     }
@@ -472,7 +472,7 @@ pub(super) fn embed(request: &ChatRequest, embed: &Embed) -> Result<Encoded, Rej
 
 fn drop_fields(extra: &mut Extra, losses: &mut Losses) {
     for (key, value) in std::mem::take(extra) {
-        if says(&value) {
+        if says(&key, &value) {
             losses.add(key, UNKNOWN);
         }
     }

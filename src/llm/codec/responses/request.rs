@@ -133,6 +133,8 @@ pub(in super::super) fn says_nothing(key: &str, value: &Value) -> bool {
         "stream_options" => only(value, "include_obfuscation", |_| true),
         // Thoughts are shown where they are made.
         "reasoning" => only(value, "summary", |word| word == "auto"),
+        // The vendor's packages put there what they read in the text beside it.
+        "parsed" | "parsed_arguments" => true,
         ITEM => only_bookkeeping(value),
         _ => false,
     }
@@ -150,7 +152,7 @@ fn only(value: &Value, key: &str, fits: impl Fn(&Value) -> bool) -> bool {
 /// What names an item, and how far it came.
 fn only_bookkeeping(item: &Value) -> bool {
     let fields = item.as_object().into_iter().flatten();
-    let mut fields = fields.filter(|(_, value)| crate::llm::codec::translation::says(value));
+    let mut fields = fields.filter(|(key, value)| crate::llm::codec::translation::says(key, value));
     // The text of a thought is read, whatever else it stands in.
     let known = ["id", "status", "type", "summary", "content"];
     fields.all(|(key, _)| known.contains(&&**key))

@@ -4,7 +4,7 @@ use super::{super::Vendor, *};
 fn sent(vendor: &str, request: &Value) -> (Value, Vec<String>) {
     let vendor = Vendor::ALL.iter().find(|row| row.name() == vendor).unwrap();
     let mut losses = Vec::new();
-    let body = edited(&vendor.quirks, request.to_string().into(), &mut losses);
+    let body = edited(&vendor.quirks, request.to_string().into(), &mut losses).unwrap();
     let lost = losses.iter().map(|loss| loss.field.to_string()).collect();
     (serde_json::from_slice(&body).unwrap(), lost)
 }
@@ -20,10 +20,13 @@ fn openai_gets_the_bytes_of_the_client() {
     let body =
         r#"{ "max_completion_tokens":1, "seed" : 2,"n":3, "messages":[{"role":"developer"}]}"#;
     let mut losses = Vec::new();
-    assert_eq!(edited(&Quirks::NONE, body.into(), &mut losses), body);
+    assert_eq!(
+        edited(&Quirks::NONE, body.into(), &mut losses).unwrap(),
+        body
+    );
     let whole = r#"{ "model":"m", "messages":[{"role":"user","content":"hi"}] ,"x":1.50}"#;
     for vendor in Vendor::ALL {
-        let sent = edited(&vendor.quirks, whole.into(), &mut losses);
+        let sent = edited(&vendor.quirks, whole.into(), &mut losses).unwrap();
         assert_eq!(sent, whole, "{}", vendor.name());
     }
     assert!(losses.is_empty());
@@ -121,11 +124,30 @@ fn mistral_gets_documents_under_its_own_name() {
 }
 
 #[test]
-fn groq_gives_one_choice_and_knows_no_chances() {
+fn rule_23_more_than_one_choice_is_refused_where_there_is_but_one() {
+    for vendor in Vendor::ALL {
+        let body = json!({"model": "m", "messages": [], "n": 2}).to_string();
+        let sent = edited(&vendor.quirks, body.clone().into(), &mut Vec::new());
+        match sent {
+            Ok(sent) => assert_eq!(sent, body, "{}", vendor.name()),
+            Err(refused) => {
+                assert!(["groq", "deepseek", "ollama"].contains(&vendor.name()));
+                assert_eq!(refused.kind(), Kind::UnsupportedParameter);
+                assert_eq!(refused.param(), Some("n"));
+            }
+        }
+        let one = json!({"model": "m", "messages": [], "n": 1}).to_string();
+        assert!(edited(&vendor.quirks, one.into(), &mut Vec::new()).is_ok());
+    }
+    assert!(edited(&GROQ, r#"{"n":3}"#.into(), &mut Vec::new()).is_err());
+}
+
+#[test]
+fn groq_knows_no_chances() {
     let (sent, lost) = sent(
         "groq",
         &json!({
-            "model": "m", "n": 2, "logprobs": true, "top_logprobs": 3, "max_completion_tokens": 9,
+            "model": "m", "n": 1, "logprobs": true, "top_logprobs": 3, "max_completion_tokens": 9,
             "messages": [{"role": "assistant", "content": "a", "reasoning_content": "hm"}],
         }),
     );
@@ -134,7 +156,7 @@ fn groq_gives_one_choice_and_knows_no_chances() {
         "messages": [{"role": "assistant", "content": "a", "reasoning": "hm"}],
     });
     assert_eq!(sent, expected);
-    assert_eq!(lost, ["logprobs", "top_logprobs", "n"]);
+    assert_eq!(lost, ["logprobs", "top_logprobs"]);
 }
 
 #[test]
@@ -210,7 +232,7 @@ fn what_is_no_conversation_goes_on_as_it_is() {
         "{\"stream_options\":",
         "{\"messages\":{\"role\":\"developer\"}}",
     ] {
-        assert_eq!(edited(&MISTRAL, body.into(), &mut losses), body);
+        assert_eq!(edited(&MISTRAL, body.into(), &mut losses).unwrap(), body);
     }
     for body in [
         "{\"messages\":[1,{\"role\":\"developer\",\"tool_calls\":3}]}",

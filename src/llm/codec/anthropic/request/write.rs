@@ -19,9 +19,7 @@ use crate::{
             Encoded, Losses, Maker,
             gemini::BUDGET,
             loss::part_of,
-            translation::{
-                OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, says, with,
-            },
+            translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, with},
         },
     },
     rejection::Kind,
@@ -367,7 +365,11 @@ impl Writer<'_> {
                 out.insert("output_config".into(), json!({"effort": effort}));
             }
         } else {
-            let thinks = chat.extra.get("thinking").is_some_and(says);
+            let said = chat.extra.get("thinking");
+            let thinks = said.is_some_and(|said| {
+                said.as_object().is_none_or(|all| !all.is_empty())
+                    && !matches!(said, Value::Null | Value::Bool(false))
+            });
             let (ability, losses) = (self.ability, &mut self.base.losses);
             let thinks = thinks || thinking::write(chat, ability, max_tokens, out, losses);
             thinking::sampling(chat, ability, thinks, out, losses);

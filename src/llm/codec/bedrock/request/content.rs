@@ -232,7 +232,7 @@ impl Writer<'_> {
     /// Tells of fields that go with a document, where it does not go.
     fn untold(&mut self, extra: &Extra, place: &str) {
         for key in document::FIELDS {
-            if extra.get(*key).is_some_and(says) {
+            if extra.get(*key).is_some_and(|value| says(key, value)) {
                 self.base.losses.add(format_args!("{place}.{key}"), UNKNOWN);
             }
         }

@@ -1,8 +1,7 @@
 //! Documents: what they are called, and what must stand beside them.
 
-use crate::llm::codec::Losses;
+use crate::llm::codec::{Losses, Numbered};
 use serde_json::{Value, json};
-use std::collections::HashSet;
 
 /// Fields of a document in other protocols that this one shares.
 pub(super) const FIELDS: &[&str] = &["citations", "context"];
@@ -10,8 +9,14 @@ pub(super) const FIELDS: &[&str] = &["citations", "context"];
 const LONGEST: usize = 200;
 
 /// Names of documents, none of them twice.
-#[derive(Debug, Default)]
-pub(super) struct Titles(HashSet<String>);
+#[derive(Debug)]
+pub(super) struct Titles(Numbered);
+
+impl Default for Titles {
+    fn default() -> Self {
+        Self(Numbered::new(LONGEST, '-'))
+    }
+}
 
 impl Titles {
     /// A name that the vendor takes: letters, digits, single spaces, hyphens, and brackets that are
@@ -32,15 +37,7 @@ impl Titles {
         if !plain.contains(|char: char| char.is_ascii_alphanumeric()) {
             "document".clone_into(&mut plain);
         }
-        let mut free = plain.clone();
-        let mut count = 2_usize;
-        while !self.0.insert(free.clone()) {
-            let tail = format!("-{count}");
-            let end = plain.len().min(LONGEST - tail.len());
-            free = format!("{}{tail}", &plain[..end]);
-            count += 1;
-        }
-        free
+        self.0.free(plain)
     }
 }
 
@@ -57,6 +54,15 @@ pub(super) fn accompany(content: &mut Vec<Value>, losses: &mut Losses) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn rule_20_the_work_for_names_that_collide_grows_with_their_number_alone() {
+        let mut titles = Titles::default();
+        let all: HashSet<_> = (0..20_000).map(|_| titles.of(Some("a.pdf"))).collect();
+        assert_eq!(all.len(), 20_000);
+        assert!(all.contains("a-pdf-20000"));
+    }
 
     #[test]
     fn rule_20_names_of_documents_are_plain_and_differ() {

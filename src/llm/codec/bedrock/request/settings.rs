@@ -259,7 +259,7 @@ fn note(key: &str, value: &Value, metadata: &mut Map<String, Value>, lost: &mut 
     };
     if plain(key) && !key.is_empty() && plain(&text) && metadata.len() < MOST_METADATA {
         metadata.insert(key.to_owned(), text.into());
-    } else if says(value) {
+    } else if says(key, value) {
         lost.push(key.to_owned());
     }
 }

@@ -289,3 +289,17 @@ fn rule_21_and_22_marks_are_told_and_turns_are_not_made() {
     );
     assert_eq!(there["messages"].as_array().unwrap().len(), 3);
 }
+
+#[test]
+fn what_the_vendors_package_read_in_a_text_is_no_loss() {
+    let mut call = function_call("a", "{}");
+    call["parsed_arguments"] = json!({"zone": "x"});
+    let text = json!({"type": "output_text", "text": "so", "annotations": [], "parsed": {"a": 1}});
+    let body = json!({"input": [user("hi"), {"role": "assistant", "content": [text]}, call,
+        {"type": "function_call_output", "call_id": "a", "output": "1"}]});
+    for protocol in [OPENAI, ANTHROPIC, GEMINI] {
+        let (there, losses) = to(protocol, body.clone());
+        assert_eq!(losses, none());
+        assert!(!there.to_string().contains("parsed"), "{there}");
+    }
+}

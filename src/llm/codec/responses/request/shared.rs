@@ -100,7 +100,9 @@ fn part(part: &mut Part) {
 }
 
 fn plain(extra: &mut Extra) {
-    if extra.get(ITEM).is_some_and(|item| says_nothing(ITEM, item)) {
-        extra.remove(ITEM);
+    for key in [ITEM, "parsed", "parsed_arguments"] {
+        if extra.get(key).is_some_and(|value| says_nothing(key, value)) {
+            extra.remove(key);
+        }
     }
 }
