@@ -70,9 +70,12 @@ fn line(what: &str, figures: &[f64]) {
     println!();
 }
 
+/// What a service does with a request.
+type Look = fn(&ChatRequest);
+
 async fn requests(meter: &impl Meter) {
     head(meter, "requests");
-    let served = |look: fn(&ChatRequest)| {
+    let served = |look: Look| {
         Serve::new(service_fn(move |request: ChatRequest| {
             look(&request);
             ready(Ok::<_, Error>(ChatResponse::from_events(
@@ -80,7 +83,7 @@ async fn requests(meter: &impl Meter) {
             )))
         }))
     };
-    let looks: [(&str, fn(&ChatRequest)); 2] = [
+    let looks: [(&str, Look); 2] = [
         ("served, nobody reads it", |request| {
             black_box(request.model());
         }),

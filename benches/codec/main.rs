@@ -8,8 +8,7 @@
 //! written, and passed from each vendor to each client. Of that the figure to trust is the ratio to what
 //! a client's own protocol costs, which is passed on in the bytes that came.
 //!
-//! Ends with status 1 if a ratio is above 1.3 times its budget, never below that: machines differ. How
-//! often each of these allocates is counted by `.ci/allocations`.
+//! Ends with status 1 if a ratio is above 1.3 times its budget, never below that: machines differ.
 
 mod cases;
 #[path = "../measure/mod.rs"]

@@ -2,16 +2,19 @@
 
 use crate::{bell, client_addr::PeerAddr};
 use bytes::Bytes;
-use http::{Request, Version};
+use http::{Request, Version, header::EXPECT};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{body::Incoming, service::Service as HyperService};
 use pin_project_lite::pin_project;
 use std::{
+    future::poll_fn,
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
+use tokio::runtime::Handle;
 use tower_service::Service;
 
 /// A service for one connection, told who is at its other end.
@@ -66,16 +69,59 @@ where
 ///
 /// To take a piece asks the connection for the next. Over HTTP/1.1 there is none after the last one of a
 /// known length, and the connection, which is of the same task, need not be looked at again.
+///
+/// A body of which nobody read anything, because its request was refused, is read and thrown away, if it
+/// is no more than 1 MiB and comes within 2 seconds. Else the connection would have to be closed after the
+/// answer, and a client that sends head and body apart would meet a closed connection with its next
+/// request.
 #[derive(Debug)]
 pub(super) struct Arriving {
-    incoming: Incoming,
+    /// `None` only while it is dropped.
+    incoming: Option<Incoming>,
     http1: bool,
+    /// Somebody reads it, or the client sends it only if it is told to.
+    kept: bool,
 }
+
+/// How much of a body that nobody wants is read.
+const UNWANTED: u64 = 1 << 20;
+const UNWANTED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Arriving {
     pub(super) fn of(request: Request<Incoming>) -> Request<Self> {
         let http1 = request.version() < Version::HTTP_2;
-        request.map(|incoming| Self { incoming, http1 })
+        let kept = http1 && request.headers().contains_key(EXPECT);
+        request.map(|incoming| Self {
+            incoming: Some(incoming),
+            http1,
+            kept,
+        })
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take() else {
+            return;
+        };
+        let left = incoming.size_hint().upper().unwrap_or(0);
+        if !self.http1 || self.kept || incoming.is_end_stream() || left > UNWANTED {
+            return;
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(tokio::time::timeout(UNWANTED_WITHIN, discard(incoming)));
+        }
+    }
+}
+
+async fn discard(mut incoming: Incoming) {
+    let mut left = UNWANTED;
+    while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut incoming).poll_frame(cx)).await {
+        let read = frame.data_ref().map_or(0, Bytes::len) as u64;
+        match left.checked_sub(read) {
+            Some(rest) => left = rest,
+            None => return,
+        }
     }
 }
 
@@ -87,12 +133,16 @@ impl HttpBody for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { incoming, http1 } = &mut *self;
+        let http1 = self.http1;
+        self.kept = true;
+        let Some(incoming) = &mut self.incoming else {
+            return Poll::Ready(None);
+        };
         let mut take = || {
             let frame = Pin::new(&mut *incoming).poll_frame(cx);
             (frame, incoming.is_end_stream())
         };
-        if !*http1 {
+        if !http1 {
             return take().0;
         }
         let is_last = |(frame, over): &(Poll<Option<_>>, bool)| {
@@ -102,11 +152,13 @@ impl HttpBody for Arriving {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        let incoming = self.incoming.as_ref();
+        incoming.is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let incoming = self.incoming.as_ref();
+        incoming.map_or_else(SizeHint::default, HttpBody::size_hint)
     }
 }
 
@@ -150,7 +202,6 @@ mod tests {
     use super::*;
     use std::{
         convert::Infallible,
-        future::poll_fn,
         sync::atomic::{AtomicUsize, Ordering},
     };
     use tokio::sync::Semaphore;

@@ -306,7 +306,7 @@ def headers_that_are_too_large_are_refused():
 
 @fact
 def an_unknown_path_is_not_found():
-    for path in (f"{PREFIX}/nope", f"{PREFIX}/chat", f"{PREFIX}/responses", f"{PREFIX}/"):
+    for path in (f"{PREFIX}/nope", f"{PREFIX}/chat", f"{PREFIX}/realtime", f"{PREFIX}/"):
         status, headers, body = ask("POST", path, b"{}")
         checked(404, status, headers, body)
     assert ask("GET", "/nope")[0] == 404

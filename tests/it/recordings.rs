@@ -19,6 +19,8 @@ const RESPONSES: &str = "/v1/responses";
 fn recordings() -> Option<Vec<(Recording, &'static str)>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/wire");
     if !folder.exists() {
+        let required = std::env::var_os("TOWER_GATEWAY_REQUIRE_RECORDINGS");
+        assert!(required.is_none_or(|value| value != "1"), "no {folder:?}");
         return None;
     }
     let all = Recording::load_all(folder).unwrap().into_iter();

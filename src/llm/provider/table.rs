@@ -18,7 +18,7 @@ use crate::llm::Protocol;
 /// |---|---|---|---|---|
 /// | `openai` | OpenAi | `OPENAI_API_KEY` | `OPENAI_BASE_URL` |  |
 /// | `anthropic` | Anthropic | `ANTHROPIC_API_KEY` | `ANTHROPIC_BASE_URL` |  |
-/// | `gemini` | Gemini | `GEMINI_API_KEY` or `GOOGLE_API_KEY` | `GOOGLE_GEMINI_BASE_URL` |  |
+/// | `gemini` | Gemini | `GOOGLE_API_KEY` or `GEMINI_API_KEY` | `GOOGLE_GEMINI_BASE_URL` |  |
 /// | `bedrock` | Bedrock | `AWS_BEARER_TOKEN_BEDROCK` | `AWS_ENDPOINT_URL_BEDROCK_RUNTIME` |  |
 /// | `azure` | OpenAi | `AZURE_OPENAI_API_KEY` | `AZURE_OPENAI_ENDPOINT` |  |
 /// | `vertex` | Gemini | `GOOGLE_APPLICATION_CREDENTIALS` | `GOOGLE_VERTEX_BASE_URL` |  |
@@ -167,10 +167,11 @@ pub(super) const ANTHROPIC: Vendor = Vendor {
         ["ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"],
     )
 };
-/// <https://github.com/googleapis/python-genai>: its paths begin with `/v1beta`.
+/// <https://github.com/googleapis/python-genai>: its paths begin with `/v1beta`. Of two keys
+/// it takes `GOOGLE_API_KEY`.
 pub(super) const GEMINI: Vendor = Vendor {
     protocol: Protocol::Gemini,
-    other_key_variable: Some("GOOGLE_API_KEY"),
+    other_key_variable: Some("GEMINI_API_KEY"),
     models: &[
         "gemini-2.5-flash",
         "gemini-2.5-pro",
@@ -181,7 +182,7 @@ pub(super) const GEMINI: Vendor = Vendor {
         "gemini",
         "https://generativelanguage.googleapis.com",
         "/v1beta",
-        ["GEMINI_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
+        ["GOOGLE_API_KEY", "GOOGLE_GEMINI_BASE_URL"],
     )
 };
 /// <https://github.com/groq/groq-python>: its paths begin with `/openai/v1`.

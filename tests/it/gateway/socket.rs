@@ -116,6 +116,44 @@ async fn whoever_connects_and_says_nothing_is_let_go() {
     }
 }
 
+/// The head of one answer, and its body.
+async fn answer(stream: &mut tokio::net::TcpStream) -> String {
+    let mut answer = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.unwrap().parse().unwrap() {
+                return text;
+            }
+        }
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_before_the_body_has_come_leaves_the_connection_open() {
+    let gateway = builder().build().unwrap();
+    let server = Server::bind(gateway, "127.0.0.1:0").unwrap();
+    let addr = server.local_addr().unwrap();
+    let _run = tokio::spawn(server.run_until(std::future::pending()));
+    let mut stream = tokio::net::TcpStream::connect(addr).await.unwrap();
+    let body = "x".repeat(200_000);
+    for _ in 0..3 {
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let refused = answer(&mut stream).await;
+        assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+        // As clients do that send head and body apart.
+        stream.write_all(body.as_bytes()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn huge_headers_are_refused() {
     let (addr, _stop, _run) = started(|server| server);

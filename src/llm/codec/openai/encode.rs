@@ -43,16 +43,25 @@ struct Open {
 }
 
 #[derive(Serialize)]
-struct Chunk<'a> {
+struct Chunk<'a, C> {
     id: &'a str,
     object: &'static str,
     created: u64,
     model: &'a str,
     #[serde(flatten)]
     extra: Extra,
-    choices: &'a [Value],
+    choices: &'a [C],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Value>,
+}
+
+/// A choice in the middle of a stream, with nothing beside what is said: most chunks are one.
+#[derive(Serialize)]
+struct Plain<'a> {
+    index: u32,
+    delta: &'a Map<String, Value>,
+    logprobs: (),
+    finish_reason: (),
 }
 
 impl Chunks {
@@ -67,7 +76,7 @@ impl Chunks {
     }
 
     /// Writes a chunk. The fields that are not ours stand in the first.
-    fn chunk(&mut self, choices: &[Value], usage: Option<Value>, out: &mut BytesMut) {
+    fn chunk<C: Serialize>(&mut self, choices: &[C], usage: Option<Value>, out: &mut BytesMut) {
         let start = match &mut self.head {
             Some(start) => start,
             head => head.insert(head_of(Start::default(), &self.asked)),
@@ -107,6 +116,17 @@ impl Chunks {
         };
         let state = self.state(open.choice);
         let begun = state.is_none_or(|state| std::mem::replace(&mut state.begun, true));
+        let chat = self.asked.operation != Operation::Completions;
+        if chat && begun && open.extra.is_empty() && open.finish.is_none() {
+            let plain = Plain {
+                index: open.choice,
+                delta: &open.delta,
+                logprobs: (),
+                finish_reason: (),
+            };
+            self.chunk(&[plain], None, out);
+            return;
+        }
         let mut choice = Map::new();
         choice.insert("index".into(), open.choice.into());
         if self.asked.operation == Operation::Completions {
@@ -126,7 +146,7 @@ impl Chunks {
         choice.insert("logprobs".into(), Value::Null);
         choice.insert("finish_reason".into(), finish.into());
         choice.extend(open.extra);
-        self.chunk(&[choice.into()], None, out);
+        self.chunk(&[Value::from(choice)], None, out);
     }
 
     fn state(&mut self, choice: u32) -> Option<&mut Choice> {
@@ -230,7 +250,7 @@ impl Encode for Chunks {
             }
         }
         if let (true, Some(usage)) = (self.asked.include_usage, self.usage) {
-            self.chunk(&[], Some(usage::write(&usage)), out);
+            self.chunk::<Value>(&[], Some(usage::write(&usage)), out);
         }
         sse::write_event(out, None, b"[DONE]");
     }

@@ -195,6 +195,14 @@ impl Encoder {
         let Some(Open::Message(message)) = &mut self.open else {
             return;
         };
+        if self.streams
+            && said == Said::Text
+            && let Some(more) = message.more(text, self.number)
+        {
+            write(out, item::More::NAME, &more);
+            self.number += 1;
+            return;
+        }
         let mut events = Vec::new();
         message.say(said, text, &mut events);
         for (name, fields) in events {

@@ -1,5 +1,6 @@
 //! The items of an answer that are open, and the events that each of them makes.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 /// A name, and the fields of an event.
@@ -31,6 +32,22 @@ pub(super) struct Part {
     text: String,
     annotations: Vec<Value>,
     pub(super) logprobs: Vec<Value>,
+}
+
+/// More of a text: most events are one, and are written without a detour.
+#[derive(Serialize)]
+pub(super) struct More<'a> {
+    item_id: &'a str,
+    output_index: usize,
+    content_index: usize,
+    delta: &'a str,
+    logprobs: [(); 0],
+    r#type: &'static str,
+    sequence_number: u64,
+}
+
+impl More<'_> {
+    pub(super) const NAME: &'static str = "response.output_text.delta";
 }
 
 impl Part {
@@ -80,6 +97,25 @@ impl Message {
             fields.extend(more);
         }
         (name, fields)
+    }
+
+    /// More of the text that goes on, as the event of this number.
+    pub(super) fn more<'a>(&'a mut self, text: &'a str, number: u64) -> Option<More<'a>> {
+        let content_index = self.parts.len().saturating_sub(1);
+        let part = self
+            .parts
+            .last_mut()
+            .filter(|part| part.said == Said::Text)?;
+        part.text.push_str(text);
+        Some(More {
+            item_id: &self.id,
+            output_index: self.at,
+            content_index,
+            delta: text,
+            logprobs: [],
+            r#type: More::NAME,
+            sequence_number: number,
+        })
     }
 
     pub(super) fn say(&mut self, said: Said, text: &str, events: &mut Vec<Event>) {
