@@ -12,7 +12,7 @@
 //! |---|---|
 //! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"},"request_id"}` |
 //! | `/v1/rerank`, `/v2/rerank` | Cohere: `{"message","code"}` |
-//! | `/v1beta…` | Google: `{"error":{"code","message","status","details"}}` |
+//! | `/v1beta…`, and `/v1alpha…`, `/upload/v1beta…`, `/upload/v1alpha…`, of which nothing is served | Google: `{"error":{"code","message","status","details"}}` |
 //! | any other below `/v1`, `/v1/responses` among them | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
 //!
@@ -57,6 +57,14 @@ use tower_service::Service;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rendered;
 
+/// Whether a path is Google's alone, by its version. Of these only some below `/v1beta` are served.
+pub(crate) fn is_google(path: &str) -> bool {
+    ["/v1beta", "/v1alpha", "/upload/v1beta", "/upload/v1alpha"]
+        .iter()
+        .filter_map(|root| path.strip_prefix(root))
+        .any(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The protocol of a request, if its path is one of a language model.
 ///
 /// Protocols share what is below `/v1`. Where the path itself does not tell whose it is, as
@@ -64,7 +72,7 @@ pub(crate) struct Rendered;
 /// and nothing in `authorization`, Google's `x-goog-api-client`, or their key in `x-goog-api-key`.
 #[must_use]
 pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
-    if path == "/v1beta" || path.starts_with("/v1beta/") {
+    if is_google(path) {
         return Some(Protocol::Gemini);
     }
     if cohere::is_served(path) {
