@@ -1,8 +1,8 @@
-//! A gateway for clients of OpenAI and of Anthropic, set up by its environment.
+//! A gateway for clients of OpenAI (Chat Completions and Responses), of Anthropic and of Gemini, set up by
+//! its environment.
 //!
 //! Without a vendor's key in the environment it serves a built-in simulator; with keys, those
-//! vendors. Then change `base_url` and `api_key` in any client of the two; any of them reaches any
-//! model.
+//! vendors. Then change `base_url` and `api_key` in any client of these; any of them reaches any model.
 //!
 //! ```text
 //! cargo run --example minimal_gateway

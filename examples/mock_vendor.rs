@@ -1,4 +1,5 @@
-//! A vendor to try clients and gateways on: speaks OpenAI's protocol, and costs nothing.
+//! A vendor to try clients and gateways on, which costs nothing: speaks OpenAI's protocols, Anthropic's,
+//! Gemini's, Bedrock's, Cohere's and Ollama's.
 //!
 //! ```sh
 //! cargo run --example mock_vendor --features testing

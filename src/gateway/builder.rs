@@ -428,10 +428,10 @@ impl GatewayBuilder {
             path.strip_prefix(root)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if of_models("/v1") || of_models("/v1beta") {
+        if of_models("/v1") || llm::dialect::is_google(path) {
             self.fault(
                 format!("route({path:?})"),
-                "paths below /v1 and /v1beta are those of models: choose another",
+                "paths below /v1, /v1beta, /v1alpha and /upload/v1beta are those of models: choose another",
             );
         }
         if matches!(path, "/health/live" | "/health/ready" | "/v2/rerank") {

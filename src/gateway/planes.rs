@@ -1,6 +1,6 @@
 //! The fork between models and routes.
 
-use crate::{Body, Reject, Rejection, rejection::Kind};
+use crate::{Body, Reject, Rejection, llm::dialect, rejection::Kind};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::{
@@ -10,7 +10,8 @@ use std::{
 };
 use tower_service::Service;
 
-/// Below `/v1` and `/v1beta` the protocols of the models, and `/v2/rerank`, and all else by the routes.
+/// Below `/v1`, `/v1beta` and what else is Google's the protocols of the models, and `/v2/rerank`, and all
+/// else by the routes.
 ///
 /// The paths of models are matched to the letter, so they need no normalising, and the name of a model
 /// in one may hold an escaped slash.
@@ -36,10 +37,8 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let path = request.uri().path();
-        let of_models = ["/v1/", "/v1beta/"]
-            .iter()
-            .any(|root| path.starts_with(root))
-            || path == "/v2/rerank";
+        let of_models =
+            path.starts_with("/v1/") || path == "/v2/rerank" || dialect::is_google(path);
         match (&mut self.chat, &mut self.routes) {
             (Some(chat), _) if of_models => ResponseFuture::Chat {
                 future: chat.call(request),

@@ -5,12 +5,14 @@
 //! of its protocol, or it raises the wrong exception. [`DialectLayer`] stands outside of such
 //! policies: it finds the [`Rejection`] in the extensions of an answer and writes the body anew.
 //! Status, `Retry-After`, other headers and the rejection stay.
+//! A client of Anthropic's is told its request's id in `request-id` too, whatever the answer: its SDKs look
+//! there, and not at `x-request-id`.
 //!
 //! | path | form |
 //! |---|---|
-//! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"}}` |
+//! | `/v1/messages…`, and what is nobody's own below `/v1` with the headers of an Anthropic client | Anthropic: `{"type":"error","error":{"type","message"},"request_id"}` |
 //! | `/v1/rerank`, `/v2/rerank` | Cohere: `{"message","code"}` |
-//! | `/v1beta…` | Google: `{"error":{"code","message","status","details"}}` |
+//! | `/v1beta…`, and `/v1alpha…`, `/upload/v1beta…`, `/upload/v1alpha…`, of which nothing is served | Google: `{"error":{"code","message","status","details"}}` |
 //! | any other below `/v1`, `/v1/responses` among them | OpenAI: `{"error":{"message","type","param","code"}}` |
 //! | any other | the problem document, with the request id in it |
 //!
@@ -35,12 +37,12 @@
 //! ```
 
 use super::{
-    Protocol,
-    codec::{self, cohere, gemini},
+    Error, Protocol,
+    codec::{self, ErrorAnswer, anthropic, cohere, gemini},
 };
 use crate::{Body, BoxError, Exchange, Rejection, problem};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use std::{
@@ -55,6 +57,14 @@ use tower_service::Service;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rendered;
 
+/// Whether a path is Google's alone, by its version. Of these only some below `/v1beta` are served.
+pub(crate) fn is_google(path: &str) -> bool {
+    ["/v1beta", "/v1alpha", "/upload/v1beta", "/upload/v1alpha"]
+        .iter()
+        .filter_map(|root| path.strip_prefix(root))
+        .any(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// The protocol of a request, if its path is one of a language model.
 ///
 /// Protocols share what is below `/v1`. Where the path itself does not tell whose it is, as
@@ -62,7 +72,7 @@ pub(crate) struct Rendered;
 /// and nothing in `authorization`, Google's `x-goog-api-client`, or their key in `x-goog-api-key`.
 #[must_use]
 pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
-    if path == "/v1beta" || path.starts_with("/v1beta/") {
+    if is_google(path) {
         return Some(Protocol::Gemini);
     }
     if cohere::is_served(path) {
@@ -92,6 +102,36 @@ pub fn of(path: &str, headers: &HeaderMap) -> Option<Protocol> {
         _ if anthropic() => Protocol::Anthropic,
         _ => Protocol::OpenAi,
     })
+}
+
+/// What Anthropic's SDKs look for a request's id in.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// Tells a client of Anthropic's the id of its request, in the header that its SDK reads.
+pub(crate) fn identify(protocol: Protocol, exchange: Option<&Exchange>, headers: &mut HeaderMap) {
+    if protocol == Protocol::Anthropic
+        && let Some(exchange) = exchange
+        && let Ok(id) = HeaderValue::try_from(exchange.id())
+    {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// An error in the words of a protocol: the body, with the id of the request where that has a place.
+pub(crate) fn error(protocol: Protocol, error: &Error, exchange: Option<&Exchange>) -> ErrorAnswer {
+    let mut answer = codec::of(protocol).encode_error(error);
+    let theirs = match error {
+        Error::Vendor(vendor) => vendor.original(protocol).is_some(),
+        Error::Rejected(_) => false,
+    };
+    if protocol == Protocol::Anthropic
+        && !theirs
+        && let Some(exchange) = exchange
+        && let Some(body) = anthropic::error::identified(&answer.body, exchange.id())
+    {
+        answer.body = body;
+    }
+    answer
 }
 
 /// Applies [`Dialect`] to a service.
@@ -174,13 +214,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.future.poll(cx))?.map(Body::new);
+        if let Some(protocol) = *this.protocol {
+            identify(protocol, this.exchange.as_ref(), response.headers_mut());
+        }
         if response.extensions().get::<Rendered>().is_none()
             && let Some(rejection) = response.extensions().get::<Rejection>()
         {
             let (body, media_type) = match this.protocol {
                 Some(protocol) => {
-                    let error = rejection.clone().into();
-                    let answer = codec::of(*protocol).encode_error(&error);
+                    let told = rejection.clone().into();
+                    let answer = error(*protocol, &told, this.exchange.as_ref());
                     (answer.body, HeaderValue::from_static("application/json"))
                 }
                 None => {

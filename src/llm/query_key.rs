@@ -3,7 +3,9 @@
 //! Older clients of Gemini send their key in the query, `?key=…`, where every log and every proxy sees
 //! it. [`QueryKeyLayer`] moves it into the header `x-goog-api-key`, so that it is looked for in one
 //! place, is marked as sensitive, and is in no URI that anyone further in could write down. It stands
-//! outermost. Only paths below `/v1beta` are looked at.
+//! outermost. Looked at are paths of Google's (below `/v1beta`, `/v1alpha`, `/upload/v1beta` and
+//! `/upload/v1alpha`, or with one of its methods at the end) and the models below `/v1/models`, which
+//! Google's clients of `v1` ask for. There the header makes the client Google's for all further in.
 //!
 //! A request with different keys in header and query has two values in the header then, and
 //! authentication refuses it.
@@ -41,7 +43,7 @@ const HEADER: HeaderName = HeaderName::from_static("x-goog-api-key");
 pub struct QueryKeyLayer;
 
 impl QueryKeyLayer {
-    /// Looks at paths below `/v1beta`.
+    /// Looks at paths of Google's, and at `/v1/models`.
     #[must_use]
     pub fn new() -> Self {
         Self
@@ -74,8 +76,11 @@ impl<S: Service<Request<B>>, B> Service<Request<B>> for QueryKey<S> {
     }
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
+        let path = request.uri().path();
+        let listed = path.strip_prefix("/v1/models");
+        let listed = listed.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         if request.uri().query().is_some()
-            && dialect::of(request.uri().path(), request.headers()) == Some(Protocol::Gemini)
+            && (listed || dialect::of(path, request.headers()) == Some(Protocol::Gemini))
         {
             moved(&mut request);
         }
@@ -137,6 +142,30 @@ mod tests {
         let keys = request.headers().get_all(HEADER).iter();
         let keys = keys.map(|key| key.to_str().unwrap().to_owned());
         (request.uri().to_string(), keys.collect())
+    }
+
+    #[tokio::test]
+    async fn googles_paths_are_looked_at_and_no_others() {
+        for (path, kept) in [
+            ("/v1beta/models", false),
+            ("/v1alpha/models/m:generateContent", false),
+            ("/upload/v1beta/files", false),
+            ("/upload/v1alpha/files", false),
+            ("/v1/models", false),
+            ("/v1/models/m", false),
+            ("/v1/models/m:generateContent", false),
+            ("/v1/modelsque", true),
+            ("/v1/chat/completions", true),
+            ("/upload", true),
+        ] {
+            let seen = tower::service_fn(async |request: Request<()>| {
+                Ok::<_, ()>((request.uri().query().is_some(), request.headers().len()))
+            });
+            let mut service = QueryKeyLayer::new().layer(seen);
+            let request = Request::get(format!("{path}?key=k")).body(()).unwrap();
+            let answer = service.call(request).await;
+            assert_eq!(answer, Ok((kept, usize::from(!kept))), "{path}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tower_gateway::{
     Body, Exchange, collect,
     exchange::Usage,
     llm::{
-        ChatRequest, Provider, Simulator,
+        ChatRequest, Protocol, Provider, Simulator,
         serve::{Model, Serve},
     },
     testing::{MockUpstream, Reply, Turn, Vendor},
@@ -270,11 +270,56 @@ async fn tokens_are_counted_by_a_vendor_that_can() {
     let answer = call(other, request).await;
     if cfg!(feature = "tokens") {
         assert!(document(&answer)["input_tokens"].as_u64() > Some(0));
+        assert_eq!(answer.headers()["x-gateway-estimate"], "tokens");
     } else {
         assert_eq!(answer.status(), StatusCode::NOT_FOUND);
         assert_eq!(document(&answer)["error"]["code"], "not_supported");
     }
     assert_eq!(upstream.count(), 1);
+}
+
+#[tokio::test]
+async fn a_client_of_the_protocol_is_told_the_id_of_its_request() {
+    let answered = async |path: &str, body: Value| {
+        let mut request = post(path, body);
+        let id = Exchange::enter(&mut request).id().to_owned();
+        let answer = call(Simulator::new(), request).await;
+        let told = answer.headers().get("request-id");
+        let told = told.map(|told| told.to_str().unwrap().to_owned());
+        (answer, told, id)
+    };
+    let (answer, told, id) = answered("/v1/messages", messages(json!({}))).await;
+    assert_eq!((answer.status().as_u16(), told), (200, Some(id)));
+    let wrong = messages(json!({"messages": []}));
+    let (answer, told, id) = answered("/v1/messages", wrong.clone()).await;
+    assert_eq!((answer.status().as_u16(), told), (400, Some(id.clone())));
+    assert_eq!(document(&answer)["request_id"], id);
+    // Others look elsewhere.
+    let (answer, told, _) = answered("/v1/chat/completions", wrong).await;
+    assert_eq!((answer.status().as_u16(), told), (400, None));
+    assert!(document(&answer).get("request_id").is_none());
+}
+
+#[tokio::test]
+async fn a_conversation_without_a_word_is_refused_here() {
+    let upstream = MockUpstream::start(Reply::json(200, "{}")).await.unwrap();
+    let body = json!({"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": ""}]});
+    let providers = [
+        anthropic(&upstream),
+        Provider::gemini("k").base_url(upstream.url()).unwrap(),
+        Provider::custom("lab", upstream.url())
+            .unwrap()
+            .speaking(Protocol::Cohere),
+    ];
+    for provider in providers {
+        let answer = call(provider, post("/v1/chat/completions", &body)).await;
+        let error = &document(&answer)["error"];
+        assert_eq!(
+            (answer.status().as_u16(), &error["param"]),
+            (400, &json!("messages"))
+        );
+    }
+    assert_eq!(upstream.count(), 0);
 }
 
 #[tokio::test]

@@ -394,6 +394,8 @@ async fn paths_answer_in_the_dialect() {
     };
     for path in [
         "/v1beta/files",
+        "/v1alpha/models/a:generateContent",
+        "/upload/v1beta/files",
         "/v1beta/models/no",
         "/v1beta/models/a:predict",
         "/v1beta",

@@ -5,7 +5,11 @@
 //! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
 
 use super::{Losses, Maker, Names, loss::place_of, responses};
-use crate::llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice};
+use crate::{
+    Rejection,
+    llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice},
+    rejection::Kind,
+};
 use serde_json::{Map, Value};
 
 /// A JSON object that is being written.
@@ -159,6 +163,18 @@ impl<'a> Translation<'a> {
         };
         self.losses.add("tool_choice", why);
         None
+    }
+}
+
+/// Refuses a conversation of which nothing is left to send: no provider takes an empty one.
+pub(crate) fn spoken(messages: Option<&Value>) -> Result<(), Rejection> {
+    match messages {
+        Some(Value::Array(messages)) if messages.is_empty() => {
+            Err(Rejection::new(Kind::InvalidRequest)
+                .with_param("messages")
+                .with_detail("None of the messages says anything."))
+        }
+        _ => Ok(()),
     }
 }
 

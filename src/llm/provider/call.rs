@@ -260,8 +260,18 @@ async fn counted(request: ChatRequest) -> Result<ChatResponse, Error> {
     let count = move || crate::llm::tokens::count(&request);
     let count = tokio::task::spawn_blocking(count).await;
     let count = count.map_err(|error| Rejection::new(Kind::Internal).with_source(error))??;
-    Ok(ChatResponse::new(Counted(Some(count.total().tokens))))
+    let count = count.total();
+    let mut answer = ChatResponse::new(Counted(Some(count.tokens)));
+    if !count.is_exact() {
+        let tokens = HeaderValue::from_static("tokens");
+        answer.headers_mut().insert(ESTIMATE, tokens);
+    }
+    Ok(answer)
 }
+
+/// The header of an answer that is an estimate, and of what.
+#[cfg(feature = "tokens")]
+const ESTIMATE: HeaderName = HeaderName::from_static("x-gateway-estimate");
 
 /// A count, as an answer.
 #[cfg(feature = "tokens")]

@@ -230,20 +230,24 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let protocol = dialect::of(request.uri().path(), request.headers());
         let target = target::of(protocol, request.method(), request.uri());
-        if let (Ok((_, template)), Some(exchange)) = (&target, Exchange::of(&request)) {
+        let exchange = Exchange::of(&request).cloned();
+        if let (Ok((_, template)), Some(exchange)) = (&target, &exchange) {
             exchange.update(|facts| facts.route = Some(template.clone()));
         }
         let protocol = protocol.unwrap_or(Protocol::OpenAi);
         let serve = self.clone();
         ResponseFuture(Box::pin(async move {
-            Ok(match target {
+            let exchange = exchange.as_ref();
+            let mut answer = match target {
                 Ok((Target::Model(ask), _)) => serve.answer(protocol, ask, request).await,
-                Ok((Target::List(id), _)) => serve.list(protocol, id).await,
+                Ok((Target::List(id), _)) => serve.list(protocol, id, exchange).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
                     return Response::reject(rejection);
                 }
-                Err(rejection) => refusal(protocol, &rejection.into()),
-            })
+                Err(rejection) => refusal(protocol, &rejection.into(), exchange),
+            };
+            dialect::identify(protocol, exchange, answer.headers_mut());
+            Ok(answer)
         }))
     }
 }
@@ -266,7 +270,12 @@ impl fmt::Debug for ResponseFuture {
 }
 
 impl<S> Serve<S> {
-    async fn list(self, protocol: Protocol, id: Option<String>) -> Response<Body> {
+    async fn list(
+        self,
+        protocol: Protocol,
+        id: Option<String>,
+        exchange: Option<&Exchange>,
+    ) -> Response<Body> {
         let models = self.models.list().await;
         let codec = codec::of(protocol);
         let body = match id {
@@ -275,7 +284,7 @@ impl<S> Serve<S> {
                 Some(model) => codec.encode_model(model),
                 None => {
                     let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
-                    return refusal(protocol, &unknown.into());
+                    return refusal(protocol, &unknown.into(), exchange);
                 }
             },
         };
@@ -323,7 +332,7 @@ impl<S> Serve<S> {
         };
         answer.unwrap_or_else(|error| {
             tell(exchange.as_ref(), &error);
-            refusal(protocol, &error)
+            refusal(protocol, &error, exchange.as_ref())
         })
     }
 }

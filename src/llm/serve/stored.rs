@@ -25,7 +25,7 @@ const STORED: [&str; 16] = [
 
 /// What a caller is told of such a path.
 pub(super) fn refusal(path: &str) -> Option<Rejection> {
-    let below = ["/v1/", "/v1beta/"]
+    let below = ["/v1/", "/v1beta/", "/v1alpha/", "/upload/v1beta/"]
         .iter()
         .find_map(|root| path.strip_prefix(root));
     let is = |known: &str| {

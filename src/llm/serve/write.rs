@@ -48,8 +48,12 @@ pub(super) fn tell(exchange: Option<&Exchange>, error: &Error) {
 /// An error in place of an answer, in the words of a protocol.
 ///
 /// The rejection is left in the extensions, and with it the mark that it was rendered.
-pub(super) fn refusal(protocol: Protocol, error: &Error) -> Response<Body> {
-    let answer = codec::of(protocol).encode_error(error);
+pub(super) fn refusal(
+    protocol: Protocol,
+    error: &Error,
+    exchange: Option<&Exchange>,
+) -> Response<Body> {
+    let answer = dialect::error(protocol, error, exchange);
     let rejection = error.rejection().into_owned();
     let mut response = Response::new(Body::from(answer.body));
     *response.status_mut() = answer.status;

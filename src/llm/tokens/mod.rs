@@ -35,6 +35,10 @@
 //! | pictures | OpenAI: tiles of 512 × 512 or patches of 32 × 32, with the constants of each model. Claude: width × height / 750 of at most 1568 × 1568. Gemini: 258 for each tile. Others: patches of 28 × 28 |
 //! | sounds, documents | by their bytes: a rough guess |
 //!
+//! Who asks a gateway to count (`/v1/messages/count_tokens` and the like) for a vendor that has no
+//! counter is answered with such a count, and with the header `x-gateway-estimate: tokens` where it is an
+//! estimate.
+//!
 //! The size of a picture is read from the first bytes of a PNG, JPEG, GIF or WebP. One that is
 //! elsewhere counts as 1024 × 1024.
 //!

@@ -25,6 +25,15 @@ pub(super) fn write(error: &Error) -> ErrorAnswer {
     }
 }
 
+/// A document that was made here, with the id of its request in it.
+pub(crate) fn identified(document: &Bytes, id: &str) -> Option<Bytes> {
+    let mut document: Value = serde_json::from_slice(document).ok()?;
+    document
+        .as_object_mut()?
+        .insert("request_id".into(), id.into());
+    Some(document.to_string().into())
+}
+
 fn overloaded() -> StatusCode {
     StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
 }

@@ -19,7 +19,7 @@
 
 mod decode;
 mod encode;
-mod error;
+pub(crate) mod error;
 pub(crate) mod model;
 mod request;
 mod target;

@@ -14,7 +14,7 @@ use crate::{
         catalog::Entry,
         codec::{
             Encoded, Maker,
-            translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, with},
+            translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, spoken, with},
             turns::{Form, ordered},
         },
     },
@@ -53,6 +53,7 @@ pub(super) fn encode(request: &ChatRequest, chat: &Chat, to: &Maker) -> Result<E
     };
     let mut out = Object::new();
     writer.conversation(chat, &mut out)?;
+    spoken(out.get("messages"))?;
     writer.tools(chat, &mut out);
     writer.settings(chat, &mut out)?;
     few_cache_points(&mut out, &mut writer.base);

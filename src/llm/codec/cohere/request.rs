@@ -8,7 +8,7 @@ use crate::{
         codec::{
             Encoded, Maker, Names,
             messages::{Piece, Said, Turn, turns},
-            translation::{Object, Translation, UNKNOWN, put},
+            translation::{Object, Translation, UNKNOWN, put, spoken},
         },
     },
     rejection::Kind,
@@ -52,6 +52,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         .map(|turn| message(turn, &base.names))
         .collect();
     out.insert("messages".into(), messages.into());
+    spoken(out.get("messages"))?;
     let offered = tools(chat, &mut base, &mut out);
     format(chat, offered, &mut base, &mut out);
     sampling(chat, &mut base, &mut out);

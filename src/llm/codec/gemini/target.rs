@@ -2,6 +2,7 @@
 
 use crate::llm::{
     Operation,
+    catalog::Kind,
     codec::{Ask, Target},
     serve::{Model, decoded},
 };
@@ -108,12 +109,22 @@ pub(super) fn escaped(model: &str) -> String {
     out
 }
 
-/// A model, as it is listed, with what may be asked of any.
+/// What may be asked of a model, as far as is known what it is for.
+fn methods(model: &Model) -> &'static [&'static str] {
+    match model.facts.as_ref().map(|facts| facts.kind) {
+        Some(Kind::Chat) => &METHODS[..3],
+        Some(Kind::Embeddings) => &METHODS[3..],
+        Some(Kind::Rerank) => &[],
+        None => &METHODS,
+    }
+}
+
+/// A model, as it is listed.
 pub(super) fn model(model: &Model) -> Value {
     let mut out = json!({
         "name": format!("models/{}", model.id),
         "displayName": model.display_name(),
-        "supportedGenerationMethods": METHODS,
+        "supportedGenerationMethods": methods(model),
     });
     if let Some(facts) = &model.facts {
         for (key, tokens) in [
@@ -143,6 +154,7 @@ pub(super) fn models(body: &[u8]) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llm::catalog::ModelFacts;
 
     #[test]
     fn paths_name_a_model_and_what_is_asked_of_it() {
@@ -226,6 +238,23 @@ mod tests {
         assert_eq!(tuned.0, "tunedModels/own");
         assert_eq!(escaped(&tuned.0), "/tunedModels/own");
         assert_eq!(escaped("models/a/b?c#d"), "/models/a%2Fb%3Fc%23d");
+    }
+
+    #[test]
+    fn a_model_claims_what_its_kind_can_do() {
+        let claimed = |kind: Option<Kind>| {
+            let mut one = Model::new("m", "lab");
+            one.facts = kind.map(|kind| {
+                let mut facts = ModelFacts::new("lab", "m");
+                facts.kind = kind;
+                Arc::new(facts)
+            });
+            model(&one)["supportedGenerationMethods"].clone()
+        };
+        assert_eq!(claimed(None), json!(METHODS));
+        assert_eq!(claimed(Some(Kind::Chat)), json!(METHODS[..3]));
+        assert_eq!(claimed(Some(Kind::Embeddings)), json!(METHODS[3..]));
+        assert_eq!(claimed(Some(Kind::Rerank)), json!([]));
     }
 
     #[test]

@@ -19,7 +19,9 @@ use crate::{
             Encoded, Losses, Maker,
             gemini::BUDGET,
             loss::part_of,
-            translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, with},
+            translation::{
+                OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
+            },
         },
     },
     rejection::Kind,
@@ -52,6 +54,7 @@ pub(in super::super) fn encode(
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
     writer.conversation(chat, &mut out);
+    spoken(out.get("messages"))?;
     writer.tools(chat, &mut out);
     writer.settings(chat, &mut out)?;
     if request.streams() {

@@ -21,7 +21,9 @@ use crate::{
         codec::{
             Encoded, Maker, Names,
             loss::part_of,
-            translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, with},
+            translation::{
+                OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
+            },
         },
     },
 };
@@ -56,6 +58,7 @@ pub(in super::super) fn encode(
     writer.base.names = Names::lettered(chat, MOST_NAME);
     let mut out = Object::new();
     writer.conversation(chat, &mut out);
+    spoken(out.get("contents"))?;
     writer.tools(chat, &mut out);
     let config = writer.config(chat)?;
     if !config.is_empty() {
