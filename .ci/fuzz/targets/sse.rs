@@ -2,6 +2,8 @@
 //! are, no more of an event is held than is allowed, and what is written is read again.
 #![no_main]
 
+#[path = "../../../src/llm/codec/held.rs"]
+mod held;
 #[path = "../../../src/llm/codec/sse.rs"]
 #[allow(dead_code)]
 mod sse;
