@@ -1,13 +1,13 @@
 //! One call: what is sent, and what is made of the head of the answer.
 
+#[cfg(feature = "tokens")]
+use super::count;
 use super::{
     BaseUrl, Inner, address, answer, google,
     key::{hints_at_a_key, masked, names_an_account},
     media, passed, quirks,
     table::Form,
 };
-#[cfg(feature = "tokens")]
-use crate::llm::{Batch, Batches, Event, Want};
 use crate::{
     Body, CollectError, Exchange, Extensible, Rejection, collect,
     llm::{
@@ -24,8 +24,6 @@ use http::{
     header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
 };
 use http_body::Body as _;
-#[cfg(feature = "tokens")]
-use std::task::{Context, Poll};
 use std::{future::poll_fn, pin::Pin, sync::Arc, time::Duration};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -79,8 +77,9 @@ pub(super) async fn complete(
         request.extensions_mut().insert(catalog.clone());
     }
     #[cfg(feature = "tokens")]
-    if request.operation() == Operation::CountTokens && !counts(provider.protocol, &request) {
-        return counted(request).await;
+    if request.operation() == Operation::CountTokens && !count::counts(provider.protocol, &request)
+    {
+        return count::counted(request).await;
     }
     if let Operation::Passthrough(asked) = request.operation() {
         return passed::pass(provider, request, asked).await;
@@ -242,53 +241,6 @@ fn spoken_with(provider: &Inner, request: &ChatRequest) -> Protocol {
     let own = request.origin();
     let own = own.filter(|own| provider.besides.contains(own));
     own.unwrap_or(provider.protocol)
-}
-
-#[cfg(feature = "tokens")]
-fn counts(protocol: Protocol, request: &ChatRequest) -> bool {
-    match protocol {
-        Protocol::Anthropic | Protocol::Gemini => true,
-        Protocol::Bedrock => codec::bedrock::counts(request.model()),
-        _ => false,
-    }
-}
-
-/// The count of a conversation for a vendor that has no counter.
-#[cfg(feature = "tokens")]
-async fn counted(request: ChatRequest) -> Result<ChatResponse, Error> {
-    // The first one loads tables, and for as long nobody else shall wait.
-    let count = move || crate::llm::tokens::count(&request);
-    let count = tokio::task::spawn_blocking(count).await;
-    let count = count.map_err(|error| Rejection::new(Kind::Internal).with_source(error))??;
-    let count = count.total();
-    let mut answer = ChatResponse::new(Counted(Some(count.tokens)));
-    if !count.is_exact() {
-        let tokens = HeaderValue::from_static("tokens");
-        answer.headers_mut().insert(ESTIMATE, tokens);
-    }
-    Ok(answer)
-}
-
-/// The header of an answer that is an estimate, and of what.
-#[cfg(feature = "tokens")]
-const ESTIMATE: HeaderName = HeaderName::from_static("x-gateway-estimate");
-
-/// A count, as an answer.
-#[cfg(feature = "tokens")]
-struct Counted(Option<u64>);
-
-#[cfg(feature = "tokens")]
-impl Batches for Counted {
-    fn spoken(&self) -> Option<Spoken> {
-        None
-    }
-
-    fn want(&mut self, _: Want) {}
-
-    fn poll_batch(&mut self, _: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
-        let count = self.0.take();
-        Poll::Ready(count.map(|count| Ok(Batch::made(vec![Event::Tokens(count)]))))
-    }
 }
 
 pub(super) async fn models(provider: &Inner) -> Result<Vec<String>, Error> {

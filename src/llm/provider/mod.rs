@@ -71,6 +71,8 @@ mod base_url;
 mod bedrock;
 mod call;
 mod cloud;
+#[cfg(feature = "tokens")]
+mod count;
 pub mod credential;
 mod environment;
 mod google;
