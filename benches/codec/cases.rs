@@ -192,9 +192,10 @@ async fn pairs<M: Meter>(meter: &M) -> Vec<Pair> {
         let body = wire::request(client, 1 << 10, true);
         let (_own, provider) = streaming(client).await;
         let mut own = Serve::new(provider);
-        for protocol in ALL.into_iter().filter(|protocol| *protocol != client) {
+        for protocol in ALL {
             let (_upstream, provider) = streaming(protocol).await;
-            let mut other = Serve::new(provider);
+            // Of its own protocol, with a look for proofs in each event.
+            let mut other = Serve::new(provider.bind_reasoning(true));
             let both = meter.both(
                 async || {
                     post(&mut own, client, true, &body).await;
@@ -205,7 +206,10 @@ async fn pairs<M: Meter>(meter: &M) -> Vec<Pair> {
                 },
             );
             let (own, cost) = both.await;
-            let name = format!("{client:?} over {protocol:?}");
+            let name = match protocol == client {
+                true => format!("{client:?}, its proofs bound"),
+                false => format!("{client:?} over {protocol:?}"),
+            };
             let pair = Pair {
                 name,
                 cost: cost / EVENTS as f64,

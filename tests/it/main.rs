@@ -36,6 +36,8 @@ mod native;
 mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]

@@ -28,6 +28,7 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
+pub(crate) mod proofs;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]

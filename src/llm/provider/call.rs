@@ -13,7 +13,14 @@ use crate::{
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
         VendorError, VendorFault,
-        codec::{self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, loss, rerank},
+        codec::{
+            self, Codec, Encoded, Maker,
+            bedrock::EVENT_STREAM,
+            envelope::{Bound, Shared},
+            loss,
+            proofs::Marker,
+            rerank,
+        },
         response::Spoken,
     },
     rejection::Kind,
@@ -142,6 +149,12 @@ pub(super) async fn complete(
         });
     }
     let (operation, origin) = (request.operation(), request.origin());
+    let binds = origin == Some(protocol)
+        && operation == Operation::Chat
+        && provider.binds.unwrap_or_else(|| {
+            let shared = request.extensions().get::<Shared>();
+            shared.is_some_and(|shared| shared.has(protocol))
+        });
     let reranks = match operation {
         Operation::Rerank => rerank::completed(request.reranking()?),
         _ => None,
@@ -198,7 +211,7 @@ pub(super) async fn complete(
         framing,
         operation,
     };
-    let source = match framing {
+    let mut source = match framing {
         Framing::Sse
         | Framing::Array
         | Framing::EventStream
@@ -213,6 +226,9 @@ pub(super) async fn complete(
             answer::Source::whole(provider, spoken, raw)?
         }
     };
+    if binds {
+        source.marked_by(Marker::new(&maker));
+    }
     let mut answer = ChatResponse::new(source);
     if !names.is_empty() {
         answer = answer.map(move |event| names.restored(event));
@@ -224,7 +240,10 @@ pub(super) async fn complete(
         answer.extensions_mut().insert(limits);
     }
     // Who is told in the words of the vendor itself has no use for it.
-    if origin != Some(maker.protocol) {
+    // Where what is written anew stands between bytes that came, a thought may have its proof in those.
+    if binds && !codec.mixes() {
+        answer.extensions_mut().insert(Bound(maker));
+    } else if origin != Some(maker.protocol) {
         answer.extensions_mut().insert(maker);
     }
     // Room for what the layers further out add.

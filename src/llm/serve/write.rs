@@ -4,7 +4,7 @@ use crate::{
     Body, BoxError, End, Exchange,
     llm::{
         ChatResponse, Error, Event, Framing, Protocol, Start, Want,
-        codec::{self, Asked, Encode, Maker, Sealer, gemini, responses::Trail},
+        codec::{self, Asked, Encode, Maker, Sealer, envelope::Bound, gemini, responses::Trail},
         dialect,
         response::MOST_WHOLE,
     },
@@ -77,6 +77,9 @@ pub(super) async fn written(
 ) -> Result<Response<Body>, Error> {
     let headers = mem::take(answer.headers_mut());
     let maker = answer.extensions_mut().remove::<Maker>();
+    let maker = maker.filter(|maker| maker.protocol != protocol);
+    let bound = answer.extensions_mut().remove::<Bound>();
+    let maker = maker.or(bound.map(|bound| bound.0));
     let extensions = mem::take(answer.extensions_mut());
     let framing = asked.framing;
     let mut body = ChatBody::new(answer, protocol, asked, maker, exchange);
@@ -127,7 +130,7 @@ struct ChatBody {
     asked: Asked,
     /// Whether the vendor's bytes are in the client's words.
     same: bool,
-    /// Binds thoughts to their maker where they go out in other words than its own.
+    /// Binds thoughts to their maker where they are written anew.
     sealer: Option<Sealer>,
     /// Made when the first events must be encoded.
     encoder: Option<Box<dyn Encode>>,
@@ -168,9 +171,7 @@ impl ChatBody {
             protocol,
             asked,
             same,
-            sealer: maker
-                .filter(|maker| maker.protocol != protocol)
-                .map(Sealer::new),
+            sealer: maker.map(Sealer::new),
             encoder: None,
             start: None,
             trail: trails.then(Trail::default),

@@ -1,7 +1,10 @@
 //! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
 //! this one: what has a place here is put there, and what has none is told.
 
-use super::request::{sound, write_chat, write_embed};
+use super::{
+    marked,
+    request::{sound, write_chat, write_embed},
+};
 use crate::{
     Rejection,
     llm::Protocol,
@@ -36,7 +39,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         _ => None,
     });
     let proven = thoughts.any(|thought| thought.signature.is_some() || thought.redacted.is_some());
-    if !foreign && !proven {
+    if !foreign && !proven && !marked::is_in(chat) {
         return Ok(bytes(&limited(write_chat(request, chat)?, facts)).into());
     }
     let mut chat = chat.clone();
@@ -46,6 +49,9 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     for (index, message) in chat.messages.iter_mut().enumerate() {
         let place = place_of(index, apart);
         thoughts_of(message, place, request.origin(), to, &mut losses);
+        if !foreign {
+            marked::open(message, index, to, &mut losses);
+        }
     }
     let mut names = Names::default();
     if foreign {

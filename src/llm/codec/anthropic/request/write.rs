@@ -50,6 +50,7 @@ pub(in super::super) fn encode(
         base: Translation::new(request, chat, to, MOST_NAME),
         ability: model::ability(request.model(), facts),
         ids: HashMap::new(),
+        lost_thought: false,
     };
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
@@ -61,6 +62,9 @@ pub(in super::super) fn encode(
         out.insert("stream".into(), true.into());
     }
     writer.extra(&chat.extra, &mut out);
+    if writer.base.own && writer.lost_thought {
+        thinking::stop_between_calls(&mut out, &mut writer.base.losses);
+    }
     if !writer.base.own {
         few_breakpoints(&mut out, &mut writer.base.losses);
     }
@@ -88,6 +92,8 @@ struct Writer<'a> {
     ability: Ability,
     /// Names of calls that the vendor would refuse, and what they are instead.
     ids: HashMap<String, String>,
+    /// What another thought was left out.
+    lost_thought: bool,
 }
 
 impl Writer<'_> {
@@ -230,6 +236,7 @@ impl Writer<'_> {
         };
         if block.is_none() {
             self.base.lost_thought(place);
+            self.lost_thought = true;
         }
         block
     }

@@ -188,7 +188,7 @@ impl Writer<'_> {
                 }
                 Content::Reasoning(thought) => self.thought(thought, &inside(&part.extra), &place),
                 Content::Other(item) if !self.base.foreign => {
-                    input.push(item.clone());
+                    input.extend(self.own(item, &place));
                     continue;
                 }
                 _ => {
@@ -316,6 +316,21 @@ impl Writer<'_> {
             [one] if is_plain(one) => one["text"].take(),
             _ => out.into(),
         }
+    }
+
+    /// An item of the vendor's own. What a conversation was compacted to is for whoever sealed it.
+    fn own(&mut self, item: &Value, place: &str) -> Option<Value> {
+        let mut item = item.clone();
+        if let Some(Value::String(sealed)) = item.get_mut("encrypted_content") {
+            match self.base.proof(Some(sealed)) {
+                Some(opened) => *sealed = opened,
+                None => {
+                    self.base.lost_thought(place);
+                    return None;
+                }
+            }
+        }
+        Some(item)
     }
 
     /// A thought goes to its maker alone, in the form in which it was shown.
