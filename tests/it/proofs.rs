@@ -344,6 +344,7 @@ async fn what_a_conversation_was_compacted_to_is_for_whoever_sealed_it() {
             answer["output"][0]
         );
         Request::post("/v1/responses")
+            .header("content-type", "application/json")
             .body(Body::from(body))
             .unwrap()
     };

@@ -331,7 +331,8 @@ fn in_lines(event: &[u8], mut at: usize) -> Option<&[u8]> {
 }
 
 /// The bytes of a client, for a vendor of its protocol: as they are if no proof in them is marked, and
-/// without the marks if all are of this maker. `None`: some are another's, and the whole must be read.
+/// without the marks if all are of this maker. `None`: one is another's, or cannot be told from here, and
+/// the whole must be read.
 pub(crate) fn homeward(bytes: Bytes, to: &Maker) -> Option<Bytes> {
     let in_base64 = to.protocol == Protocol::Gemini;
     if !envelope::is_in(&bytes) && !(in_base64 && proof::is_in(&bytes)) {
@@ -358,7 +359,8 @@ pub(crate) fn homeward(bytes: Bytes, to: &Maker) -> Option<Bytes> {
         }
     }
     if cuts.is_empty() {
-        return None;
+        // Somebody only says such words.
+        return Some(bytes);
     }
     let mut out = BytesMut::with_capacity(bytes.len());
     let mut from = 0;

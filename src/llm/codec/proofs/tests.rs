@@ -302,6 +302,17 @@ fn what_is_anothers_is_for_those_who_read_it_all() {
 }
 
 #[test]
+fn whoever_only_says_the_words_of_a_mark_is_passed_on() {
+    let body = r#"{"messages":[{"role":"user","content":"tg1:anthropic:lab:thinker:x"}]}"#;
+    let raw = Bytes::from_static(body.as_bytes());
+    let same = homeward(raw.clone(), &lab(ANTHROPIC)).unwrap();
+    assert_eq!(same.as_ptr(), raw.as_ptr());
+    // What is not plainly read may have one.
+    let escaped = body.replace("role", "r\\u006fle");
+    assert_eq!(homeward(escaped.into(), &lab(ANTHROPIC)), None);
+}
+
+#[test]
 fn a_version_of_the_same_model_is_the_same() {
     let (dated, plain) = ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5");
     let raw = sent(ANTHROPIC, &["p".into()]);
