@@ -371,3 +371,52 @@ fn the_typed_view_reads_a_mark_as_the_same_envelope() {
         assert_eq!(proofs.next(), Some(lab(protocol).seal("cHJvb2Y=")));
     }
 }
+
+/// Recorded traffic: what is marked is read as the same but for the marks, and goes home as it was.
+#[test]
+fn recorded_proofs_are_marked_wherever_a_decoder_finds_them() {
+    use crate::llm::{
+        Delta, Event, Operation,
+        codec::{
+            self, reading,
+            recordings::{self, all},
+        },
+    };
+    let exchanges = recordings::exchanges(|file| match all::kind(file) {
+        Ok(all::Kind::Answer(protocol, Operation::Chat)) => Known::of(protocol).map(|_| protocol),
+        _ => None,
+    });
+    let found = std::sync::atomic::AtomicUsize::new(0);
+    recordings::hold(exchanges, 280, |exchange| {
+        let protocol = exchange.of;
+        let (to, mark) = (lab(protocol), mark_of(protocol));
+        let marker = Marker::new(&to);
+        let request = Bytes::from(exchange.request.to_string());
+        let sent = marker.marked(request.clone(), Framing::Json);
+        assert_eq!(homeward(sent, &to), Some(request));
+        if exchange.status >= 400 {
+            return;
+        }
+        let (framing, raw) = all::raw(&exchange.response);
+        let marked = marker.marked(raw.clone().into(), framing);
+        let text = String::from_utf8(marked.to_vec()).unwrap();
+        assert_eq!(text.replace(&mark, "").into_bytes(), raw);
+        let read =
+            |raw: &[u8]| reading::read(codec::of(protocol), Operation::Chat, framing, [raw]).0;
+        let (before, after) = (read(&raw), read(&marked));
+        let told = format!("{after:?}").replace(&mark, "");
+        assert_eq!(told, format!("{before:?}"));
+        for event in after {
+            if let Event::Delta {
+                delta: Delta::Signature(proof) | Delta::Redacted(proof),
+                ..
+            } = event
+            {
+                assert!(proof.is_empty() || proof.starts_with(&mark), "{proof}");
+            }
+        }
+        let marks = text.matches(&mark).count();
+        found.fetch_add(marks, std::sync::atomic::Ordering::Relaxed);
+    });
+    println!("{} proofs", found.into_inner());
+}
