@@ -134,11 +134,11 @@ type Needles = LazyLock<Vec<Finder<'static>>>;
 
 static IN_ANTHROPIC: Needles = LazyLock::new(|| {
     let names = ["\"signature\"", "\"redacted_thinking\""];
-    names.map(|name| Finder::new(name)).into()
+    names.map(Finder::new).into()
 });
 static IN_CHAT: Needles = LazyLock::new(|| {
     let names = ["\"reasoning_details\"", "\"thought_signature\""];
-    names.map(|name| Finder::new(name)).into()
+    names.map(Finder::new).into()
 });
 static IN_GEMINI: Needles = LazyLock::new(|| vec![Finder::new("\"thoughtSignature\"")]);
 static IN_RESPONSES: Needles = LazyLock::new(|| vec![Finder::new("\"encrypted_content\"")]);
@@ -335,7 +335,8 @@ fn in_lines(event: &[u8], mut at: usize) -> Option<&[u8]> {
 /// the whole must be read.
 pub(crate) fn homeward(bytes: Bytes, to: &Maker) -> Option<Bytes> {
     let in_base64 = to.protocol == Protocol::Gemini;
-    if !envelope::is_in(&bytes) && !(in_base64 && proof::is_in(&bytes)) {
+    let may_hold = envelope::is_in(&bytes) || in_base64 && proof::is_in(&bytes);
+    if !may_hold {
         return Some(bytes);
     }
     let is_marked = |text: &[u8]| text.starts_with(b"tg1:") || in_base64 && proof::is_marked(text);
