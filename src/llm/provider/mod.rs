@@ -363,8 +363,8 @@ impl Provider {
     /// and told as a [loss](Self::strict). A proof without a mark was made before, or elsewhere: nobody
     /// knows by whom, and it is sent on as it is. Between protocols proofs are always bound.
     ///
-    /// By default a gateway decides: it binds where more than one of its vendors speaks
-    /// the protocol, and a service whose layers hide the provider counts as another. With one vendor, and
+    /// By default a gateway decides: it binds where more than one of its vendors, by their names, speaks
+    /// the protocol, and a service whose layers hide the provider counts as several. With one vendor, and
     /// without a gateway, no byte is changed. Whoever puts several providers of a protocol together by
     /// himself (a [pool](super::pool), a gateway behind this one) says `true` to each of them; where their
     /// vendors take one another's proofs, as Anthropic documents of its own platforms, `false`.
