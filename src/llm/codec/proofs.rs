@@ -7,6 +7,9 @@
 //! Where a proof can stand is told by a [table](Place), and read by [skim](super::skim), so that the same
 //! words in the arguments of a tool are no proof. What that reader declines is passed on without a mark,
 //! and of a request, left to those who read all of it.
+//!
+//! To look for a proof takes 15 to 25 ns an event, of the half microsecond and more that it takes to pass
+//! one on; to mark one, less than a microsecond. The bench `codec` tells the ratio: `its proofs bound`.
 
 #[cfg(test)]
 mod tests;
