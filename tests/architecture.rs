@@ -19,6 +19,7 @@ const TIERS: &[&[&str]] = &[
         "describe",
         "path",
         "client_addr",
+        "tls",
         "client",
     ],
     // Policies never import one another.
@@ -48,6 +49,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("body", &["follow", "rejection"]),
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
+    ("tls", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),

@@ -71,6 +71,7 @@ mod settled;
 mod slot;
 mod socket;
 mod stack;
+mod tls;
 
 pub use self::{
     builder::GatewayBuilder,
@@ -81,6 +82,7 @@ pub use self::{
     server::Server,
     settled::HttpService,
     slot::Slot,
+    tls::{Tls, TlsError},
 };
 
 use self::directory::Directory;

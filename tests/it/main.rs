@@ -57,6 +57,8 @@ mod server;
 mod simulator;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod tls;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;
