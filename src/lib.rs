@@ -99,6 +99,7 @@ pub mod tls;
 
 // Tier 1: policies.
 pub mod access_log;
+pub mod address_list;
 #[cfg(feature = "auth")]
 pub mod auth;
 pub mod circuit_breaker;

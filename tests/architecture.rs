@@ -25,6 +25,7 @@ const TIERS: &[&[&str]] = &[
     // Policies never import one another.
     &[
         "access_log",
+        "address_list",
         "auth",
         "circuit_breaker",
         "concurrency",
