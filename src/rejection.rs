@@ -30,6 +30,8 @@ pub enum Kind {
     InvalidCredentials,
     /// The caller is known and may not do this.
     Forbidden,
+    /// Nobody is let in from where the caller is, or with what it sent. Why is not told.
+    Blocked,
     /// What the caller sent cannot be understood or is not allowed.
     InvalidRequest,
     /// The content type or the content encoding is not one that is read here.
@@ -112,6 +114,7 @@ impl Kind {
                 Caller,
                 "The credentials do not permit this.",
             ),
+            Self::Blocked => Row(403, "request_blocked", Caller, "The request is blocked."),
             Self::InvalidRequest => {
                 Row(400, "invalid_request", Caller, "The request is not valid.")
             }

@@ -79,6 +79,7 @@ mod slot;
 mod socket;
 mod speakers;
 mod stack;
+mod tls;
 
 pub use self::{
     builder::GatewayBuilder,
@@ -89,6 +90,7 @@ pub use self::{
     server::Server,
     settled::HttpService,
     slot::Slot,
+    tls::{Tls, TlsError},
 };
 
 use self::directory::Directory;

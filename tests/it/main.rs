@@ -1,6 +1,7 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
 mod access_log;
+mod address_list;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod anthropic;
 #[cfg(feature = "auth")]
@@ -59,6 +60,8 @@ mod server;
 mod simulator;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod tls;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;
