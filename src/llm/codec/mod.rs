@@ -10,16 +10,19 @@
 // Without `client` there is nobody to be a client.
 #![cfg_attr(not(feature = "client"), allow(dead_code))]
 
+mod allowed;
 pub(crate) mod anthropic;
 pub(crate) mod base64;
 pub(crate) mod bedrock;
 pub(crate) mod cohere;
 #[cfg(test)]
 mod crossing;
+pub(crate) mod custom;
 pub(crate) mod envelope;
 pub(crate) mod fault;
 pub(crate) mod gemini;
 mod held;
+mod hop;
 pub(crate) mod lines;
 pub(crate) mod loss;
 mod messages;
@@ -39,9 +42,11 @@ pub(crate) mod sse;
 mod translation;
 mod turns;
 pub(crate) mod value;
+pub(crate) mod words;
 
 pub(crate) use self::{
     envelope::{Maker, Sealer},
+    hop::encoded,
     loss::Losses,
     names::{Names, Numbered},
     translation::says,

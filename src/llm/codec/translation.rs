@@ -4,7 +4,7 @@
 //! rule holds for all of them: what came in this protocol, or was made here, goes along as it is; what
 //! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
 
-use super::{Losses, Maker, Names, loss::place_of, responses};
+use super::{Losses, Maker, Names, responses};
 use crate::{
     Rejection,
     llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice},
@@ -54,11 +54,6 @@ impl<'a> Translation<'a> {
             names: Names::of(chat, longest_name),
             losses: Losses::default(),
         }
-    }
-
-    /// Where a message stands in the client's request.
-    pub(crate) fn place(&self, chat: &Chat, index: usize) -> String {
-        place_of(self.origin, chat, index)
     }
 
     /// The protocol that it came in.
@@ -169,11 +164,17 @@ impl<'a> Translation<'a> {
 /// Refuses a conversation of which nothing is left to send: no provider takes an empty one.
 pub(crate) fn spoken(messages: Option<&Value>) -> Result<(), Rejection> {
     match messages {
-        Some(Value::Array(messages)) if messages.is_empty() => {
-            Err(Rejection::new(Kind::InvalidRequest)
-                .with_param("messages")
-                .with_detail("None of the messages says anything."))
-        }
+        Some(Value::Array(messages)) => spoken_of(messages.len()),
+        _ => Ok(()),
+    }
+}
+
+/// The same, of so many messages.
+pub(crate) fn spoken_of(count: usize) -> Result<(), Rejection> {
+    match count {
+        0 => Err(Rejection::new(Kind::InvalidRequest)
+            .with_param("messages")
+            .with_detail("None of the messages says anything.")),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,9 @@ use crate::{
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
         VendorError, VendorFault,
-        codec::{self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, loss, rerank},
+        codec::{
+            self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, custom::Inputs, loss, rerank, words,
+        },
         response::Spoken,
     },
     rejection::Kind,
@@ -96,8 +98,11 @@ pub(super) async fn complete(
         body,
         mut losses,
         names,
-    } = codec.encode_request(&request, &maker)?;
-    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)?;
+    } = codec::encoded(&request, &maker)?;
+    let before = losses.len();
+    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)
+        .map_err(|refused| words::refused(&request, None, refused))?;
+    words::losses_of_body(&request, protocol, &mut losses[before..]);
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -215,7 +220,8 @@ pub(super) async fn complete(
     };
     let mut answer = ChatResponse::new(source);
     if !names.is_empty() {
-        answer = answer.map(move |event| names.restored(event));
+        let mut inputs = Inputs::default();
+        answer = answer.map(move |event| inputs.restored(&names, names.restored(event)));
     }
     if let Some(completed) = reranks {
         answer = answer.map(completed);

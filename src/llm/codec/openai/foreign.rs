@@ -11,7 +11,7 @@ use crate::{
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
             Encoded, Losses, Maker, Names, base64, responses,
-            translation::{NO_KIND, UNKNOWN, says},
+            translation::{NO_KIND, UNKNOWN, says, spoken_of},
         },
     },
 };
@@ -41,23 +41,22 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     }
     let mut chat = chat.clone();
     let mut losses = Losses::default();
-    let first = chat.messages.first().map(|message| message.role);
-    let apart = usize::from(foreign && first == Some(Role::System));
-    for (index, message) in chat.messages.iter_mut().enumerate() {
-        let place = place_of(index, apart);
-        thoughts_of(message, place, request.origin(), to, &mut losses);
-    }
+    let messages = chat.messages.iter_mut().enumerate();
+    let kept: Vec<_> = messages
+        .map(|(index, message)| thoughts_of(message, index, request.origin(), to, &mut losses))
+        .collect();
     let mut names = Names::default();
     if foreign {
         let mut shared = match request.origin() {
             Some(Protocol::Responses) => responses::shared(&mut chat),
             _ => Extra::new(),
         };
-        names = translated(&mut chat, apart, (to, facts), &mut losses);
+        names = translated(&mut chat, &kept, (to, facts), &mut losses);
         if chat.tools.is_empty() && shared.remove("tool_choice").is_some() {
             losses.add("tool_choice", NO_TOOL_LEFT);
         }
         chat.extra.extend(shared);
+        spoken_of(chat.messages.len())?;
     }
     Ok(Encoded {
         body: bytes(&limited(write_chat(request, &chat)?, facts)),
@@ -89,37 +88,30 @@ fn bytes(document: &Value) -> Bytes {
     document.to_string().into()
 }
 
-/// Where a part stands in the client's request, as far as its view tells: a message, and which of its
-/// parts.
-struct At(Option<usize>, usize);
+/// Where a part stands in the view: a message, and which of its parts.
+struct At(usize, usize);
 
 impl Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(message) => write!(f, "messages[{message}].content[{}]", self.1),
-            None => write!(f, "system[{}]", self.1),
-        }
+        write!(f, "messages[{}].content[{}]", self.0, self.1)
     }
 }
 
-/// The place of a message. What the operator says stands apart in other protocols.
-fn place_of(index: usize, apart: usize) -> Option<usize> {
-    index.checked_sub(apart)
-}
-
-/// Thoughts go to their maker alone.
+/// Thoughts go to their maker alone. Answers which parts are left.
 fn thoughts_of(
     message: &mut Message,
-    index: Option<usize>,
+    index: usize,
     origin: Option<Protocol>,
     to: &Maker,
     losses: &mut Losses,
-) {
+) -> Vec<usize> {
     let mut at = 0;
+    let mut left = Vec::with_capacity(message.parts.len());
     message.parts.retain_mut(|part| {
         let place = At(index, at);
         at += 1;
         let Content::Reasoning(thought) = &mut part.content else {
+            left.push(place.1);
             return true;
         };
         let own = origin.is_none_or(|origin| origin == to.protocol);
@@ -134,7 +126,9 @@ fn thoughts_of(
             (None, None) => own,
         };
         thought.signature.take_if(|proof| proof.is_empty());
-        if !kept {
+        if kept {
+            left.push(place.1);
+        } else {
             losses.add(
                 place,
                 "A thought goes to the model that made it and no other.",
@@ -142,6 +136,7 @@ fn thoughts_of(
         }
         kept
     });
+    left
 }
 
 const NO_TOOL_LEFT: &str = "There is no tool left to choose.";
@@ -161,7 +156,7 @@ fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
 
 fn translated(
     chat: &mut Chat,
-    apart: usize,
+    parts: &[Vec<usize>],
     (to, facts): (&Maker, Option<&ModelFacts>),
     losses: &mut Losses,
 ) -> Names {
@@ -188,14 +183,14 @@ fn translated(
         chat.tool_choice = None;
     }
     let last = chat.messages.len().checked_sub(1);
-    for (index, message) in chat.messages.iter_mut().enumerate() {
+    for (index, (message, parts)) in chat.messages.iter_mut().zip(parts).enumerate() {
         if Some(index) == last && message.role == Role::Assistant {
             losses.add(
-                format_args!("messages[{}]", index - apart),
+                format_args!("messages[{index}]"),
                 "The provider does not go on where the last turn ends.",
             );
         }
-        message_of(message, place_of(index, apart), losses);
+        message_of(message, index, parts, losses);
     }
     chat.messages.retain(|message| !message.parts.is_empty());
     let names = Names::of(chat, 64);
@@ -264,7 +259,7 @@ fn fields(chat: &mut Chat, to: &Maker, facts: Option<&ModelFacts>, losses: &mut 
     }
     if chat.sampling.stop.len() > MOST_STOPS {
         chat.sampling.stop.truncate(MOST_STOPS);
-        losses.add("stop_sequences", "The provider takes four at the most.");
+        losses.add("stop", "The provider takes four at the most.");
     }
 }
 
@@ -281,7 +276,7 @@ pub(in super::super) fn effort(
     let said = chat.effort.take();
     let off = kind == Some("disabled");
     let field = match said {
-        Some(_) if !off => "output_config.effort",
+        Some(_) if !off => "reasoning_effort",
         _ => "thinking",
     };
     let effort = match (said, kind, budget) {
@@ -365,12 +360,15 @@ pub(in super::super) fn sampling(chat: &mut Chat, facts: Option<&ModelFacts>, lo
 }
 
 /// Parts of a message. What tools show beside text is shown by the user, right behind the results.
-fn message_of(message: &mut Message, index: Option<usize>, losses: &mut Losses) {
-    let whole = index.map_or("system".into(), |index| format!("messages[{index}]"));
-    drop_extra(whole, &mut message.extra, losses);
+fn message_of(message: &mut Message, index: usize, at: &[usize], losses: &mut Losses) {
+    drop_extra(
+        format_args!("messages[{index}]"),
+        &mut message.extra,
+        losses,
+    );
     let mut shown = Vec::new();
     let mut all = Vec::with_capacity(message.parts.len());
-    for (at, mut part) in std::mem::take(&mut message.parts).into_iter().enumerate() {
+    for (&at, mut part) in at.iter().zip(std::mem::take(&mut message.parts)) {
         let place = At(index, at);
         drop_extra(&place, &mut part.extra, losses);
         let Content::ToolResult {

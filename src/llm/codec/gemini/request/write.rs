@@ -19,8 +19,7 @@ use crate::{
         Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker, Names,
-            loss::part_of,
+            Encoded, Maker, Names, allowed,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
             },
@@ -90,7 +89,7 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = self.base.place(chat, index);
+            let place = format!("messages[{index}]");
             self.base.message(message, &place);
             if !matches!(message.role, Role::System | Role::Developer) {
                 turns.push(self.turn(message, &place));
@@ -100,7 +99,7 @@ impl Writer<'_> {
                 self.base.losses.add(&place, OPERATOR_FIRST);
             }
             for (at, part) in message.parts.iter().enumerate() {
-                let place = part_of(&place, at);
+                let place = format!("{place}.content[{at}]");
                 match &part.content {
                     Content::Text(text) if text.is_empty() => {}
                     Content::Text(text) => {
@@ -360,7 +359,11 @@ impl Writer<'_> {
             self.base.losses.add("parallel_tool_calls", why);
         }
         let mode = |mode: &str| json!({"mode": mode});
-        let choice = self.base.choice(chat, !declared.is_empty());
+        let some = self.some(chat);
+        let choice = match some {
+            Some(_) => None,
+            None => self.base.choice(chat, !declared.is_empty()),
+        };
         let choice = choice.map(|choice| match choice {
             ToolChoice::Other(choice) => choice.clone(),
             ToolChoice::Auto => mode("AUTO"),
@@ -371,7 +374,7 @@ impl Writer<'_> {
                 "allowedFunctionNames": [self.base.names.sent(name)],
             }),
         });
-        if let Some(choice) = choice {
+        if let Some(choice) = some.or(choice) {
             out.insert(
                 "toolConfig".into(),
                 json!({"functionCallingConfig": choice}),
@@ -383,6 +386,17 @@ impl Writer<'_> {
         if !others.is_empty() {
             out.insert("tools".into(), others.into());
         }
+    }
+
+    /// A choice among some of the functions of which one must be called, in another's words.
+    fn some(&self, chat: &Chat) -> Option<Value> {
+        let Some(ToolChoice::Other(choice)) = &chat.tool_choice else {
+            return None;
+        };
+        let allowed = allowed::read(choice).filter(|it| self.base.foreign && it.required)?;
+        let names = allowed.among(&chat.tools).into_iter();
+        let names: Vec<_> = names.map(|name| self.base.names.sent(name)).collect();
+        (!names.is_empty()).then(|| json!({"mode": "ANY", "allowedFunctionNames": names}))
     }
 
     fn tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {

@@ -15,7 +15,7 @@ use crate::{
         catalog::Entry,
         codec::{
             Encoded, Maker,
-            translation::{Object, Translation, put, with},
+            translation::{Object, Translation, put, spoken, with},
         },
     },
     rejection::Kind,
@@ -44,6 +44,9 @@ pub(in super::super) fn encode(
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
     writer.conversation(chat, &mut out);
+    if writer.base.foreign {
+        spoken(out.get("input"))?;
+    }
     writer.tools(chat, &mut out);
     writer.settings(chat, &mut out);
     writer.extra(&chat.extra, &mut out);
