@@ -43,7 +43,9 @@ pub(super) fn read(choice: &Value) -> Option<Allowed> {
     let mode = fields.get("mode").and_then(Value::as_str);
     let names = fields.get("allowedFunctionNames")?.as_array()?;
     let names = names.iter().map(|name| name.as_str().map(str::to_owned));
-    let tools = names.map(|name| name.map(One::Named)).collect::<Option<Vec<_>>>()?;
+    let tools = names
+        .map(|name| name.map(One::Named))
+        .collect::<Option<Vec<_>>>()?;
     let required = match mode.unwrap_or_default().to_ascii_uppercase().as_str() {
         "ANY" => true,
         // Whoever names some wants no others, whatever the mode.

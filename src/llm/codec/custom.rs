@@ -20,7 +20,9 @@ pub(super) fn is_offered(tool: &Tool) -> bool {
 /// The name of one that must be called.
 pub(super) fn chosen(choice: &Value) -> Option<String> {
     let one = choice.get("type").is_some_and(|kind| kind == CUSTOM);
-    let name = choice.get("name").or_else(|| choice.get(CUSTOM)?.get("name"));
+    let name = choice
+        .get("name")
+        .or_else(|| choice.get(CUSTOM)?.get("name"));
     name?.as_str().filter(|_| one).map(str::to_owned)
 }
 
@@ -146,7 +148,9 @@ impl Inputs {
         } = &mut event
         {
             let at = (*choice, *index);
-            if name.as_ref().is_some_and(|name| names.custom.contains(name))
+            if name
+                .as_ref()
+                .is_some_and(|name| names.custom.contains(name))
                 && self.open.len() < MOST
             {
                 self.open.entry(at).or_default();
@@ -311,7 +315,10 @@ fn unit(text: &str) -> Unit {
             let char = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
             Unit::Of(char, 2 * LENGTH)
         }
-        None if first < 0xDC00 && behind.len() < LENGTH && "\\u".starts_with(behind.get(..2).unwrap_or(behind)) => {
+        None if first < 0xDC00
+            && behind.len() < LENGTH
+            && "\\u".starts_with(behind.get(..2).unwrap_or(behind)) =>
+        {
             Unit::Open
         }
         None => Unit::Of(char::REPLACEMENT_CHARACTER, LENGTH),
@@ -325,7 +332,10 @@ mod tests {
 
     fn told(pieces: &[&str]) -> String {
         let mut input = Input::default();
-        pieces.iter().map(|piece| input.push((*piece).to_owned())).collect()
+        pieces
+            .iter()
+            .map(|piece| input.push((*piece).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -333,7 +343,10 @@ mod tests {
         for (arguments, expected) in [
             ("{}", ""),
             (" { \"input\" : \"a\" } ", "a"),
-            (r#"{"input":"\ud83e\udd80\u00e9\/\"\n"}"#, "\u{1f980}\u{e9}/\"\n"),
+            (
+                r#"{"input":"\ud83e\udd80\u00e9\/\"\n"}"#,
+                "\u{1f980}\u{e9}/\"\n",
+            ),
             (r#"{"input":"\ud83e!\uzzzz"}"#, "\u{fffd}!\u{fffd}zzzz"),
             (r#"{"input":1}"#, r#"{"input":1}"#),
             (r#"{"patch":"a"}"#, r#"{"patch":"a"}"#),

@@ -127,9 +127,10 @@ fn is_store(url: &str) -> bool {
 fn names_what_is_kept(part: &Value) -> bool {
     let names = |part: &Value| {
         let id = part.get("file_id").and_then(Value::as_str);
-        let uri = ["fileUri", "file_uri"].iter().find_map(|key| part.get(key)?.as_str());
-        id.is_some_and(|id| !id.is_empty())
-            || uri.is_some_and(is_store)
+        let uri = ["fileUri", "file_uri"]
+            .iter()
+            .find_map(|key| part.get(key)?.as_str());
+        id.is_some_and(|id| !id.is_empty()) || uri.is_some_and(is_store)
     };
     let inside = [
         "file",
@@ -222,7 +223,9 @@ fn named(chat: &mut Chat) {
             match &mut part.content {
                 Content::ToolCall(call) if call.id.is_empty() => {
                     call.id = fresh();
-                    open.entry(call.name.clone()).or_default().push_back(call.id.clone());
+                    open.entry(call.name.clone())
+                        .or_default()
+                        .push_back(call.id.clone());
                     all.push_back((call.name.clone(), call.id.clone()));
                 }
                 Content::ToolResult { call_id, .. } if call_id.is_empty() => {
@@ -256,10 +259,6 @@ fn some(
 ) -> Option<Vec<usize>> {
     const UNOFFERED: &str = "A tool that may not be called is not offered, and not cached.";
     let offered = |name: &str| chat.tools.iter().any(|tool| tool.name == name);
-    if let Some(name) = allowed.only().filter(|name| allowed.required && offered(name)) {
-        chat.tool_choice = Some(ToolChoice::Tool(name.to_owned()));
-        return None;
-    }
     // Both of OpenAI's protocols have a word for it, among functions.
     let shared = [Protocol::OpenAi, Protocol::Responses];
     if shared.contains(&origin)
@@ -271,10 +270,20 @@ fn some(
         chat.tool_choice = Some(ToolChoice::Other(choice));
         return None;
     }
+    if let Some(name) = allowed
+        .only()
+        .filter(|name| allowed.required && offered(name))
+    {
+        chat.tool_choice = Some(ToolChoice::Tool(name.to_owned()));
+        return None;
+    }
     // So has Gemini, where one of them must be called.
     let told = to == Protocol::Gemini
         && allowed.required
-        && chat.tools.iter().any(|tool| !tool.name.is_empty() && allowed.allows(tool));
+        && chat
+            .tools
+            .iter()
+            .any(|tool| !tool.name.is_empty() && allowed.allows(tool));
     if !told {
         chat.tool_choice = Some(match allowed.required {
             true => ToolChoice::Required,

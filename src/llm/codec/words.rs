@@ -111,11 +111,18 @@ impl<'a> Words<'a> {
         if let Some((index, rest)) = indexed(path, "messages") {
             return self.message(index, rest);
         }
-        if let Some((index, rest)) = indexed(path, "tools") {
-            let index = self.tools.and_then(|tools| tools.get(index)).copied();
-            return self.tool(index.unwrap_or(index_of(path)), rest);
+        if let Some((before, word)) = schema_of(path) {
+            let base = self.told(before);
+            let found = self
+                .at(&base)
+                .and_then(|schema| place::keyword(schema, word));
+            return found.map_or(base.clone(), |found| base + &found);
         }
         let own = self.said.as_ref().and_then(|said| said.get(path));
+        if let Some((index, rest)) = indexed(path, "tools") {
+            let before = self.tools.and_then(|tools| tools.get(index));
+            return self.tool(before.copied().unwrap_or(index), rest);
+        }
         if path == "cache_control" && own.is_none() {
             return self.mark();
         }
@@ -173,7 +180,12 @@ impl<'a> Words<'a> {
         };
         let (first, more) = rest.split_at(rest.find(['.', '[']).unwrap_or(rest.len()));
         let also = match first {
-            "arguments" => &["function.arguments", "custom.input", "input", "functionCall.args"][..],
+            "arguments" => &[
+                "function.arguments",
+                "custom.input",
+                "input",
+                "functionCall.args",
+            ][..],
             "detail" => &["image_url.detail"],
             "name" => &[
                 "filename",
@@ -325,6 +337,14 @@ fn indexed<'p>(path: &'p str, name: &str) -> Option<(usize, &'p str)> {
     Some((number.parse().ok()?, rest))
 }
 
-fn index_of(path: &str) -> usize {
-    indexed(path, "tools").map_or(0, |(index, _)| index)
+/// A schema, and the word in it that a path ends with.
+fn schema_of(path: &str) -> Option<(&str, &str)> {
+    const FORM: &str = "response_format.json_schema.schema";
+    let end = match path.starts_with("tools[") {
+        true => path.find("].parameters.")? + "].parameters".len(),
+        false => FORM.len(),
+    };
+    let (before, word) = path.split_at_checked(end)?;
+    let known = before == FORM || before.starts_with("tools[");
+    Some((before, word.strip_prefix('.').filter(|_| known)?))
 }

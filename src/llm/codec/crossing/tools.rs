@@ -26,11 +26,16 @@ fn offered(to: Protocol, body: &Value) -> (Vec<String>, Value) {
             let config = &body["toolConfig"]["functionCallingConfig"];
             let allowed = list(&config["allowedFunctionNames"]);
             let may = |tool: &Value| allowed.is_empty() || allowed.contains(&tool["name"]);
-            (declared.into_iter().filter(may).collect(), config["mode"].clone())
+            (
+                declared.into_iter().filter(may).collect(),
+                config["mode"].clone(),
+            )
         }
         Protocol::Bedrock => {
             let config = &body["toolConfig"];
-            let specs = list(&config["tools"]).into_iter().map(|tool| tool["toolSpec"].clone());
+            let specs = list(&config["tools"])
+                .into_iter()
+                .map(|tool| tool["toolSpec"].clone());
             let choice = config["toolChoice"].as_object();
             let choice = choice.and_then(|choice| choice.keys().next().cloned());
             (specs.collect(), choice.into())
@@ -38,11 +43,15 @@ fn offered(to: Protocol, body: &Value) -> (Vec<String>, Value) {
         ANTHROPIC => (list(&body["tools"]), body["tool_choice"]["type"].clone()),
         RESPONSES => (list(&body["tools"]), body["tool_choice"].clone()),
         _ => {
-            let functions = list(&body["tools"]).into_iter().map(|tool| tool["function"].clone());
+            let functions = list(&body["tools"])
+                .into_iter()
+                .map(|tool| tool["function"].clone());
             (functions.collect(), body["tool_choice"].clone())
         }
     };
-    let names = tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned());
+    let names = tools
+        .iter()
+        .map(|tool| tool["name"].as_str().unwrap().to_owned());
     (names.collect(), choice)
 }
 
@@ -51,8 +60,12 @@ fn functions(from: Protocol) -> Value {
     ["f", "g", "h"]
         .into_iter()
         .map(|name| match from {
-            OPENAI => json!({"type": "function", "function": {"name": name, "parameters": parameters}}),
-            RESPONSES => json!({"type": "function", "name": name, "parameters": parameters, "strict": false}),
+            OPENAI => {
+                json!({"type": "function", "function": {"name": name, "parameters": parameters}})
+            }
+            RESPONSES => {
+                json!({"type": "function", "name": name, "parameters": parameters, "strict": false})
+            }
             _ => json!({"name": name, "parametersJsonSchema": parameters}),
         })
         .collect()
@@ -69,7 +82,10 @@ fn among(from: Protocol, required: bool, names: &[&str]) -> Value {
             json!({"tools": tools, "toolConfig": {"functionCallingConfig": config}})
         }
         RESPONSES => {
-            let tools: Vec<_> = names.iter().map(|name| json!({"type": "function", "name": name})).collect();
+            let tools: Vec<_> = names
+                .iter()
+                .map(|name| json!({"type": "function", "name": name}))
+                .collect();
             let choice = json!({"type": "allowed_tools", "mode": mode, "tools": tools});
             json!({"tools": functions(from), "tool_choice": choice})
         }
@@ -105,7 +121,11 @@ fn rule_9_a_choice_among_some_of_the_tools_is_one_everywhere() {
                     OLLAMA => Value::Null,
                     _ => json!("required"),
                 };
-                assert_eq!(choice == must && !must.is_null(), required && to != OLLAMA, "{to:?} {choice}");
+                assert_eq!(
+                    choice == must && !must.is_null(),
+                    required && to != OLLAMA,
+                    "{to:?} {choice}"
+                );
                 // It cannot be made to call any, but to call no other.
                 let expected = match (from, required && to == OLLAMA) {
                     (_, false) => vec![],
@@ -118,13 +138,22 @@ fn rule_9_a_choice_among_some_of_the_tools_is_one_everywhere() {
     }
     // Where Gemini is told which, the others are there all the same.
     let (body, _) = sent_to(OPENAI, GEMINI, &among(OPENAI, true, &["h", "f"]));
-    assert_eq!(body["tools"][0]["functionDeclarations"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        body["tools"][0]["functionDeclarations"]
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
     let config = json!({"mode": "ANY", "allowedFunctionNames": ["f", "h"]});
     assert_eq!(body["toolConfig"]["functionCallingConfig"], config);
     // The one that may be called, and must be, is the one that must be called.
     let (body, losses) = sent_to(RESPONSES, ANTHROPIC, &among(RESPONSES, true, &["g"]));
     assert_eq!(body["tool_choice"], json!({"type": "tool", "name": "g"}));
-    assert_eq!((body["tools"].as_array().unwrap().len(), losses.len()), (3, 0));
+    assert_eq!(
+        (body["tools"].as_array().unwrap().len(), losses.len()),
+        (3, 0)
+    );
     // Of what is not offered none can be called.
     let (body, losses) = sent_to(OPENAI, ANTHROPIC, &among(OPENAI, true, &["x"]));
     assert_eq!(body.get("tools"), None);
@@ -137,10 +166,16 @@ fn rule_9_what_is_told_of_a_tool_is_told_of_the_one_that_the_client_sent() {
     body["tools"][2]["function"]["strict"] = true.into();
     body["tools"][0]["cache_control"] = json!({"type": "ephemeral"});
     let (_, losses) = sent_to(OPENAI, OLLAMA, &body);
-    assert_eq!(losses, ["tools[2].function.strict", "tools[0].cache_control"]);
+    assert_eq!(
+        losses,
+        ["tools[2].function.strict", "tools[0].cache_control"]
+    );
     // Nobody may call it, so nothing is lost with it.
     let mut body = among(OPENAI, false, &["h"]);
-    body["tools"].as_array_mut().unwrap().push(json!({"type": "odd"}));
+    body["tools"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"type": "odd"}));
     assert!(sent_to(OPENAI, ANTHROPIC, &body).1.is_empty());
 }
 
@@ -161,7 +196,8 @@ fn patched(from: Protocol) -> Value {
         ]});
     }
     let mut tool = tool;
-    tool["format"] = json!({"type": "grammar", "grammar": {"syntax": "lark", "definition": GRAMMAR}});
+    tool["format"] =
+        json!({"type": "grammar", "grammar": {"syntax": "lark", "definition": GRAMMAR}});
     let call = json!({"id": "a", "type": "custom", "custom": {"name": "apply_patch", "input": "*** \"Begin\"\n"}});
     json!({"tools": [{"type": "custom", "custom": tool}],
         "tool_choice": {"type": "custom", "custom": {"name": "apply_patch"}}, "messages": [
@@ -196,7 +232,9 @@ fn a_tool_that_takes_any_text_is_a_function_of_one_text_elsewhere() {
             let text = body.to_string();
             assert!(text.contains(GRAMMAR) && !text.contains("custom"), "{text}");
             let calls = match to {
-                OPENAI | COHERE => body["messages"][1]["tool_calls"][0]["function"]["arguments"].clone(),
+                OPENAI | COHERE => {
+                    body["messages"][1]["tool_calls"][0]["function"]["arguments"].clone()
+                }
                 RESPONSES => body["input"][1]["arguments"].clone(),
                 OLLAMA => body["messages"][1]["tool_calls"][0]["function"]["arguments"].clone(),
                 ANTHROPIC => body["messages"][1]["content"][0]["input"].clone(),
@@ -212,10 +250,18 @@ fn a_tool_that_takes_any_text_is_a_function_of_one_text_elsewhere() {
             // And what is called comes back as the text.
             let mut inputs = custom::Inputs::default();
             let mut all = String::new();
-            let pieces = [call(0, Some("apply_patch"), r#"{"inp"#), call(0, None, r#"ut": "a\"#), call(0, None, r#"nb"}"#)];
+            let pieces = [
+                call(0, Some("apply_patch"), r#"{"inp"#),
+                call(0, None, r#"ut": "a\"#),
+                call(0, None, r#"nb"}"#),
+            ];
             for event in pieces {
                 let event = inputs.restored(&encoded.names, encoded.names.restored(event));
-                if let Event::Delta { delta: Delta::ToolCall { arguments, .. }, .. } = event {
+                if let Event::Delta {
+                    delta: Delta::ToolCall { arguments, .. },
+                    ..
+                } = event
+                {
                     all += &arguments;
                 }
             }
@@ -241,7 +287,10 @@ fn what_a_tool_of_any_text_shows_goes_along() {
     assert_eq!(kinds, ["text", "image"]);
     assert_eq!(losses, ["tools[0].format"]);
     let (_, losses) = sent_to(RESPONSES, OLLAMA, &body);
-    assert!(losses.contains(&"input[2].output[1]".to_owned()), "{losses:?}");
+    assert!(
+        losses.contains(&"input[2].output[1]".to_owned()),
+        "{losses:?}"
+    );
 }
 
 #[test]
@@ -265,7 +314,8 @@ fn rule_7_calls_that_have_no_name_are_given_one() {
         let call = json!({"name": name, "arguments": "{}"});
         json!({"role": "assistant", "content": null, "function_call": call})
     };
-    let answer = |name: &str, text: &str| json!({"role": "function", "name": name, "content": text});
+    let answer =
+        |name: &str, text: &str| json!({"role": "function", "name": name, "content": text});
     let body = json!({"messages": [
         {"role": "user", "content": "hi"},
         called("f"), answer("f", "one"),
@@ -318,7 +368,11 @@ fn rule_22_nothing_is_sent_of_a_conversation_that_says_nothing() {
         (OPENAI, json!({"messages": empty}), "messages"),
         (ANTHROPIC, json!({"messages": empty}), "messages"),
         (RESPONSES, json!({"input": []}), "input"),
-        (GEMINI, json!({"contents": [{"role": "user", "parts": []}]}), "contents"),
+        (
+            GEMINI,
+            json!({"contents": [{"role": "user", "parts": []}]}),
+            "contents",
+        ),
     ] {
         for (to, model) in VENDORS.into_iter().filter(|(to, _)| *to != from) {
             let (request, _) = of_client(from, model, body.clone());

@@ -5,9 +5,9 @@ mod shared;
 mod tool;
 mod write;
 
+pub(in super::super) use self::item::answer;
 pub(in super::super) use self::shared::shared;
 pub(super) use self::{item::thought, write::encode};
-pub(in super::super) use self::item::answer;
 
 use super::kept;
 use crate::{

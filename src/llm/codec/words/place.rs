@@ -304,9 +304,8 @@ impl Words<'_> {
                 }
                 left -= count;
             }
-            let declares = |name: &str| {
-                matches!(name, "functionDeclarations" | "function_declarations")
-            };
+            let declares =
+                |name: &str| matches!(name, "functionDeclarations" | "function_declarations");
             if let Some((name, _)) = tool.fields().find(|(name, _)| !declares(name)) {
                 if left == 0 {
                     return format!("{place}.{name}");
@@ -360,6 +359,30 @@ pub(super) fn marked(said: &Shape<'_>, place: &str, mark: &str, out: &mut Vec<St
     if said.get(mark).is_some() {
         out.push(format!("{place}.{mark}"));
     }
+}
+
+/// Where a word of schemas stands first in one: what names properties is no word.
+pub(super) fn keyword(schema: &Shape<'_>, word: &str) -> Option<String> {
+    fn within(at: &Shape<'_>, word: &str, names: bool) -> Option<String> {
+        const NAMES: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
+        const DATA: [&str; 4] = ["enum", "const", "default", "examples"];
+        for (index, one) in at.list().iter().enumerate() {
+            if let Some(rest) = within(one, word, false) {
+                return Some(format!("[{index}]{rest}"));
+            }
+        }
+        if !names && at.get(word).is_some() {
+            return Some(format!(".{word}"));
+        }
+        let inside = at.fields().filter(|(key, _)| names || !DATA.contains(key));
+        for (key, one) in inside {
+            if let Some(rest) = within(one, word, !names && NAMES.contains(&key)) {
+                return Some(format!(".{key}{rest}"));
+            }
+        }
+        None
+    }
+    within(schema, word, false)
 }
 
 /// What a dialect calls a setting that has OpenAI's name in the view, the likeliest first. None for what

@@ -1,6 +1,6 @@
 //! What a client sent, as far as a path leads through it: what is in its texts is not kept.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// A JSON value.
@@ -51,9 +51,8 @@ impl<'a> Shape<'a> {
             return None;
         };
         let mut fields = fields.iter().map(|(key, value)| (key.as_str(), value));
-        fields.find(|(key, value)| {
-            !value.is_nothing() && (*key == name || either && same(key, name))
-        })
+        fields
+            .find(|(key, value)| !value.is_nothing() && (*key == name || either && same(key, name)))
     }
 
     /// The same for who does not ask how it is spelt.
@@ -183,27 +182,11 @@ impl<'de> Visitor<'de> for Visit {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut all = Vec::new();
         while let Some(key) = map.next_key::<Text<'de>>()? {
-            // A path that leads into a schema ends where it begins.
-            if SCHEMAS.contains(&key.as_str()) {
-                map.next_value::<IgnoredAny>()?;
-                all.push((key, Shape::Plain));
-            } else {
-                all.push((key, map.next_value()?));
-            }
+            all.push((key, map.next_value()?));
         }
         Ok(Shape::Fields(all))
     }
 }
-
-/// Fields that hold a schema, or the arguments of a call: large, and nothing in them is told of.
-const SCHEMAS: [&str; 6] = [
-    "parameters",
-    "input_schema",
-    "parametersJsonSchema",
-    "parameters_json_schema",
-    "args",
-    "schema",
-];
 
 #[cfg(test)]
 mod tests {

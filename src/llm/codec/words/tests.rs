@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 fn sent(protocol: Protocol, body: &Value) -> ChatRequest {
     let ask = Operation::Chat.into();
-    codec::of(protocol).peek(&ask, Bytes::from(body.to_string())).unwrap()
+    codec::of(protocol)
+        .peek(&ask, Bytes::from(body.to_string()))
+        .unwrap()
 }
 
 /// Each path of the view, and what a client of this dialect is told.
@@ -37,7 +39,10 @@ fn openais_clients_have_their_parts_in_several_places() {
             ("messages[0].content[0]", "messages[0].content"),
             ("messages[1].name", "messages[1].name"),
             ("messages[1].content[1]", "messages[1].content[1]"),
-            ("messages[1].content[1].detail", "messages[1].content[1].image_url.detail"),
+            (
+                "messages[1].content[1].detail",
+                "messages[1].content[1].image_url.detail",
+            ),
             ("messages[2].content[0]", "messages[2].reasoning_content"),
             ("messages[2].content[1]", "messages[2].content"),
             ("messages[2].content[2]", "messages[2].refusal"),
@@ -47,7 +52,10 @@ fn openais_clients_have_their_parts_in_several_places() {
                 "messages[2].tool_calls[0].function.arguments",
             ),
             ("messages[3].content[0]", "messages[3]"),
-            ("messages[3].content[0].content[0]", "messages[3].content[0]"),
+            (
+                "messages[3].content[0].content[0]",
+                "messages[3].content[0]",
+            ),
             ("messages[4].content[0].content[0]", "messages[4].content"),
             ("messages[5].content[0]", "messages[5].audio"),
             ("tools[0].strict", "tools[0].function.strict"),
@@ -78,19 +86,34 @@ fn anthropics_clients_have_the_operator_apart() {
         &body,
         &[
             ("messages[0].content[0]", "system[0]"),
-            ("messages[0].content[0].cache_control", "system[0].cache_control"),
+            (
+                "messages[0].content[0].cache_control",
+                "system[0].cache_control",
+            ),
             ("messages[1].content[0]", "messages[0].content"),
-            ("messages[2].content[0].arguments", "messages[1].content[0].input"),
-            ("messages[3].content[0].is_error", "messages[2].content[0].is_error"),
+            (
+                "messages[2].content[0].arguments",
+                "messages[1].content[0].input",
+            ),
+            (
+                "messages[3].content[0].is_error",
+                "messages[2].content[0].is_error",
+            ),
             (
                 "messages[3].content[0].content[0]",
                 "messages[2].content[0].content[0]",
             ),
-            ("messages[3].content[1].name", "messages[2].content[1].title"),
+            (
+                "messages[3].content[1].name",
+                "messages[2].content[1].title",
+            ),
             ("stop", "stop_sequences"),
             ("reasoning_effort", "thinking.budget_tokens"),
             ("thinking.budget_tokens", "thinking.budget_tokens"),
-            ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use"),
+            (
+                "parallel_tool_calls",
+                "tool_choice.disable_parallel_tool_use",
+            ),
             ("user", "metadata.user_id"),
             ("tools[0].parameters.pattern", "tools[0].input_schema"),
             (
@@ -124,7 +147,9 @@ fn googles_clients_spell_as_they_please() {
         "tools": [{"googleSearch": {}}, {"function_declarations": [{"name": "f"}, {"name": "g"}], "codeExecution": {}}],
         "generation_config": {"candidate_count": 2, "stopSequences": ["a"], "thinkingConfig": {"thinkingBudget": 1}},
     });
-    let request = codec::of(GEMINI).peek(&ask, Bytes::from(body.to_string())).unwrap();
+    let request = codec::of(GEMINI)
+        .peek(&ask, Bytes::from(body.to_string()))
+        .unwrap();
     let words = Words::of(&request, None).unwrap();
     for (path, expected) in [
         ("messages", "contents"),
@@ -172,7 +197,9 @@ fn googles_clients_spell_as_they_please() {
         operation: Operation::CountTokens,
         ..ask
     };
-    let request = codec::of(GEMINI).peek(&ask, Bytes::from(counted.to_string())).unwrap();
+    let request = codec::of(GEMINI)
+        .peek(&ask, Bytes::from(counted.to_string()))
+        .unwrap();
     let words = Words::of(&request, None).unwrap();
     for (path, expected) in [
         ("messages", "generateContentRequest.contents"),
@@ -210,7 +237,10 @@ fn items_of_responses_are_counted_as_they_came() {
             ("messages[2].content[3].arguments", "input[3].arguments"),
             ("messages[3].content[0]", "input[4]"),
             ("messages[3].content[0].content[0]", "input[4].output[0]"),
-            ("messages[4].content[0].detail", "input[5].content[0].detail"),
+            (
+                "messages[4].content[0].detail",
+                "input[5].content[0].detail",
+            ),
             ("messages[5].content[0].content[0]", "input[6].output"),
             ("max_tokens", "max_output_tokens"),
             ("reasoning_effort", "reasoning.effort"),
@@ -234,7 +264,10 @@ fn without_the_clients_bytes_the_words_are_its_own_all_the_same() {
     for (path, expected) in [
         ("stop", "stop_sequences"),
         ("messages[0].content[0]", "system[0]"),
-        ("messages[1].content[0].cache_control", "messages[0].content[0].cache_control"),
+        (
+            "messages[1].content[0].cache_control",
+            "messages[0].content[0].cache_control",
+        ),
     ] {
         assert_eq!(words.told(path), expected, "{path}");
     }
