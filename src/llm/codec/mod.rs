@@ -21,6 +21,7 @@ pub(crate) mod fault;
 pub(crate) mod gemini;
 mod held;
 pub(crate) mod lines;
+mod literal;
 pub(crate) mod loss;
 mod messages;
 mod mute;

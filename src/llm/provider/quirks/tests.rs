@@ -1,4 +1,5 @@
 use super::{super::Vendor, *};
+use serde_json::json;
 
 /// What a vendor of this name gets of a request, and what is lost.
 fn sent(vendor: &str, request: &Value) -> (Value, Vec<String>) {
@@ -77,11 +78,14 @@ fn mistral_gets_ids_of_nine_letters_and_digits() {
 #[test]
 fn no_two_ids_become_one() {
     let taken = Ids::made("call_1", 0);
-    let messages = [json!({"tool_calls": [{"id": taken}, {"id": "call_1"}]})];
-    let mut ids = Ids::of(&messages);
-    let mut id = json!("call_1");
-    ids.replace(&mut id);
-    assert!(id != *taken && Ids::fits(id.as_str().unwrap()));
+    let mut ids = Ids::default();
+    ids.keep(Some((&*taken).into()));
+    ids.keep(Some("call_1".into()));
+    let short = ids.short("call_1").unwrap().to_owned();
+    assert!(short != taken && Ids::fits(&short));
+    assert_eq!(ids.short("call_1"), Some(&*short));
+    assert_ne!(ids.short("call_2"), Some(&*short));
+    assert_eq!(ids.short(&taken), None);
 }
 
 #[test]
