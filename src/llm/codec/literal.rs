@@ -50,7 +50,8 @@ mod tests {
             prop_assert_eq!(&out[..], &serde_json::to_vec(&text).unwrap()[..]);
             out.clear();
             number(&mut out, count);
-            prop_assert_eq!(&out[..], count.to_string().as_bytes());
+            let digits = count.to_string();
+            prop_assert_eq!(&out[..], digits.as_bytes());
         }
     }
 }
