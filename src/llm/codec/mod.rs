@@ -24,6 +24,7 @@ pub(crate) mod gemini;
 mod held;
 mod hop;
 pub(crate) mod lines;
+mod literal;
 pub(crate) mod loss;
 mod messages;
 mod mute;

@@ -70,6 +70,12 @@ impl Encoder {
         write(out, name, &fields);
     }
 
+    fn all(&mut self, events: Vec<item::Event>, out: &mut BytesMut) {
+        for (name, fields) in events {
+            self.event(name, fields, out);
+        }
+    }
+
     /// The response as it is now.
     fn begin(&mut self, out: &mut BytesMut) -> &mut Map<String, Value> {
         if self.response.is_none() {
@@ -195,18 +201,15 @@ impl Encoder {
         let Some(Open::Message(message)) = &mut self.open else {
             return;
         };
-        if self.streams
-            && said == Said::Text
-            && let Some(more) = message.more(text, self.number)
-        {
-            write(out, item::More::NAME, &more);
-            self.number += 1;
-            return;
-        }
         let mut events = Vec::new();
-        message.say(said, text, &mut events);
-        for (name, fields) in events {
-            self.event(name, fields, out);
+        message.enter(said, &mut events);
+        self.all(events, out);
+        if let Some(Open::Message(message)) = &mut self.open
+            && let Some(more) = message.say(text)
+            && self.streams
+        {
+            more.write(self.number, out);
+            self.number += 1;
         }
     }
 
@@ -220,13 +223,21 @@ impl Encoder {
             self.add(&thought.item(), out);
             self.open = Some(Open::Thought(thought));
         }
+        if text.is_empty() {
+            return;
+        }
         let Some(Open::Thought(thought)) = &mut self.open else {
             return;
         };
         let mut events = Vec::new();
-        thought.think(text, &mut events);
-        for (name, fields) in events {
-            self.event(name, fields, out);
+        thought.enter(&mut events);
+        self.all(events, out);
+        if let Some(Open::Thought(thought)) = &mut self.open {
+            let more = thought.think(text);
+            if self.streams {
+                more.write(self.number, out);
+                self.number += 1;
+            }
         }
     }
 
@@ -246,9 +257,7 @@ impl Encoder {
                 (thought.at, thought.item())
             }
         };
-        for (name, fields) in events {
-            self.event(name, fields, out);
-        }
+        self.all(events, out);
         self.end(at, item, out);
     }
 
@@ -258,11 +267,7 @@ impl Encoder {
         loop {
             let next = self.calls.iter().position(|call| call.may_begin(end));
             if let Some(at) = self.calls.iter().position(Call::is_open) {
-                let mut events = Vec::new();
-                self.calls[at].advance(&mut events);
-                for (name, fields) in events {
-                    self.event(name, fields, out);
-                }
+                self.call(at, out);
                 if next.is_some() && (end || self.calls[at].is_whole()) {
                     self.end_call(at, "completed", out);
                 } else {
@@ -290,14 +295,23 @@ impl Encoder {
         }
     }
 
+    /// More of the arguments of a call.
+    fn call(&mut self, at: usize, out: &mut BytesMut) {
+        if let Some(more) = self.calls[at].advance()
+            && self.streams
+        {
+            more.write(self.number, out);
+            self.number += 1;
+        }
+    }
+
     fn end_call(&mut self, at: usize, status: &str, out: &mut BytesMut) {
+        self.call(at, out);
         let call = &mut self.calls[at];
         let mut events = Vec::new();
         call.close(&mut events);
         let (place, item) = (call.at(), call.item(status, call.arguments()));
-        for (name, fields) in events {
-            self.event(name, fields, out);
-        }
+        self.all(events, out);
         self.end(place, item, out);
     }
 

@@ -1,6 +1,7 @@
 //! The items of an answer that are open, and the events that each of them makes.
 
-use serde::Serialize;
+use crate::llm::codec::literal;
+use bytes::BytesMut;
 use serde_json::{Value, json};
 
 /// A name, and the fields of an event.
@@ -34,20 +35,48 @@ pub(super) struct Part {
     pub(super) logprobs: Vec<Value>,
 }
 
-/// More of a text: most events are one, and are written without a detour.
-#[derive(Serialize)]
+/// More of an item: most events are this, and are written without a detour.
 pub(super) struct More<'a> {
-    item_id: &'a str,
-    output_index: usize,
-    content_index: usize,
+    name: &'static str,
+    item: &'a str,
+    at: usize,
+    /// The list within the item, and the place in it.
+    inner: Option<(&'static str, usize)>,
     delta: &'a str,
-    logprobs: [(); 0],
-    r#type: &'static str,
-    sequence_number: u64,
 }
 
 impl More<'_> {
-    pub(super) const NAME: &'static str = "response.output_text.delta";
+    const TEXT: &'static str = "response.output_text.delta";
+    const REFUSAL: &'static str = "response.refusal.delta";
+    const THOUGHT: &'static str = "response.reasoning_summary_text.delta";
+    const ARGUMENTS: &'static str = "response.function_call_arguments.delta";
+
+    /// Writes the event of this number.
+    pub(super) fn write(&self, number: u64, out: &mut BytesMut) {
+        let place = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(b"\ndata: {\"item_id\":");
+        literal::string(out, self.item);
+        out.extend_from_slice(br#","output_index":"#);
+        literal::number(out, place(self.at));
+        if let Some((list, at)) = self.inner {
+            out.extend_from_slice(b",");
+            literal::string(out, list);
+            out.extend_from_slice(b":");
+            literal::number(out, place(at));
+        }
+        out.extend_from_slice(br#","delta":"#);
+        literal::string(out, self.delta);
+        if self.name == Self::TEXT {
+            out.extend_from_slice(br#","logprobs":[]"#);
+        }
+        out.extend_from_slice(br#","type":"#);
+        literal::string(out, self.name);
+        out.extend_from_slice(br#","sequence_number":"#);
+        literal::number(out, number);
+        out.extend_from_slice(b"}\n\n");
+    }
 }
 
 impl Part {
@@ -99,26 +128,8 @@ impl Message {
         (name, fields)
     }
 
-    /// More of the text that goes on, as the event of this number.
-    pub(super) fn more<'a>(&'a mut self, text: &'a str, number: u64) -> Option<More<'a>> {
-        let content_index = self.parts.len().saturating_sub(1);
-        let part = self
-            .parts
-            .last_mut()
-            .filter(|part| part.said == Said::Text)?;
-        part.text.push_str(text);
-        Some(More {
-            item_id: &self.id,
-            output_index: self.at,
-            content_index,
-            delta: text,
-            logprobs: [],
-            r#type: More::NAME,
-            sequence_number: number,
-        })
-    }
-
-    pub(super) fn say(&mut self, said: Said, text: &str, events: &mut Vec<Event>) {
+    /// Begins a part of this kind, unless the one that goes on is of it.
+    pub(super) fn enter(&mut self, said: Said, events: &mut Vec<Event>) {
         if self.parts.last().is_none_or(|part| part.said != said) {
             self.close(events);
             let part = Part {
@@ -131,16 +142,23 @@ impl Message {
             self.parts.push(part);
             events.push(self.event("response.content_part.added", json!({"part": value})));
         }
-        if let Some(part) = self.parts.last_mut() {
-            part.text.push_str(text);
-        }
-        events.push(match said {
-            Said::Text => self.event(
-                "response.output_text.delta",
-                json!({"delta": text, "logprobs": []}),
-            ),
-            Said::Refusal => self.event("response.refusal.delta", json!({"delta": text})),
-        });
+    }
+
+    /// More of the part that goes on.
+    pub(super) fn say<'a>(&'a mut self, text: &'a str) -> Option<More<'a>> {
+        let at = self.parts.len().saturating_sub(1);
+        let part = self.parts.last_mut()?;
+        part.text.push_str(text);
+        Some(More {
+            name: match part.said {
+                Said::Text => More::TEXT,
+                Said::Refusal => More::REFUSAL,
+            },
+            item: &self.id,
+            at: self.at,
+            inner: Some(("content_index", at)),
+            delta: text,
+        })
     }
 
     /// What a text refers to.
@@ -219,15 +237,23 @@ impl Thought {
         (name, fields)
     }
 
-    pub(super) fn think(&mut self, text: &str, events: &mut Vec<Event>) {
-        if text.is_empty() {
-            return;
-        }
+    /// Begins its text, once.
+    pub(super) fn enter(&mut self, events: &mut Vec<Event>) {
         if !std::mem::replace(&mut self.begun, true) {
             events.push(self.event("response.reasoning_summary_part.added", "part", self.part()));
         }
+    }
+
+    /// More of its text.
+    pub(super) fn think<'a>(&'a mut self, text: &'a str) -> More<'a> {
         self.text.push_str(text);
-        events.push(self.event("response.reasoning_summary_text.delta", "delta", text));
+        More {
+            name: More::THOUGHT,
+            item: &self.id,
+            at: self.at,
+            inner: Some(("summary_index", 0)),
+            delta: text,
+        }
     }
 
     pub(super) fn close(&mut self, events: &mut Vec<Event>) {
@@ -322,17 +348,21 @@ impl Call {
         (name, fields)
     }
 
-    /// More of its arguments.
-    pub(super) fn advance(&mut self, events: &mut Vec<Event>) {
-        let more = &self.arguments[self.written..];
-        if !more.is_empty() {
-            events.push(self.event("response.function_call_arguments.delta", "delta", more));
-            self.written = self.arguments.len();
-        }
+    /// More of its arguments, if more came.
+    pub(super) fn advance(&mut self) -> Option<More<'_>> {
+        let from = std::mem::replace(&mut self.written, self.arguments.len());
+        let delta = self.arguments.get(from..).filter(|more| !more.is_empty())?;
+        Some(More {
+            name: More::ARGUMENTS,
+            item: &self.id,
+            at: self.at,
+            inner: None,
+            delta,
+        })
     }
 
+    /// Ends it, when all of its arguments are written.
     pub(super) fn close(&mut self, events: &mut Vec<Event>) {
-        self.advance(events);
         self.state = State::Done;
         let mut done = self.event(
             "response.function_call_arguments.done",
