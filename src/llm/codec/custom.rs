@@ -4,10 +4,16 @@
 //! itself, piece by piece as it comes. A grammar that the text must follow is told to the model, which is
 //! not held to it.
 
-use super::{Losses, Names, responses};
-use crate::llm::{Content, Delta, Event, Message, Role, Tool, ToolCall};
+use super::{Asked, Losses, Names, responses};
+use crate::llm::{
+    ChatRequest, Content, Delta, Event, Message, Operation, Role, Tool, ToolCall, Wire,
+};
 use serde_json::{Value, json};
-use std::{collections::HashMap, mem};
+use std::{
+    collections::{HashMap, HashSet},
+    mem,
+    sync::Arc,
+};
 
 const CUSTOM: &str = "custom";
 const INPUT: &str = "input";
@@ -118,6 +124,57 @@ pub(super) fn as_calls(message: &mut Message) {
             part.content = Content::ToolCall(call);
             part.extra.remove(responses::ITEM);
         }
+    }
+}
+
+/// What the writer of an answer in OpenAI's chat must know: the names of such tools, as the text of an
+/// array.
+pub(super) fn asked(request: &ChatRequest) -> Option<Arc<str>> {
+    let has = |wire: &Wire| memchr::memmem::find(&wire.bytes, b"\"custom\"").is_some();
+    if request.operation() != Operation::Chat || !request.wire().is_none_or(has) {
+        return None;
+    }
+    let tools = &request.chat().ok()?.tools;
+    let custom = tools.iter().filter(|tool| is_offered(tool));
+    let names = custom.filter_map(|tool| tool.extra.get(CUSTOM)?.get("name")?.as_str());
+    let names: Vec<_> = names.collect();
+    (!names.is_empty()).then(|| Value::from(names).to_string().into())
+}
+
+/// The calls of such tools, in an answer of OpenAI's chat.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    names: Vec<String>,
+    open: HashSet<(u32, u32)>,
+}
+
+impl Calls {
+    pub(super) fn of(asked: &Asked) -> Self {
+        let names = asked.repeated.as_deref().map(serde_json::from_str);
+        Self {
+            names: names.and_then(Result::ok).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether this is the name of one.
+    pub(super) fn names(&self, name: &str) -> bool {
+        self.names.iter().any(|one| one == name)
+    }
+
+    /// Whether this is a piece of a call of one.
+    pub(super) fn has(&mut self, choice: u32, delta: &Delta) -> bool {
+        let Delta::ToolCall { index, name, .. } = delta else {
+            return false;
+        };
+        if self.names.is_empty() {
+            return false;
+        }
+        let begins = name.as_ref().is_some_and(|name| self.names(name));
+        if begins && self.open.len() < MOST {
+            self.open.insert((choice, *index));
+        }
+        self.open.contains(&(choice, *index))
     }
 }
 

@@ -160,7 +160,8 @@ pub(crate) struct Asked {
     pub(crate) base64: bool,
     /// Whether one vector is asked for, and not a list of them.
     pub(crate) single: bool,
-    /// Settings of the request that the answers of its protocol repeat: the text of a JSON object.
+    /// Settings of the request that the answers of its protocol repeat, or depend on: the text of a JSON
+    /// object. In OpenAI's chat, the text of an array: the names of tools that take any text.
     pub(crate) repeated: Option<Arc<str>>,
 }
 

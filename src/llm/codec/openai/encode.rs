@@ -5,7 +5,7 @@ mod document;
 use super::{thought, usage};
 use crate::llm::{
     Delta, Event, Extra, FinishReason, Operation, Start, Usage,
-    codec::{Asked, Encode, literal, sse},
+    codec::{Asked, Encode, custom, literal, sse},
 };
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
@@ -19,6 +19,7 @@ pub(super) use self::document::Document;
 /// All chunks have one id, one time and one model. The role is in the first chunk of each choice.
 pub(super) struct Chunks {
     asked: Asked,
+    custom: custom::Calls,
     head: Option<Start>,
     choices: Vec<Choice>,
     usage: Option<Usage>,
@@ -60,6 +61,7 @@ struct Chunk<'a> {
 impl Chunks {
     pub(super) fn new(asked: Asked) -> Self {
         Self {
+            custom: custom::Calls::of(&asked),
             asked,
             head: None,
             choices: Vec::new(),
@@ -135,6 +137,9 @@ impl Chunks {
     /// Writes a piece as a chunk of its own, if it is one and nothing stands beside it: most are so. It
     /// answers whether it did.
     fn piece(&mut self, choice: u32, delta: &Delta, rest: &[Event], out: &mut BytesMut) -> bool {
+        if self.custom.has(choice, delta) {
+            return false;
+        }
         let legacy = self.asked.operation == Operation::Completions;
         let key: &[u8] = match delta {
             Delta::Text(_) if legacy => br#","text":"#,
@@ -246,6 +251,7 @@ impl Chunks {
             Delta::Extra(_) => "",
         };
         let legacy = self.asked.operation == Operation::Completions;
+        let custom = self.custom.has(choice, &delta);
         let open = self.open(choice, out);
         // Only one thing is said in a chunk. Unknown fields stand beside it, unless they do already.
         let full = match &delta {
@@ -274,7 +280,7 @@ impl Chunks {
                 id,
                 name,
                 arguments,
-            } => vec![tool_call(index, id, name, arguments)].into(),
+            } => vec![tool_call(index, id, name, arguments, custom)].into(),
             Delta::Audio(audio) => audio,
             Delta::Extra(extra) => {
                 spread(extra, &mut open.extra, &mut open.delta);
@@ -385,19 +391,29 @@ fn finish_reason(reason: &FinishReason) -> &'static str {
     }
 }
 
-fn tool_call(index: u32, id: Option<String>, name: Option<String>, arguments: String) -> Value {
+fn tool_call(
+    index: u32,
+    id: Option<String>,
+    name: Option<String>,
+    arguments: String,
+    custom: bool,
+) -> Value {
+    let (kind, key) = match custom {
+        true => ("custom", "input"),
+        false => ("function", "arguments"),
+    };
     let mut call = Map::new();
     call.insert("index".into(), index.into());
     if let Some(id) = id {
         call.insert("id".into(), id.into());
-        call.insert("type".into(), "function".into());
+        call.insert("type".into(), kind.into());
     }
     let mut function = Map::new();
     if let Some(name) = name {
         function.insert("name".into(), name.into());
     }
-    function.insert("arguments".into(), arguments.into());
-    call.insert("function".into(), function.into());
+    function.insert(key.into(), arguments.into());
+    call.insert(kind.into(), function.into());
     call.into()
 }
 

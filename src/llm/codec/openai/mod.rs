@@ -31,7 +31,7 @@ mod usage;
 mod wire;
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, custom,
     envelope, fault, peek, rerank, sse,
 };
 use crate::{
@@ -88,7 +88,7 @@ impl Codec for OpenAi {
             include_usage: request.streams() && request.includes_usage(),
             base64,
             single: false,
-            repeated: None,
+            repeated: custom::asked(request),
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Encoder {
     output: Vec<Value>,
     open: Option<Open>,
     calls: Vec<Call>,
+    /// Tools that take any text.
+    custom: Vec<Box<str>>,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
     tokens: Option<u64>,
@@ -53,6 +55,7 @@ impl Encoder {
             output: Vec::new(),
             open: None,
             calls: Vec::new(),
+            custom: Vec::new(),
             finish: None,
             usage: None,
             tokens: None,
@@ -108,6 +111,7 @@ impl Encoder {
             0 => now(),
             created => created,
         };
+        self.custom = repeated::custom(&response);
         response.insert("id".into(), id.into());
         response.insert("model".into(), model.into());
         response.insert("created_at".into(), created.into());
@@ -278,10 +282,14 @@ impl Encoder {
                 return;
             };
             self.close("completed", out);
+            self.begin(out);
             let at = self.output.len();
-            let (id, call_id) = (self.name("fc", at), format!("call_{}{next:02x}", self.seed));
+            let name = self.calls[next].name();
+            let custom = self.custom.iter().any(|custom| **custom == *name);
+            let id = self.name(if custom { "ctc" } else { "fc" }, at);
+            let call_id = format!("call_{}{next:02x}", self.seed);
             let call = &mut self.calls[next];
-            call.begin(id, call_id, at);
+            call.begin(id, call_id, at, custom);
             let item = call.item("in_progress", "");
             self.add(&item, out);
         }

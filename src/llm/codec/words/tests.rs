@@ -118,7 +118,7 @@ fn anthropics_clients_have_the_operator_apart() {
             ("tools[0].parameters.pattern", "tools[0].input_schema"),
             (
                 "response_format.json_schema.schema.minimum",
-                "output_config.format.schema",
+                "output_config.format.schema.minimum",
             ),
         ],
     );

@@ -50,6 +50,7 @@ impl More<'_> {
     const REFUSAL: &'static str = "response.refusal.delta";
     const THOUGHT: &'static str = "response.reasoning_summary_text.delta";
     const ARGUMENTS: &'static str = "response.function_call_arguments.delta";
+    const INPUT: &'static str = "response.custom_tool_call_input.delta";
 
     /// Writes the event of this number.
     pub(super) fn write(&self, number: u64, out: &mut BytesMut) {
@@ -276,6 +277,8 @@ pub(super) struct Call {
     /// How much of the arguments was written.
     written: usize,
     state: State,
+    /// Its tool takes any text: the arguments are that.
+    custom: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -306,7 +309,8 @@ impl Call {
 
     /// Whether nothing but space can come.
     pub(super) fn is_whole(&self) -> bool {
-        self.arguments.trim_end().ends_with('}')
+        !self.custom
+            && self.arguments.trim_end().ends_with('}')
             && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
     }
 
@@ -316,14 +320,19 @@ impl Call {
 
     /// No arguments are an empty object.
     pub(super) fn arguments(&self) -> &str {
-        match self.arguments.trim().is_empty() {
+        match self.arguments.trim().is_empty() && !self.custom {
             true => "{}",
             false => &self.arguments,
         }
     }
 
-    pub(super) fn begin(&mut self, id: String, call_id: String, at: usize) {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn begin(&mut self, id: String, call_id: String, at: usize, custom: bool) {
         self.state = State::Open;
+        self.custom = custom;
         self.id = id;
         self.at = at;
         if self.call_id.is_empty() {
@@ -332,6 +341,16 @@ impl Call {
     }
 
     pub(super) fn item(&self, status: &str, arguments: &str) -> Value {
+        if self.custom {
+            return json!({
+                "id": self.id,
+                "type": "custom_tool_call",
+                "status": status,
+                "call_id": self.call_id,
+                "name": self.name,
+                "input": arguments,
+            });
+        }
         json!({
             "id": self.id,
             "type": "function_call",
@@ -353,7 +372,10 @@ impl Call {
         let from = std::mem::replace(&mut self.written, self.arguments.len());
         let delta = self.arguments.get(from..).filter(|more| !more.is_empty())?;
         Some(More {
-            name: More::ARGUMENTS,
+            name: match self.custom {
+                true => More::INPUT,
+                false => More::ARGUMENTS,
+            },
             item: &self.id,
             at: self.at,
             inner: None,
@@ -364,6 +386,11 @@ impl Call {
     /// Ends it, when all of its arguments are written.
     pub(super) fn close(&mut self, events: &mut Vec<Event>) {
         self.state = State::Done;
+        if self.custom {
+            let name = "response.custom_tool_call_input.done";
+            events.push(self.event(name, "input", &self.arguments));
+            return;
+        }
         let mut done = self.event(
             "response.function_call_arguments.done",
             "arguments",
