@@ -1,26 +1,25 @@
 //! A choice among some of the tools, which is `allowed_tools` with OpenAI and `allowedFunctionNames` with
 //! Gemini.
 
-use crate::llm::{Protocol, Tool};
+use crate::llm::{Chat, Protocol, Tool, ToolChoice};
 use serde_json::{Value, json};
+use std::collections::HashSet;
 
 const ALLOWED: &str = "allowed_tools";
 
 /// Which may be called.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Allowed {
     /// One of them must be.
     pub(super) required: bool,
-    tools: Vec<One>,
+    /// The client's own, in the order in which they are named.
+    names: Vec<String>,
+    named: HashSet<String>,
+    hosted: HashSet<Hosted>,
 }
 
-/// One that may be called.
-#[derive(Debug)]
-enum One {
-    Named(String),
-    /// One of the vendor's own, by what it is and the server that has it.
-    Hosted(Value),
-}
+/// One of the vendor's own: what it is, and the server that has it.
+type Hosted = (String, Option<String>);
 
 /// Reads a choice of any dialect, if it is one among some.
 pub(super) fn read(choice: &Value) -> Option<Allowed> {
@@ -32,40 +31,42 @@ pub(super) fn read(choice: &Value) -> Option<Allowed> {
             "required" => true,
             _ => return None,
         };
-        let tools = inside.get("tools")?.as_array()?.iter().map(one);
-        let tools = tools.collect::<Option<_>>()?;
-        return Some(Allowed { required, tools });
+        let mut allowed = Allowed {
+            required,
+            ..Allowed::default()
+        };
+        for tool in inside.get("tools")?.as_array()? {
+            allowed.add(tool)?;
+        }
+        return Some(allowed);
     }
     let known = ["mode", "allowedFunctionNames"];
     if !fields.keys().all(|key| known.contains(&&**key)) {
         return None;
     }
     let mode = fields.get("mode").and_then(Value::as_str);
-    let names = fields.get("allowedFunctionNames")?.as_array()?;
-    let names = names.iter().map(|name| name.as_str().map(str::to_owned));
-    let tools = names
-        .map(|name| name.map(One::Named))
-        .collect::<Option<Vec<_>>>()?;
     let required = match mode.unwrap_or_default().to_ascii_uppercase().as_str() {
         "ANY" => true,
         // Whoever names some wants no others, whatever the mode.
         "AUTO" | "VALIDATED" | "MODE_UNSPECIFIED" | "" => false,
         _ => return None,
     };
-    (!tools.is_empty()).then_some(Allowed { required, tools })
+    let mut allowed = Allowed {
+        required,
+        ..Allowed::default()
+    };
+    for name in fields.get("allowedFunctionNames")?.as_array()? {
+        allowed.name(name.as_str()?);
+    }
+    (!allowed.names.is_empty()).then_some(allowed)
 }
 
-fn one(tool: &Value) -> Option<One> {
-    let kind = tool.get("type")?.as_str()?;
-    if !matches!(kind, "function" | "custom") {
-        return Some(One::Hosted(tool.clone()));
-    }
-    let name = tool.get("name").or_else(|| tool.get(kind)?.get("name"));
-    Some(One::Named(name?.as_str()?.to_owned()))
+fn hosted(fields: impl Fn(&str) -> Option<String>) -> Option<Hosted> {
+    Some((fields("type")?, fields("server_label")))
 }
 
 /// The same choice, in the words of one of OpenAI's protocols.
-pub(super) fn write(origin: Protocol, required: bool, names: &[&str]) -> Value {
+pub(super) fn write(origin: Protocol, required: bool, names: &[String]) -> Value {
     let mode = if required { "required" } else { "auto" };
     let names = names.iter();
     if origin == Protocol::Responses {
@@ -78,39 +79,58 @@ pub(super) fn write(origin: Protocol, required: bool, names: &[&str]) -> Value {
 }
 
 impl Allowed {
+    fn add(&mut self, tool: &Value) -> Option<()> {
+        let kind = tool.get("type")?.as_str()?;
+        if matches!(kind, "function" | "custom") {
+            let name = tool.get("name").or_else(|| tool.get(kind)?.get("name"));
+            self.name(name?.as_str()?);
+        } else {
+            let text = |key: &str| Some(tool.get(key)?.as_str()?.to_owned());
+            self.hosted.extend(hosted(text));
+        }
+        Some(())
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.named.insert(name.to_owned()) {
+            self.names.push(name.to_owned());
+        }
+    }
+
     /// The name, if there is but one.
     pub(super) fn only(&self) -> Option<&str> {
-        match &self.tools[..] {
-            [One::Named(name)] => Some(name),
+        match &self.names[..] {
+            [name] if self.hosted.is_empty() => Some(name),
             _ => None,
         }
     }
 
     /// The names, if all are functions of the client's.
-    pub(super) fn names(&self) -> Option<Vec<&str>> {
-        let names = self.tools.iter().map(|one| match one {
-            One::Named(name) => Some(&**name),
-            One::Hosted(_) => None,
-        });
-        names.collect()
+    pub(super) fn names(&self) -> Option<&[String]> {
+        self.hosted.is_empty().then_some(&self.names)
     }
 
     pub(super) fn allows(&self, tool: &Tool) -> bool {
-        self.tools.iter().any(|one| match one {
-            One::Named(name) => !name.is_empty() && *name == tool.name,
-            One::Hosted(hosted) => {
-                let same = |key: &str| hosted.get(key) == tool.extra.get(key);
-                tool.name.is_empty() && same("type") && same("server_label")
-            }
-        })
+        if !tool.name.is_empty() {
+            return self.named.contains(&tool.name);
+        }
+        let text = |key: &str| Some(tool.extra.get(key)?.as_str()?.to_owned());
+        hosted(text).is_some_and(|one| self.hosted.contains(&one))
     }
+}
 
-    /// Those of these tools that may be called, by their names.
-    pub(super) fn among<'t>(&self, tools: &'t [Tool]) -> Vec<&'t str> {
-        let all = tools.iter().filter(|tool| !tool.name.is_empty());
-        let all = all.filter(|tool| self.allows(tool));
-        all.map(|tool| &*tool.name).collect()
-    }
+/// The names of the tools of which one must be called, where some are named and offered.
+pub(super) fn required(chat: &Chat) -> Option<impl Iterator<Item = &str>> {
+    let Some(ToolChoice::Other(choice)) = &chat.tool_choice else {
+        return None;
+    };
+    let allowed = read(choice).filter(|allowed| allowed.required)?;
+    let named = chat.tools.iter().filter(|tool| !tool.name.is_empty());
+    let mut names = named
+        .filter(move |tool| allowed.allows(tool))
+        .map(|tool| &*tool.name)
+        .peekable();
+    names.peek().is_some().then_some(names)
 }
 
 #[cfg(test)]
@@ -133,8 +153,6 @@ mod tests {
             let allowed = read(&choice).unwrap();
             assert!(!allowed.required);
             assert_eq!(allowed.names().unwrap(), ["f", "g"]);
-            let tools = ["g", "h", "f"].map(Tool::new);
-            assert_eq!(allowed.among(&tools), ["g", "f"]);
         }
         for other in [
             json!({"type": "function", "name": "f"}),

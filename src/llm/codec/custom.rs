@@ -220,6 +220,8 @@ impl Inputs {
     }
 }
 
+const LONGEST_HEAD: usize = 1024;
+
 /// One of them.
 #[derive(Debug, Default)]
 struct Input {
@@ -249,6 +251,11 @@ impl Input {
         }
         if let At::Head = self.at {
             match head(&self.held) {
+                // Nobody means so much white space.
+                Head::Open if self.held.len() > LONGEST_HEAD => {
+                    self.at = At::Whole;
+                    return mem::take(&mut self.held);
+                }
                 Head::Open => return String::new(),
                 Head::Other => {
                     self.at = At::Whole;

@@ -214,33 +214,30 @@ fn named(chat: &mut Chat) {
             return id;
         }
     };
-    // Calls without an answer: by the name of their tool, in order.
-    let mut open: HashMap<String, VecDeque<String>> = HashMap::new();
-    let mut all: VecDeque<(String, String)> = VecDeque::new();
+    // Calls without an answer, in order: those of each tool, and all of them.
+    let mut open: HashMap<String, Vec<String>> = HashMap::new();
+    let mut all: VecDeque<String> = VecDeque::new();
+    let mut answered: HashSet<String> = HashSet::new();
     for message in &mut chat.messages {
         let name = message.name.clone();
         for part in &mut message.parts {
             match &mut part.content {
                 Content::ToolCall(call) if call.id.is_empty() => {
                     call.id = fresh();
-                    open.entry(call.name.clone())
-                        .or_default()
-                        .push_back(call.id.clone());
-                    all.push_back((call.name.clone(), call.id.clone()));
+                    let of_tool = open.entry(call.name.clone()).or_default();
+                    of_tool.push(call.id.clone());
+                    all.push_back(call.id.clone());
                 }
                 Content::ToolResult { call_id, .. } if call_id.is_empty() => {
+                    // Who answers by the name of the tool answers the last call of it.
                     let found = match &name {
-                        Some(name) => open.get_mut(name).and_then(VecDeque::pop_front),
-                        None => all.pop_front().map(|(name, id)| {
-                            if let Some(open) = open.get_mut(&name) {
-                                open.retain(|one| *one != id);
-                            }
-                            id
+                        Some(name) => open.get_mut(name).and_then(|calls| {
+                            std::iter::from_fn(|| calls.pop())
+                                .find(|id| answered.insert(id.clone()))
                         }),
+                        None => std::iter::from_fn(|| all.pop_front())
+                            .find(|id| answered.insert(id.clone())),
                     };
-                    if let Some(id) = &found {
-                        all.retain(|(_, one)| one != id);
-                    }
                     *call_id = found.unwrap_or_else(&mut fresh);
                 }
                 _ => {}
@@ -258,7 +255,8 @@ fn some(
     losses: &mut Losses,
 ) -> Option<Vec<usize>> {
     const UNOFFERED: &str = "A tool that may not be called is not offered, and not cached.";
-    let offered = |name: &str| chat.tools.iter().any(|tool| tool.name == name);
+    let names: HashSet<&str> = chat.tools.iter().map(|tool| &*tool.name).collect();
+    let offered = |name: &str| names.contains(name);
     // Both of OpenAI's protocols have a word for it, among functions.
     let shared = [Protocol::OpenAi, Protocol::Responses];
     if shared.contains(&origin)
@@ -266,7 +264,7 @@ fn some(
         && let Some(names) = allowed.names()
         && names.iter().all(|name| offered(name))
     {
-        let choice = allowed::write(origin, allowed.required, &names);
+        let choice = allowed::write(origin, allowed.required, names);
         chat.tool_choice = Some(ToolChoice::Other(choice));
         return None;
     }

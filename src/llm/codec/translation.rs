@@ -19,6 +19,8 @@ pub(crate) const UNKNOWN: &str = "The provider's protocol has no such field.";
 pub(crate) const NO_KIND: &str = "The provider's protocol has no such content.";
 pub(crate) const OPERATOR_FIRST: &str = "What the operator says stands before all turns.";
 const NO_TOOL: &str = "The provider has no such tool.";
+const RUN_BY_CLIENT: &str =
+    "The provider has no such tool. What the client runs itself can be offered as a function.";
 const NO_CHOICE: &str = "There is no tool to choose.";
 const NOT_ITS_THOUGHT: &str = "A thought goes to the model that made it and no other.";
 const WRAPPED: &str = "Arguments that are no JSON object are wrapped in one.";
@@ -141,7 +143,7 @@ impl<'a> Translation<'a> {
     /// A tool of a vendor's own, whole, if it is this one's.
     pub(crate) fn vendors_tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
         if self.foreign {
-            self.losses.add(place, NO_TOOL);
+            self.losses.add(place, no_tool(tool));
             return None;
         }
         Some(tool.extra.clone().into())
@@ -158,6 +160,16 @@ impl<'a> Translation<'a> {
         };
         self.losses.add("tool_choice", why);
         None
+    }
+}
+
+/// Why a tool of a vendor's own is not offered by another.
+pub(crate) fn no_tool(tool: &Tool) -> &'static str {
+    const BY_CLIENT: [&str; 3] = ["local_shell", "shell", "apply_patch"];
+    let kind = tool.extra.get("type").and_then(Value::as_str);
+    match kind.is_some_and(|kind| BY_CLIENT.contains(&kind)) {
+        true => RUN_BY_CLIENT,
+        false => NO_TOOL,
     }
 }
 

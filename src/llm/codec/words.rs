@@ -20,7 +20,7 @@ use crate::{
     llm::{Chat, ChatRequest, Loss, Operation, Protocol},
 };
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::Rc,
 };
@@ -76,8 +76,9 @@ struct Words<'a> {
     said: Option<Shape<'a>>,
     tools: Option<&'a [usize]>,
     spots: RefCell<HashMap<usize, Rc<Spot>>>,
-    /// Marks for a cache that were told of.
-    marks: Cell<usize>,
+    /// Marks for a cache of which there are too many, and how many were told of.
+    marks: OnceCell<Vec<String>>,
+    marked: Cell<usize>,
 }
 
 impl<'a> Words<'a> {
@@ -98,7 +99,8 @@ impl<'a> Words<'a> {
             said: wire.and_then(|wire| Shape::of(&wire.bytes)),
             tools,
             spots: RefCell::default(),
-            marks: Cell::default(),
+            marks: OnceCell::new(),
+            marked: Cell::default(),
         })
     }
 
@@ -149,7 +151,12 @@ impl<'a> Words<'a> {
         if let Some(spot) = self.spots.borrow().get(&index) {
             return Rc::clone(spot);
         }
-        let spots = self.spots_of(index);
+        let known = !self.spots.borrow().is_empty();
+        // Items are all read at once.
+        let spots = match self.origin {
+            Protocol::Responses if known => Vec::new(),
+            _ => self.spots_of(index),
+        };
         let mut all = self.spots.borrow_mut();
         for (index, spot) in spots {
             all.insert(index, Rc::new(spot));
@@ -318,13 +325,16 @@ impl<'a> Words<'a> {
     fn mark(&self) -> String {
         const KEPT: usize = 4;
         const MARK: &str = "cache_control";
-        let mut all = Vec::new();
-        for key in ["tools", "system", self.messages()] {
-            if let Some(inside) = self.at(key) {
-                place::marked(inside, key, MARK, &mut all);
+        let all = self.marks.get_or_init(|| {
+            let mut all = Vec::new();
+            for key in ["tools", "system", self.messages()] {
+                if let Some(inside) = self.at(key) {
+                    place::marked(inside, key, MARK, &mut all);
+                }
             }
-        }
-        let told = self.marks.replace(self.marks.get() + 1);
+            all
+        });
+        let told = self.marked.replace(self.marked.get() + 1);
         let nth = all.get(KEPT + told).or(all.last()).cloned();
         nth.unwrap_or_else(|| MARK.to_owned())
     }

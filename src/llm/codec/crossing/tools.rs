@@ -302,6 +302,10 @@ fn a_shell_of_the_clients_is_told_to_be_none() {
         {"role": "user", "content": "and?"},
     ]});
     for (to, _) in VENDORS.into_iter().filter(|(to, _)| *to != RESPONSES) {
+        let (request, _) = of_client(RESPONSES, "m", body.clone());
+        let losses = encoded(&request, &maker(to, "m")).unwrap().losses;
+        let offered = losses.iter().find(|loss| &*loss.field == "tools[0]");
+        assert!(offered.unwrap().why.contains("as a function"), "{to:?}");
         let mut losses = sent_to(RESPONSES, to, &body).1;
         losses.sort();
         assert_eq!(losses, ["input[1]", "input[2]", "tools[0]"], "{to:?}");

@@ -11,7 +11,7 @@ use crate::{
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
             Encoded, Losses, Maker, Names, base64, responses,
-            translation::{NO_KIND, UNKNOWN, says, spoken_of},
+            translation::{NO_KIND, UNKNOWN, no_tool, says, spoken_of},
         },
     },
 };
@@ -166,7 +166,7 @@ fn translated(
         let at = format!("tools[{place}]");
         place += 1;
         if tool.name.is_empty() {
-            losses.add(at, "The provider has no such tool.");
+            losses.add(at, no_tool(tool));
             return false;
         }
         drop_extra(at, &mut tool.extra, losses);

@@ -348,8 +348,14 @@ fn content(said: &Shape<'_>, place: &str, key: &str, out: &mut Vec<String>) {
     }
 }
 
-/// All marks of this name, in order.
+/// No more than these can be told of.
+const MOST_MARKS: usize = 300;
+
+/// Marks of this name, in order.
 pub(super) fn marked(said: &Shape<'_>, place: &str, mark: &str, out: &mut Vec<String>) {
+    if out.len() >= MOST_MARKS {
+        return;
+    }
     for (at, one) in said.list().iter().enumerate() {
         marked(one, &format!("{place}[{at}]"), mark, out);
     }

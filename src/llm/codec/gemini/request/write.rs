@@ -359,7 +359,11 @@ impl Writer<'_> {
             self.base.losses.add("parallel_tool_calls", why);
         }
         let mode = |mode: &str| json!({"mode": mode});
-        let some = self.some(chat);
+        let some = allowed::required(chat).filter(|_| self.base.foreign);
+        let some = some.map(|names| {
+            let names: Vec<_> = names.map(|name| self.base.names.sent(name)).collect();
+            json!({"mode": "ANY", "allowedFunctionNames": names})
+        });
         let choice = match some {
             Some(_) => None,
             None => self.base.choice(chat, !declared.is_empty()),
@@ -386,17 +390,6 @@ impl Writer<'_> {
         if !others.is_empty() {
             out.insert("tools".into(), others.into());
         }
-    }
-
-    /// A choice among some of the functions of which one must be called, in another's words.
-    fn some(&self, chat: &Chat) -> Option<Value> {
-        let Some(ToolChoice::Other(choice)) = &chat.tool_choice else {
-            return None;
-        };
-        let allowed = allowed::read(choice).filter(|it| self.base.foreign && it.required)?;
-        let names = allowed.among(&chat.tools).into_iter();
-        let names: Vec<_> = names.map(|name| self.base.names.sent(name)).collect();
-        (!names.is_empty()).then(|| json!({"mode": "ANY", "allowedFunctionNames": names}))
     }
 
     fn tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
