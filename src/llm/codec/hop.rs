@@ -161,9 +161,13 @@ fn is_to_be_edited(chat: &Chat) -> bool {
         Content::Other(whole) => custom::is_one(whole),
         _ => false,
     });
-    matches!(chat.tool_choice, Some(ToolChoice::Other(_)))
-        || chat.tools.iter().any(custom::is_offered)
-        || parts.any(|to_edit| to_edit)
+    let chosen = match &chat.tool_choice {
+        Some(ToolChoice::Other(choice)) => {
+            custom::chosen(choice).is_some() || allowed::read(choice).is_some()
+        }
+        _ => false,
+    };
+    chosen || chat.tools.iter().any(custom::is_offered) || parts.any(|to_edit| to_edit)
 }
 
 fn edit(chat: &mut Chat, origin: Protocol, to: Protocol) -> Edits {

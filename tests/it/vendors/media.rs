@@ -108,7 +108,7 @@ async fn a_document_by_url_is_refused_where_bytes_are_wanted() {
         (gemini("application/pdf", DOCUMENT), "contents[0].parts[1]"),
         (responses(file), "input[0].content[1]"),
     ] {
-        let (status, told, sent) = asked("groq", request).await;
+        let (status, told, sent) = asked("deepseek", request).await;
         assert_eq!((status, sent), (400, None), "{told}");
         let told = told.to_string();
         assert!(told.to_ascii_lowercase().contains("unsupported_parameter"));
@@ -119,7 +119,7 @@ async fn a_document_by_url_is_refused_where_bytes_are_wanted() {
 
 #[tokio::test]
 async fn what_another_vendor_keeps_is_refused_and_never_left_out() {
-    for vendor in ["groq", "cohere", "bedrock"] {
+    for vendor in ["deepseek", "cohere", "bedrock"] {
         let kept = "gs://bucket/a.pdf";
         let file = json!({"type": "input_file", "file_id": "file-1"});
         for (request, param) in [
