@@ -35,10 +35,7 @@ pub(crate) async fn of(mut turn: impl AsyncFnMut()) -> Cost {
 }
 
 /// The cost of each, measured in turns: what slows the machine for a while slows both.
-pub(crate) async fn both(
-    mut one: impl AsyncFnMut(),
-    mut other: impl AsyncFnMut(),
-) -> (Cost, Cost) {
+pub(crate) async fn both(mut one: impl AsyncFnMut(), mut other: impl AsyncFnMut()) -> (Cost, Cost) {
     let (ones, others) = measure::both(&mut one, &mut other).await;
     (cost(ones, one).await, cost(others, other).await)
 }
@@ -54,7 +51,9 @@ async fn cost(nanos: f64, mut turn: impl AsyncFnMut()) -> Cost {
     drop(span);
     drop(turns);
     let report = session.to_report();
-    let count = report.operations().map(|(_, all)| all.total_allocations_count());
+    let count = report
+        .operations()
+        .map(|(_, all)| all.total_allocations_count());
     Cost {
         micros: nanos / 1000.0,
         allocations: count.sum::<u64>() as f64 / f64::from(TURNS),

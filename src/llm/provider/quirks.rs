@@ -433,7 +433,9 @@ impl<'a> Edit<'a> {
     /// Puts what was thought before what was said.
     fn parts(&mut self, message: &mut Object<'a>) {
         let from = [OURS, "reasoning"].into_iter();
-        let thought = from.filter_map(|name| Some((name, message.get(name)?))).next();
+        let thought = from
+            .filter_map(|name| Some((name, message.get(name)?)))
+            .next();
         let is_said = |raw: &[u8]| raw.starts_with(b"\"") && raw != b"\"\"";
         let thought = thought.filter(|(_, span)| is_said(self.raw(span)));
         let content = message.get("content");

@@ -99,9 +99,7 @@ impl<'a> Object<'a> {
     /// Cuts out what was removed.
     pub(super) fn close(self, splices: &mut Splices<'_>) {
         let first = self.fields.iter().position(|field| !field.gone);
-        let (lost, kept) = self
-            .fields
-            .split_at(first.unwrap_or(self.fields.len()));
+        let (lost, kept) = self.fields.split_at(first.unwrap_or(self.fields.len()));
         if let (Some(from), Some(last)) = (lost.first(), lost.last()) {
             let to = kept.first().map_or(last.value.end, |kept| kept.token.start);
             splices.put(from.token.start..to, &b""[..]);
@@ -132,7 +130,11 @@ pub(super) fn array(text: &[u8], span: Span) -> Option<Vec<Span>> {
         return Some(all);
     }
     let raw: Vec<&RawValue> = serde_json::from_slice(part).ok()?;
-    Some(raw.iter().map(|raw| of(text, raw.get().as_bytes())).collect())
+    Some(
+        raw.iter()
+            .map(|raw| of(text, raw.get().as_bytes()))
+            .collect(),
+    )
 }
 
 /// What a string says, unless something else stands there.
@@ -237,7 +239,10 @@ impl<'a> Splices<'a> {
         let mut out = BytesMut::with_capacity(text.len() + more);
         let mut from = 0;
         for (span, with) in &all {
-            debug_assert!(from <= span.start, "{span:?} overlaps what stands before it");
+            debug_assert!(
+                from <= span.start,
+                "{span:?} overlaps what stands before it"
+            );
             out.extend_from_slice(text.get(from..span.start).unwrap_or_default());
             out.extend_from_slice(with);
             from = span.end;
@@ -259,7 +264,9 @@ mod tests {
         let mut splices = Splices::default();
         object.close(&mut splices);
         let out = splices.applied(text.as_bytes());
-        out.map_or(text.to_owned(), |out| String::from_utf8(out.into()).unwrap())
+        out.map_or(text.to_owned(), |out| {
+            String::from_utf8(out.into()).unwrap()
+        })
     }
 
     #[test]
@@ -299,7 +306,10 @@ mod tests {
     #[test]
     fn what_is_no_object_is_not_read() {
         for text in ["", "[]", "1", "{", "{\"a\":}", "{}{}", "{\"a\":1}x"] {
-            assert!(Object::read(text.as_bytes(), 0..text.len()).is_none(), "{text}");
+            assert!(
+                Object::read(text.as_bytes(), 0..text.len()).is_none(),
+                "{text}"
+            );
         }
         assert_eq!(array(b"x[1, [2] ]", 1..10), Some(vec![2..3, 5..8]));
         for text in ["", "{}", "[", "[1,]"] {

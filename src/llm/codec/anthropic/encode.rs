@@ -186,9 +186,7 @@ impl Sink for Wire<'_> {
             Piece::Text { text } => (br#"text_delta","text":"#, text),
             Piece::Thinking { thinking } => (br#"thinking_delta","thinking":"#, thinking),
             Piece::Signature { signature } => (br#"signature_delta","signature":"#, signature),
-            Piece::Json { partial_json } => {
-                (br#"input_json_delta","partial_json":"#, partial_json)
-            }
+            Piece::Json { partial_json } => (br#"input_json_delta","partial_json":"#, partial_json),
             Piece::Citation { citation } => {
                 out.extend_from_slice(br#","delta":{"type":"citations_delta","citation":"#);
                 // Only what is no string can fail as a key, and there is none.

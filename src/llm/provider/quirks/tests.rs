@@ -252,7 +252,9 @@ fn what_is_no_conversation_goes_on_as_it_is() {
 fn fields(text: &str) -> Vec<(String, String)> {
     let span = 0..text.len();
     let object = Object::read(text.as_bytes(), span).unwrap();
-    let all = object.fields().map(|(name, value)| (name.to_owned(), text[value].to_owned()));
+    let all = object
+        .fields()
+        .map(|(name, value)| (name.to_owned(), text[value].to_owned()));
     all.collect()
 }
 
@@ -360,15 +362,21 @@ mod laws {
     fn object() -> impl Strategy<Value = String> {
         let space = || prop::sample::select(vec!["", "", " ", "\n\t"]);
         let names = prop::sample::subsequence(NAMES.to_vec(), 0..9).prop_shuffle();
-        let one = (prop::sample::select(VALUES.to_vec()), space(), space(), 0..20);
+        let one = (
+            prop::sample::select(VALUES.to_vec()),
+            space(),
+            space(),
+            0..20,
+        );
         (names, prop::collection::vec(one, 9), space()).prop_map(|(names, values, end)| {
-            let field = |(name, (value, before, after, escaped)): (&&str, &(&str, &str, &str, i32))| {
-                let name = match escaped {
-                    0 => format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
-                    _ => (*name).to_owned(),
+            let field =
+                |(name, (value, before, after, escaped)): (&&str, &(&str, &str, &str, i32))| {
+                    let name = match escaped {
+                        0 => format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
+                        _ => (*name).to_owned(),
+                    };
+                    format!("{before}\"{name}\"{after}:{before}{value}{after}")
                 };
-                format!("{before}\"{name}\"{after}:{before}{value}{after}")
-            };
             let all: Vec<_> = names.iter().zip(&values).map(field).collect();
             format!("{{{end}{}{end}}}", all.join(","))
         })
@@ -376,11 +384,22 @@ mod laws {
 
     fn known(quirks: &Quirks, name: &str) -> bool {
         let names = quirks.renamed.iter().flat_map(|(from, to)| [from, to]);
-        let mut names = names.chain(quirks.unknown).chain(quirks.unknown_in_messages);
+        let mut names = names
+            .chain(quirks.unknown)
+            .chain(quirks.unknown_in_messages);
         names.any(|known| *known == name)
             || [
-                "n", "stream_options", "tool_choice", "messages", "role", "content", "reasoning",
-                "reasoning_content", "reasoning_details", "tool_calls", "tool_call_id",
+                "n",
+                "stream_options",
+                "tool_choice",
+                "messages",
+                "role",
+                "content",
+                "reasoning",
+                "reasoning_content",
+                "reasoning_details",
+                "tool_calls",
+                "tool_call_id",
             ]
             .contains(&name)
     }
@@ -393,7 +412,7 @@ mod laws {
             vendor in prop::sample::select(Vendor::ALL.to_vec()),
         ) {
             let quirks = &vendor.quirks;
-            let top = top.trim_end().trim_end_matches('}');
+            let top = top.strip_suffix('}').unwrap();
             let comma = if top.trim_end().ends_with('{') { "" } else { "," };
             let body = format!("{top}{comma}\"messages\":[{}]}}", messages.join(" ,"));
             prop_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
