@@ -3,7 +3,9 @@
 //! Most events of a stream are one short text in a frame that is always the same: the frame is copied, and
 //! the text is copied too, unless there is something in it to be escaped.
 
-use bytes::{BufMut, BytesMut};
+use crate::llm::ChatRequest;
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::Serialize;
 
 /// A text in its quotes.
 pub(crate) fn string(out: &mut BytesMut, text: &str) {
@@ -32,6 +34,19 @@ pub(crate) fn number(out: &mut BytesMut, number: u64) {
             let _ = serde_json::to_writer(out.writer(), &number);
         }
     }
+}
+
+/// How long a request will be, about: as long as it came.
+pub(crate) fn about(request: &ChatRequest) -> usize {
+    request.wire().map_or(0, |wire| wire.bytes.len())
+}
+
+/// The document for a request that came in other words.
+pub(crate) fn document(document: &impl Serialize, request: &ChatRequest) -> Bytes {
+    let mut out = Vec::with_capacity(about(request));
+    // Only what is no string can fail as a key, and there is none.
+    let _ = serde_json::to_writer(&mut out, document);
+    out.into()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Media, ResponseFormat, ToolChoice,
         codec::{
-            Encoded, Maker,
+            Encoded, Maker, literal,
             messages::{Piece, Said, Turn, turns},
             translation::{Object, Translation, UNKNOWN, object_of, put, spoken_of},
         },
@@ -99,7 +99,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         }
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: base.losses.into_vec(),
         names: base.names,
     })

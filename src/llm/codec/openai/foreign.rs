@@ -1,7 +1,7 @@
 //! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
 //! this one: what has a place here is put there, and what has none is told.
 
-use super::request::{sound, write_chat, write_embed};
+use super::request::{Written, sound, write_chat, write_embed};
 use crate::{
     Rejection,
     llm::Protocol,
@@ -10,12 +10,11 @@ use crate::{
         ToolChoice,
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
-            Encoded, Losses, Maker, Names, base64, responses,
+            Encoded, Losses, Maker, Names, base64, literal, responses,
             translation::{NO_KIND, UNKNOWN, no_tool, says, spoken_of},
         },
     },
 };
-use bytes::Bytes;
 use serde_json::Value;
 use std::{
     cmp::Ordering,
@@ -37,7 +36,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     });
     let proven = thoughts.any(|thought| thought.signature.is_some() || thought.redacted.is_some());
     if !foreign && !proven {
-        return Ok(bytes(&limited(write_chat(request, chat)?, facts)).into());
+        return Ok(limited(write_chat(request, chat)?, facts).bytes().into());
     }
     let mut chat = chat.clone();
     let mut losses = Losses::default();
@@ -59,14 +58,14 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         spoken_of(chat.messages.len())?;
     }
     Ok(Encoded {
-        body: bytes(&limited(write_chat(request, &chat)?, facts)),
+        body: limited(write_chat(request, &chat)?, facts).bytes(),
         losses: losses.into_vec(),
         names,
     })
 }
 
 /// With the most tokens under the name that the model knows, if it is known which that is.
-fn limited(mut document: Value, facts: Option<&ModelFacts>) -> Value {
+fn limited(mut document: Written, facts: Option<&ModelFacts>) -> Written {
     const OLDER: &str = "max_tokens";
     const NEWER: &str = "max_completion_tokens";
     let older = facts.and_then(|facts| facts.ability(Ability::MaxTokens));
@@ -75,17 +74,13 @@ fn limited(mut document: Value, facts: Option<&ModelFacts>) -> Value {
         Some(false) => (OLDER, NEWER),
         None => return document,
     };
-    if let Some(fields) = document.as_object_mut()
-        && !fields.contains_key(to)
+    let fields = &mut document.fields;
+    if !fields.contains_key(to)
         && let Some(most) = fields.shift_remove(from)
     {
         fields.insert(to.into(), most);
     }
     document
-}
-
-fn bytes(document: &Value) -> Bytes {
-    document.to_string().into()
 }
 
 /// Where a part stands in the view: a message, and which of its parts.
@@ -462,7 +457,7 @@ pub(super) fn embed(request: &ChatRequest, embed: &Embed) -> Result<Encoded, Rej
         drop_fields(&mut embed.extra, &mut losses);
     }
     Ok(Encoded {
-        body: bytes(&write_embed(request, &embed)),
+        body: literal::document(&write_embed(request, &embed), request),
         losses: losses.into_vec(),
         names: Names::default(),
     })

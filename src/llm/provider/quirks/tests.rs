@@ -412,7 +412,7 @@ mod laws {
             vendor in prop::sample::select(Vendor::ALL.to_vec()),
         ) {
             let quirks = &vendor.quirks;
-            let top = top.trim_end().trim_end_matches('}');
+            let top = top.strip_suffix('}').unwrap();
             let comma = if top.trim_end().ends_with('{') { "" } else { "," };
             let body = format!("{top}{comma}\"messages\":[{}]}}", messages.join(" ,"));
             prop_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");

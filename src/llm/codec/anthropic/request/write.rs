@@ -18,6 +18,7 @@ use crate::{
         codec::{
             Encoded, Losses, Maker,
             gemini::BUDGET,
+            literal,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
             },
@@ -25,7 +26,6 @@ use crate::{
     },
     rejection::Kind,
 };
-use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -76,7 +76,7 @@ pub(in super::super) fn encode(
         }
     }
     Ok(Encoded {
-        body: Bytes::from(Value::from(out).to_string()),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })

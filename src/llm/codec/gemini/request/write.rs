@@ -19,7 +19,7 @@ use crate::{
         Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker, Names, allowed,
+            Encoded, Maker, Names, allowed, literal,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
             },
@@ -71,7 +71,7 @@ pub(in super::super) fn encode(
         out = Object::from_iter([("generateContentRequest".to_owned(), out.into())]);
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })

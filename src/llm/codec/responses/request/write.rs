@@ -14,7 +14,7 @@ use crate::{
         Role, Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker,
+            Encoded, Maker, literal,
             translation::{Object, Translation, put, spoken, with},
         },
     },
@@ -70,7 +70,7 @@ pub(in super::super) fn encode(
         out.retain(|key, _| COUNTED.contains(&&**key));
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })
