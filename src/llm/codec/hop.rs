@@ -66,12 +66,12 @@ fn kept(chat: &Chat) -> Result<(), Rejection> {
     let mut all = Vec::new();
     for (index, message) in chat.messages.iter().enumerate() {
         for (at, part) in message.parts.iter().enumerate() {
-            let place = format!("messages[{index}].content[{at}]");
+            let place = || format!("messages[{index}].content[{at}]");
             if let Content::ToolResult { parts, .. } = &part.content {
                 let inner = parts.iter().enumerate().filter(|(_, part)| is_kept(part));
-                all.extend(inner.map(|(at, _)| format!("{place}.content[{at}]")));
+                all.extend(inner.map(|(at, _)| format!("{}.content[{at}]", place())));
             } else if is_kept(part) {
-                all.push(place);
+                all.push(place());
             }
         }
     }
