@@ -61,6 +61,9 @@ pub(crate) fn encoded(request: &ChatRequest, to: &Maker) -> Result<Encoded, Reje
 const KEPT: &str =
     "It is kept by another provider, and this one cannot see it. Send what is in it.";
 
+/// An answer that names very many helps nobody.
+const MOST_KEPT: usize = 64;
+
 /// Refuses what only the vendor has that it was given to.
 fn kept(chat: &Chat) -> Result<(), Rejection> {
     let mut all = Vec::new();
@@ -84,9 +87,10 @@ fn kept(chat: &Chat) -> Result<(), Rejection> {
     match &all[..] {
         [] => Ok(()),
         [one] => Err(refused.with_param(one).with_detail(KEPT)),
-        all => Err(all
-            .iter()
-            .fold(refused, |refused, place| refused.with_fault(place, KEPT))),
+        all => {
+            let all = all.iter().take(MOST_KEPT);
+            Err(all.fold(refused, |refused, place| refused.with_fault(place, KEPT)))
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn gemini(mime: &str, url: &str) -> (&'static str, Value) {
     )
 }
 
-fn responses(part: Value) -> (&'static str, Value) {
+fn responses(part: &Value) -> (&'static str, Value) {
     let parts = json!([{"type": "input_text", "text": "see"}, part]);
     let items = json!([{"role": "user", "content": parts}]);
     (
@@ -106,7 +106,7 @@ async fn a_document_by_url_is_refused_where_bytes_are_wanted() {
     for (request, param) in [
         (anthropic("document", DOCUMENT), "messages[0].content[1]"),
         (gemini("application/pdf", DOCUMENT), "contents[0].parts[1]"),
-        (responses(file), "input[0].content[1]"),
+        (responses(&file), "input[0].content[1]"),
     ] {
         let (status, told, sent) = asked("deepseek", request).await;
         assert_eq!((status, sent), (400, None), "{told}");
@@ -125,7 +125,7 @@ async fn what_another_vendor_keeps_is_refused_and_never_left_out() {
         for (request, param) in [
             (anthropic("document", kept), "messages[0].content[1]"),
             (gemini("application/pdf", kept), "contents[0].parts[1]"),
-            (responses(file), "input[0].content[1]"),
+            (responses(&file), "input[0].content[1]"),
         ] {
             let (status, told, sent) = asked(vendor, request).await;
             assert_eq!((status, sent), (400, None), "{vendor}: {told}");

@@ -153,7 +153,7 @@ fn objects<'v>(value: &'v mut Value, out: &mut Vec<&'v mut serde_json::Map<Strin
             }
             // An input is arguments with one, and all that is said with another.
             let inside = fields.iter_mut().filter(|(key, value)| {
-                !CLOSED.contains(&&***key) && !(*key == "input" && value.is_object())
+                !(CLOSED.contains(&&***key) || *key == "input" && value.is_object())
             });
             for (_, value) in inside {
                 objects(value, out);
