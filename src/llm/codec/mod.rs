@@ -45,9 +45,10 @@ mod turns;
 pub(crate) mod value;
 pub(crate) mod words;
 
+#[cfg_attr(not(feature = "client"), allow(unused_imports))]
+pub(crate) use self::hop::encoded;
 pub(crate) use self::{
     envelope::{Maker, Sealer},
-    hop::encoded,
     loss::Losses,
     names::{Names, Numbered},
     translation::says,
