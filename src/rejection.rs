@@ -385,6 +385,18 @@ impl Rejection {
         self
     }
 
+    /// Gives the parameters other paths.
+    #[cfg(feature = "llm")]
+    pub(crate) fn map_params(mut self, told: impl Fn(&str) -> String) -> Self {
+        if let Some(more) = &mut self.particulars {
+            let params = more.faults.iter_mut().map(|fault| &mut fault.param);
+            for param in params.chain(&mut more.param) {
+                *param = printable(&told(param));
+            }
+        }
+        self
+    }
+
     fn particulars(&mut self) -> &mut Particulars {
         self.particulars.get_or_insert_default()
     }

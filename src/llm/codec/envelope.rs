@@ -149,15 +149,15 @@ impl Sealer {
     }
 
     /// The same events.
-    pub(crate) fn sealed(&mut self, events: Vec<Event>) -> Vec<Event> {
-        let mut out = Vec::with_capacity(events.len());
-        for mut event in events {
-            let choice = match &mut event {
+    pub(crate) fn sealed(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        // Where a thought ends that nobody signed, and whose.
+        let mut ends = Vec::new();
+        for (at, event) in events.iter_mut().enumerate() {
+            let choice = match event {
                 Event::Delta { choice, delta } => {
                     match delta {
                         Delta::Reasoning(_) => {
                             self.open.insert(*choice);
-                            out.push(event);
                             continue;
                         }
                         Delta::Signature(proof) => {
@@ -165,21 +165,25 @@ impl Sealer {
                             self.open.remove(choice);
                         }
                         Delta::Redacted(data) => *data = self.maker.seal(&mem::take(data)),
-                        Delta::Extra(_) => {
-                            out.push(event);
-                            continue;
-                        }
+                        Delta::Extra(_) => continue,
                         _ => {}
                     }
                     *choice
                 }
                 Event::Finish { choice, .. } => *choice,
-                _ => {
-                    out.push(event);
-                    continue;
-                }
+                _ => continue,
             };
             if self.open.remove(&choice) {
+                ends.push((at, choice));
+            }
+        }
+        if ends.is_empty() {
+            return events;
+        }
+        let mut out = Vec::with_capacity(events.len() + ends.len());
+        let mut ends = ends.into_iter().peekable();
+        for (at, event) in events.into_iter().enumerate() {
+            if let Some((_, choice)) = ends.next_if(|(end, _)| *end == at) {
                 let delta = Delta::Signature(self.maker.seal(""));
                 out.push(Event::Delta { choice, delta });
             }

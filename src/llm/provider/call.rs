@@ -16,10 +16,11 @@ use crate::{
         codec::{
             self, Codec, Encoded, Maker,
             bedrock::EVENT_STREAM,
+            custom::Inputs,
             envelope::{Bound, Shared},
             loss,
             proofs::Marker,
-            rerank,
+            rerank, words,
         },
         response::Spoken,
     },
@@ -103,8 +104,11 @@ pub(super) async fn complete(
         body,
         mut losses,
         names,
-    } = codec.encode_request(&request, &maker)?;
-    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)?;
+    } = codec::encoded(&request, &maker)?;
+    let before = losses.len();
+    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)
+        .map_err(|refused| words::refused(&request, None, refused))?;
+    words::losses_of_body(&request, protocol, &mut losses[before..]);
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -231,7 +235,8 @@ pub(super) async fn complete(
     }
     let mut answer = ChatResponse::new(source);
     if !names.is_empty() {
-        answer = answer.map(move |event| names.restored(event));
+        let mut inputs = Inputs::default();
+        answer = answer.map(move |event| inputs.restored(&names, names.restored(event)));
     }
     if let Some(completed) = reranks {
         answer = answer.map(completed);

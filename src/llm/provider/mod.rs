@@ -80,6 +80,7 @@ mod key;
 mod media;
 mod passed;
 mod quirks;
+mod splice;
 mod table;
 
 #[cfg(feature = "bedrock")]

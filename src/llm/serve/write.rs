@@ -123,6 +123,10 @@ pub(super) fn begun(begun: &mut bool, exchange: Option<&Exchange>) {
     }
 }
 
+/// How much room is made for what is encoded, and when there is too little of it.
+const ROOM: usize = 8 << 10;
+const LEAST_ROOM: usize = 1 << 10;
+
 /// The bytes of an answer: the vendor's own where they are in the client's words, else encoded.
 struct ChatBody {
     answer: ChatResponse,
@@ -134,6 +138,8 @@ struct ChatBody {
     sealer: Option<Sealer>,
     /// Made when the first events must be encoded.
     encoder: Option<Box<dyn Encode>>,
+    /// Room for what it writes, cut off batch by batch.
+    room: BytesMut,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
     start: Option<Start>,
     /// What the last word of a stream must repeat of bytes that went out as they came.
@@ -173,6 +179,7 @@ impl ChatBody {
             same,
             sealer: maker.map(Sealer::new),
             encoder: None,
+            room: BytesMut::new(),
             start: None,
             trail: trails.then(Trail::default),
             size: 0,
@@ -244,7 +251,10 @@ impl ChatBody {
     }
 
     fn encoded(&mut self, events: Vec<Event>) -> Bytes {
-        let mut out = BytesMut::new();
+        // Once what went out of it is sent, the same room is written in again.
+        if self.room.capacity() < LEAST_ROOM {
+            self.room.reserve(ROOM);
+        }
         let encoder = self.encoder.get_or_insert_with(|| {
             let mut encoder = codec::of(self.protocol).encoder(self.asked.clone());
             if let Some(start) = self.start.take() {
@@ -253,8 +263,12 @@ impl ChatBody {
             }
             encoder
         });
-        encoder.events(events, &mut out);
+        encoder.events(events, &mut self.room);
         self.ended = false;
+        if self.room.is_empty() {
+            return Bytes::new();
+        }
+        let out = self.room.split();
         self.joined(out)
     }
 

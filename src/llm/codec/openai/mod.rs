@@ -32,8 +32,8 @@ mod usage;
 mod wire;
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,
-    peek, proofs, rerank, sse,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, custom,
+    fault, peek, proofs, rerank, sse,
 };
 use crate::{
     Rejection,
@@ -89,7 +89,7 @@ impl Codec for OpenAi {
             include_usage: request.streams() && request.includes_usage(),
             base64,
             single: false,
-            repeated: None,
+            repeated: custom::asked(request),
         }
     }
 

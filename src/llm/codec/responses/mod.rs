@@ -30,7 +30,7 @@ mod tests;
 mod usage;
 
 pub(crate) use self::error::Trail;
-pub(super) use self::request::{says_nothing, shared};
+pub(super) use self::request::{ITEM, answer, says_nothing, shared};
 
 use super::{
     Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,

@@ -18,7 +18,7 @@ use crate::{
         codec::{
             Encoded, Losses, Maker,
             gemini::BUDGET,
-            loss::part_of,
+            literal,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
             },
@@ -26,7 +26,6 @@ use crate::{
     },
     rejection::Kind,
 };
-use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -81,7 +80,7 @@ pub(in super::super) fn encode(
         }
     }
     Ok(Encoded {
-        body: Bytes::from(Value::from(out).to_string()),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })
@@ -101,14 +100,14 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = self.base.place(chat, index);
+            let place = format!("messages[{index}]");
             self.base.message(message, &place);
             if matches!(message.role, Role::System | Role::Developer) {
                 if !turns.is_empty() {
                     self.base.losses.add(&place, OPERATOR_FIRST);
                 }
                 for (at, part) in message.parts.iter().enumerate() {
-                    let place = part_of(&place, at);
+                    let place = format!("{place}.content[{at}]");
                     match &part.content {
                         Content::Text(text) if text.trim().is_empty() => {}
                         Content::Text(text) => {

@@ -14,8 +14,8 @@ use crate::{
         Role, Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker,
-            translation::{Object, Translation, put, with},
+            Encoded, Maker, literal,
+            translation::{Object, Translation, put, spoken, with},
         },
     },
     rejection::Kind,
@@ -44,6 +44,9 @@ pub(in super::super) fn encode(
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
     writer.conversation(chat, &mut out);
+    if writer.base.foreign {
+        spoken(out.get("input"))?;
+    }
     writer.tools(chat, &mut out);
     writer.settings(chat, &mut out);
     writer.extra(&chat.extra, &mut out);
@@ -67,7 +70,7 @@ pub(in super::super) fn encode(
         out.retain(|key, _| COUNTED.contains(&&**key));
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })
