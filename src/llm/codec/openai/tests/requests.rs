@@ -404,7 +404,10 @@ fn messages_beside_a_prompt_stay_what_they_were() {
     let request = OpenAi.peek(&ask, body.to_string().into()).unwrap();
     let sent = request::write_chat(&request, request.chat().unwrap()).unwrap();
     let sent: Value = serde_json::from_slice(&sent.bytes()).unwrap();
-    assert_eq!((&sent["prompt"], &sent["messages"]), (&json!("a"), &json!([1])));
+    assert_eq!(
+        (&sent["prompt"], &sent["messages"]),
+        (&json!("a"), &json!([1]))
+    );
 }
 
 #[test]
