@@ -28,6 +28,7 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
+mod plain;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]

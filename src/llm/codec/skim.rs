@@ -8,6 +8,8 @@
 //! deeper than the limit of serde_json. What it declines may be one too (a name with escapes, say),
 //! and is for a reader that knows all cases, and words for faults.
 
+use std::borrow::Cow;
+
 /// Deeper than this, and than 128, is for others to judge.
 const DEEPEST: u32 = 100;
 
@@ -53,6 +55,18 @@ pub(crate) fn array<'a>(
     text: &'a [u8],
     mut element: impl FnMut(&'a [u8]) -> Option<()>,
 ) -> Option<&'a [u8]> {
+    elements(text, |text| {
+        let (value, rest) = text.split_at_checked(value(text, 0)?)?;
+        element(value)?;
+        Some(rest)
+    })
+}
+
+/// As [`fields`], of the elements of an array.
+pub(crate) fn elements<'a>(
+    text: &'a [u8],
+    mut element: impl FnMut(&'a [u8]) -> Option<&'a [u8]>,
+) -> Option<&'a [u8]> {
     let open = space(text, 0);
     if *text.get(open)? != b'[' {
         return None;
@@ -61,10 +75,10 @@ pub(crate) fn array<'a>(
     if *text.get(at)? == b']' {
         return text.get(at + 1..);
     }
+    let mut text = text;
     loop {
-        let end = value(text, at)?;
-        element(text.get(at..end)?)?;
-        at = space(text, end);
+        text = element(text.get(at..)?)?;
+        at = space(text, 0);
         match *text.get(at)? {
             b',' => at = space(text, at + 1),
             b']' => return text.get(at + 1..),
@@ -76,6 +90,33 @@ pub(crate) fn array<'a>(
 /// What stands after the value that the text begins with.
 pub(crate) fn skip(text: &[u8]) -> Option<&[u8]> {
     text.get(value(text, 0)?..)
+}
+
+/// The string that the text begins with, and what stands after it.
+pub(crate) fn text(text: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
+    let (end, escapes) = string(text, 0)?;
+    let (whole, rest) = text.split_at_checked(end)?;
+    let read = match escapes {
+        true => Cow::Owned(serde_json::from_slice(whole).ok()?),
+        false => Cow::Borrowed(std::str::from_utf8(whole.get(1..end - 1)?).ok()?),
+    };
+    Some((read, rest))
+}
+
+/// What stands after a value that is a string without escapes, digits alone, `true`, `false` or `null`:
+/// what passes here has no fault that only a whole reader would find in it.
+pub(crate) fn scalar(text: &[u8]) -> Option<&[u8]> {
+    let end = match *text.first()? {
+        b'"' => match string(text, 0)? {
+            (end, false) => end,
+            (_, true) => return None,
+        },
+        b't' => word(text, 0, b"true")?,
+        b'f' => word(text, 0, b"false")?,
+        b'n' => word(text, 0, b"null")?,
+        _ => return Some(digits(text)?.1),
+    };
+    text.get(end..)
 }
 
 /// The number of digits alone that the text begins with, and what stands after it.
@@ -416,6 +457,50 @@ mod tests {
         assert_eq!(digits(b"1.0,"), Some((1, &b".0,"[..])), "which is no end");
         for other in [&b""[..], b"7", b"-1,", b"01,", b"12345678901234567890,"] {
             assert_eq!(digits(other), None);
+        }
+    }
+
+    #[test]
+    fn strings_are_read_with_their_escapes() {
+        let rest = &b",1"[..];
+        for (json, told) in [
+            (&br#""","#[..], Some("")),
+            (br#""plain","#, Some("plain")),
+            (
+                br#""a\n\"\u00e9\ud83d\ude00","#,
+                Some("a\n\"\u{e9}\u{1f600}"),
+            ),
+            ("\"d\u{e9}j\u{e0}\",".as_bytes(), Some("d\u{e9}j\u{e0}")),
+            (br#""\ud800","#, None),
+            (b"\"\xff\",", None),
+            (br#""open"#, None),
+            (b"1,", None),
+        ] {
+            let all = [json, b"1"].concat();
+            let read = text(&all).map(|(text, rest)| (text.into_owned(), rest));
+            let told = told.map(|told| (told.to_owned(), rest));
+            assert_eq!(read, told, "{}", json.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_scalar_is_one_that_nobody_would_refuse() {
+        for fine in ["\"a\"", "0", "1234567890123456789", "true", "false", "null"] {
+            let all = format!("{fine},");
+            assert_eq!(scalar(all.as_bytes()), Some(&b","[..]), "{fine}");
+        }
+        // Of a number the rest is left, which is no end of a value.
+        assert_eq!(scalar(b"1e999,"), Some(&b"e999,"[..]));
+        for other in [
+            "\"\\ud800\"",
+            "-1",
+            "12345678901234567890",
+            "nul",
+            "{}",
+            "[]",
+            "",
+        ] {
+            assert_eq!(scalar(format!("{other},").as_bytes()), None, "{other}");
         }
     }
 
