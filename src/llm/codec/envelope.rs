@@ -111,14 +111,6 @@ impl Sealer {
 
     /// The same events.
     pub(crate) fn sealed(&mut self, events: Vec<Event>) -> Vec<Event> {
-        // Most add to what is said, and nothing is to be proven.
-        let said = |event: &Event| match event {
-            Event::Delta { delta, .. } => matches!(delta, Delta::Text(_) | Delta::ToolCall { .. }),
-            _ => matches!(event, Event::Usage(_)),
-        };
-        if self.open.is_empty() && events.iter().all(said) {
-            return events;
-        }
         let mut out = Vec::with_capacity(events.len());
         for mut event in events {
             let choice = match &mut event {

@@ -155,14 +155,14 @@ pub(super) fn write(usage: &Usage) -> Value {
     out.into()
 }
 
+static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usageMetadata\""));
+
 /// The last usage in whole events or elements, or in a document.
 pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
-    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"usageMetadata\""));
-    // What a model says cannot look like this: its quotes are escaped.
-    KEY.find(raw)?;
     let found = |data: &[u8]| {
-        KEY.find(data)?;
-        of_document(data)
+        // What a model says cannot look like this: its quotes are escaped.
+        let at = KEY.find(data)?;
+        near_the_end(data, at).or_else(|| of_document(data))
     };
     match framing {
         Framing::Json | Framing::EventStream | Framing::Ndjson | Framing::Opaque => found(raw),
@@ -172,6 +172,15 @@ pub(super) fn scan(raw: &[u8], framing: Framing) -> Option<Usage> {
             events.filter_map(|event| found(&event.data)).last()
         }
     }
+}
+
+/// The usage of a document that has it behind all that is long, as the vendor does: what stands before is
+/// not read. It is a field of the document itself if what follows it closes the document and no more.
+fn near_the_end(data: &[u8], at: usize) -> Option<Usage> {
+    let value = data[at + KEY.needle().len()..].strip_prefix(b":")?;
+    let (usage, rest) = plain(value.trim_ascii_start())?;
+    let end = skim::rest_of_object(rest, |name, _| (name != b"usageMetadata").then_some(()))?;
+    skim::is_blank(end).then_some(usage)
 }
 
 /// The field of a document, without a parse of what the model said.
@@ -197,4 +206,55 @@ fn of_document(raw: &[u8]) -> Option<Usage> {
         (None, _) => serde_json::from_slice::<Holder>(raw).ok()?.usage_metadata?,
     };
     read(&told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::codec::plain::tests::{object, of};
+    use proptest::prelude::*;
+
+    fn document() -> impl Strategy<Value = String> {
+        let usage = object(vec![
+            ("promptTokenCount", of(&["9", "0"])),
+            ("candidatesTokenCount", of(&["200", "1.5"])),
+            (
+                "promptTokensDetails",
+                of(&[r#"[{"modality":"AUDIO","tokenCount":3}]"#]),
+            ),
+        ]);
+        let said = of(&[
+            r#"[{"content":{"parts":[{"text":"\"usageMetadata\":{\"promptTokenCount\":1}}"}]}}]"#,
+            r#"[{"usageMetadata":{"promptTokenCount":7}}]"#,
+            "[]",
+        ]);
+        object(vec![
+            ("candidates", said),
+            ("usageMetadata", usage),
+            ("modelVersion", of(&["\"m\""])),
+            ("responseId", of(&["\"r\"", "[{\"usageMetadata\":{}}]"])),
+        ])
+    }
+
+    proptest! {
+        /// Of what is JSON: the quick one does not look at what stands before.
+        #[test]
+        fn the_quick_reader_of_usage_and_the_whole_one_agree(text in document()) {
+            if serde_json::from_str::<Value>(&text).is_ok()
+                && let Some(at) = KEY.find(text.as_bytes())
+                && let Some(quick) = near_the_end(text.as_bytes(), at)
+            {
+                prop_assert_eq!(Some(quick), of_document(text.as_bytes()), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn usual_usage_is_read_quickly() {
+        let text =
+            br#"{"candidates":[],"usageMetadata": {"promptTokenCount": 9, "totalTokenCount": 11,
+            "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}]}, "modelVersion": "m"}"#;
+        let at = KEY.find(text).unwrap();
+        assert_eq!(near_the_end(text, at).map(|usage| usage.total()), Some(11));
+    }
 }
