@@ -12,6 +12,9 @@
 //! (the head, an end, a call that begins) is for the general reader. A property test in each decoder holds
 //! the two together.
 
+/// What was read, and what stands after it.
+pub(super) type Read<'a, T> = Option<(T, &'a [u8])>;
+
 /// A field that is given once at the most.
 pub(super) struct Once<T> {
     told: bool,
@@ -32,7 +35,7 @@ impl<T> Once<T> {
     pub(super) fn read<'a>(
         &mut self,
         text: &'a [u8],
-        read: impl FnOnce(&'a [u8]) -> Option<(T, &'a [u8])>,
+        read: impl FnOnce(&'a [u8]) -> Read<'a, T>,
     ) -> Option<&'a [u8]> {
         if std::mem::replace(&mut self.told, true) {
             return None;
@@ -46,7 +49,7 @@ impl<T> Once<T> {
     pub(super) fn or_null<'a>(
         &mut self,
         text: &'a [u8],
-        read: impl FnOnce(&'a [u8]) -> Option<(T, &'a [u8])>,
+        read: impl FnOnce(&'a [u8]) -> Read<'a, T>,
     ) -> Option<&'a [u8]> {
         match text.strip_prefix(b"null") {
             Some(rest) => (!std::mem::replace(&mut self.told, true)).then_some(rest),

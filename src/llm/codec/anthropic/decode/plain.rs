@@ -1,7 +1,10 @@
 //! A piece of a block, read in one pass: see [`plain`](crate::llm::codec::plain).
 
 use super::Piece;
-use crate::llm::codec::{plain::Once, skim};
+use crate::llm::codec::{
+    plain::{Once, Read},
+    skim,
+};
 use serde_json::Map;
 use std::borrow::Cow;
 
@@ -19,7 +22,7 @@ pub(super) fn read(data: &[u8]) -> Option<(u64, Piece<'_>)> {
     plain.then_some((at.get().unwrap_or(0), piece.get()?))
 }
 
-fn delta(text: &[u8]) -> Option<(Piece<'_>, &[u8])> {
+fn delta(text: &[u8]) -> Read<'_, Piece<'_>> {
     let (mut kind, mut said, mut thinking) = (Once::default(), Once::default(), Once::default());
     let (mut signature, mut input) = (Once::default(), Once::default());
     let rest = skim::fields(text, |name, text| match name {

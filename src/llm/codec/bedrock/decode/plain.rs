@@ -1,7 +1,10 @@
 //! A piece of a block, read in one pass: see [`plain`](crate::llm::codec::plain).
 
 use super::{Input, Piece, Thought};
-use crate::llm::codec::{plain::Once, skim};
+use crate::llm::codec::{
+    plain::{Once, Read},
+    skim,
+};
 use serde_json::Map;
 use std::borrow::Cow;
 
@@ -18,7 +21,7 @@ pub(super) fn read(data: &[u8]) -> Option<(u64, Piece)> {
     Some((at.get().unwrap_or(0), piece))
 }
 
-fn delta(text: &[u8]) -> Option<(Piece, &[u8])> {
+fn delta(text: &[u8]) -> Read<'_, Piece> {
     let (mut said, mut thought, mut call) = (Once::default(), Once::default(), Once::default());
     let rest = skim::fields(text, |name, text| match name {
         b"text" => said.or_null(text, owned),
@@ -37,7 +40,7 @@ fn delta(text: &[u8]) -> Option<(Piece, &[u8])> {
     Some((piece, rest))
 }
 
-fn reasoning(text: &[u8]) -> Option<(Thought, &[u8])> {
+fn reasoning(text: &[u8]) -> Read<'_, Thought> {
     let (mut said, mut proof, mut redacted) = (Once::default(), Once::default(), Once::default());
     let rest = skim::fields(text, |name, text| match name {
         b"text" => said.or_null(text, owned),
@@ -55,7 +58,7 @@ fn reasoning(text: &[u8]) -> Option<(Thought, &[u8])> {
     Some((thought, rest))
 }
 
-fn input(text: &[u8]) -> Option<(Input, &[u8])> {
+fn input(text: &[u8]) -> Read<'_, Input> {
     let mut input = Once::default();
     let rest = skim::fields(text, |name, text| match name {
         b"input" => input.read(text, owned),
@@ -65,7 +68,7 @@ fn input(text: &[u8]) -> Option<(Input, &[u8])> {
     Some((Input { input }, rest))
 }
 
-fn owned(text: &[u8]) -> Option<(String, &[u8])> {
+fn owned(text: &[u8]) -> Read<'_, String> {
     skim::text(text).map(|(text, rest)| (Cow::into_owned(text), rest))
 }
 

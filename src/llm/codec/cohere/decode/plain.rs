@@ -1,6 +1,9 @@
 //! A piece of a text, read in one pass: see [`plain`](crate::llm::codec::plain).
 
-use crate::llm::codec::{plain::Once, skim};
+use crate::llm::codec::{
+    plain::{Once, Read},
+    skim,
+};
 use std::borrow::Cow;
 
 /// What it says.
@@ -23,7 +26,7 @@ pub(super) fn read(data: &[u8]) -> Option<Plain<'_>> {
     said.get().filter(|_| plain)
 }
 
-fn message(text: &[u8]) -> Option<(Plain<'_>, &[u8])> {
+fn message(text: &[u8]) -> Read<'_, Plain<'_>> {
     only(text, b"content", content)
 }
 
@@ -31,8 +34,8 @@ fn message(text: &[u8]) -> Option<(Plain<'_>, &[u8])> {
 fn only<'a>(
     text: &'a [u8],
     field: &[u8],
-    read: fn(&'a [u8]) -> Option<(Plain<'a>, &'a [u8])>,
-) -> Option<(Plain<'a>, &'a [u8])> {
+    read: fn(&'a [u8]) -> Read<'a, Plain<'a>>,
+) -> Read<'a, Plain<'a>> {
     let mut only = Once::default();
     let rest = skim::fields(text, |name, text| match name == field {
         true => only.read(text, read),
@@ -41,7 +44,7 @@ fn only<'a>(
     Some((only.get()?, rest))
 }
 
-fn content(text: &[u8]) -> Option<(Plain<'_>, &[u8])> {
+fn content(text: &[u8]) -> Read<'_, Plain<'_>> {
     let (mut thought, mut said) = (Once::default(), Once::default());
     let rest = skim::fields(text, |name, text| match name {
         b"thinking" => thought.or_null(text, skim::text),

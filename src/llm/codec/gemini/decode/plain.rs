@@ -2,7 +2,11 @@
 
 use crate::llm::{
     Usage,
-    codec::{gemini::usage, plain::Once, skim},
+    codec::{
+        gemini::usage,
+        plain::{Once, Read},
+        skim,
+    },
 };
 use std::borrow::Cow;
 
@@ -39,16 +43,13 @@ pub(super) fn read(data: &[u8]) -> Option<Plain<'_>> {
 }
 
 /// The one element of an array.
-fn only<'a, T>(
-    text: &'a [u8],
-    read: fn(&'a [u8]) -> Option<(T, &'a [u8])>,
-) -> Option<(T, &'a [u8])> {
+fn only<'a, T>(text: &'a [u8], read: fn(&'a [u8]) -> Read<'a, T>) -> Read<'a, T> {
     let mut only = Once::default();
     let rest = skim::elements(text, |text| only.read(text, read))?;
     Some((only.get()?, rest))
 }
 
-fn candidate(text: &[u8]) -> Option<((u32, Option<Part<'_>>), &[u8])> {
+fn candidate(text: &[u8]) -> Read<'_, (u32, Option<Part<'_>>)> {
     let (mut index, mut said) = (Once::default(), Once::default());
     let rest = skim::fields(text, |name, text| match name {
         b"index" => index.read(text, skim::digits),
@@ -60,7 +61,7 @@ fn candidate(text: &[u8]) -> Option<((u32, Option<Part<'_>>), &[u8])> {
     Some(((choice, said.get()?), rest))
 }
 
-fn content(text: &[u8]) -> Option<(Option<Part<'_>>, &[u8])> {
+fn content(text: &[u8]) -> Read<'_, Option<Part<'_>>> {
     let mut parts = Once::default();
     let rest = skim::fields(text, |name, text| match name {
         b"parts" => parts.read(text, |text| only(text, part)),
@@ -69,7 +70,7 @@ fn content(text: &[u8]) -> Option<(Option<Part<'_>>, &[u8])> {
     Some((parts.get()?, rest))
 }
 
-fn part(text: &[u8]) -> Option<(Option<Part<'_>>, &[u8])> {
+fn part(text: &[u8]) -> Read<'_, Option<Part<'_>>> {
     let (mut said, mut thought) = (Once::default(), Once::default());
     let rest = skim::fields(text, |name, text| match name {
         b"text" => said.read(text, skim::text),

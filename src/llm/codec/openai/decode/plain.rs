@@ -4,7 +4,7 @@ use crate::llm::{
     Usage,
     codec::{
         openai::usage,
-        plain::{Nulls, Once},
+        plain::{Nulls, Once, Read},
         skim,
     },
 };
@@ -53,7 +53,7 @@ pub(super) fn read(data: &[u8]) -> Option<Plain<'_>> {
 }
 
 /// A choice.
-fn one(text: &[u8]) -> Option<((u32, Said<'_>), &[u8])> {
+fn one(text: &[u8]) -> Read<'_, (u32, Said<'_>)> {
     const KNOWN: [&str; 3] = ["finish_reason", "message", "text"];
     let (mut index, mut said) = (Once::default(), Once::default());
     let mut nulls = Nulls::default();
@@ -67,7 +67,7 @@ fn one(text: &[u8]) -> Option<((u32, Said<'_>), &[u8])> {
     Some(((choice, said.get()?), rest))
 }
 
-fn delta(text: &[u8]) -> Option<(Said<'_>, &[u8])> {
+fn delta(text: &[u8]) -> Read<'_, Said<'_>> {
     const KNOWN: [&str; 4] = ["tool_calls", "function_call", "audio", "reasoning_details"];
     let (mut content, mut refusal) = (Once::default(), Once::default());
     let (mut thought, mut other) = (Once::default(), Once::default());
