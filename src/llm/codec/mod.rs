@@ -32,6 +32,7 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
+mod plain;
 pub(crate) mod proofs;
 #[cfg(test)]
 mod reading;
