@@ -313,7 +313,7 @@ impl ChatBody {
             encoder.fail(error, &mut out);
         }
         match out.is_empty() {
-            true => codec::of(self.protocol).encode_error_event(error),
+            true => dialect::error_event(self.protocol, error, self.exchange.as_ref()),
             false => out.freeze(),
         }
     }
