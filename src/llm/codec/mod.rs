@@ -29,6 +29,9 @@ pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
 #[cfg(test)]
+#[path = "../../../tests/it/corpora/pieces.rs"]
+mod pieces;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 pub(crate) mod recordings;
