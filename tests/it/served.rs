@@ -14,6 +14,10 @@ use tower_gateway::{
 };
 
 /// A request in JSON.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is called"
+)]
 pub(crate) fn post(path: &str, body: impl ToString) -> Request<Full<Bytes>> {
     Request::post(path)
         .header("content-type", "application/json")

@@ -35,6 +35,9 @@ pub(crate) mod peek;
 mod plain;
 pub(crate) mod proofs;
 #[cfg(test)]
+#[path = "../../../tests/it/corpora/pieces.rs"]
+mod pieces;
+#[cfg(test)]
 mod reading;
 #[cfg(test)]
 pub(crate) mod recordings;

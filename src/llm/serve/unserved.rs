@@ -60,6 +60,6 @@ pub(super) fn refusal(path: &str) -> Option<Rejection> {
         let rest = below.strip_prefix(known);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', ':']))
     };
-    let (_, why) = UNSERVED.iter().find(|(known, _)| is(known))?;
-    Some(Rejection::new(Kind::NotSupported).with_detail(*why))
+    let &(_, why) = UNSERVED.iter().find(|(known, _)| is(known))?;
+    Some(Rejection::new(Kind::NotSupported).with_detail(why))
 }

@@ -55,8 +55,7 @@ fn named(path: &str, pieces: &[&[u8]]) -> Option<Arc<str>> {
         async { Err::<ChatResponse, Error>(Kind::Internal.into()) }
     });
     let _ = block_on(Serve::new(chat).oneshot(post(path, pieces))).unwrap();
-    let found = found.lock().unwrap().take();
-    found
+    found.lock().unwrap().take()
 }
 
 /// What a vendor got, if all of it was passed on.

@@ -92,7 +92,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// An upstream in memory, which keeps the request that came and answers with what it was given.
 #[derive(Clone, Default)]
-pub struct Upstream(Arc<Mutex<(Option<Request<Body>>, Option<Response<Body>>)>>);
+pub struct Upstream(Arc<Mutex<Kept>>);
+
+/// The request, and the answer.
+type Kept = (Option<Request<Body>>, Option<Response<Body>>);
 
 impl Upstream {
     pub fn of(answer: Response<Body>) -> Self {

@@ -2,15 +2,13 @@
 
 #[path = "../../../../tests/it/corpora/event_stream.rs"]
 mod fuzzed;
-#[path = "../../../../tests/it/corpora/pieces.rs"]
-mod pieces;
 
-use self::pieces::pieces;
 use super::*;
 use crate::llm::{
     Content, Event, VendorFault,
     codec::{
         base64,
+        pieces::pieces,
         reading::{self, completion},
         recordings,
     },

@@ -1,11 +1,8 @@
 #[path = "../../../../tests/it/corpora/sse.rs"]
 mod fuzzed;
-#[path = "../../../../tests/it/corpora/pieces.rs"]
-mod pieces;
 
-use self::pieces::pieces;
 use super::*;
-use crate::llm::codec::sse;
+use crate::llm::codec::{pieces::pieces, sse};
 use proptest::prelude::*;
 use std::time::Duration;
 use tokio::time::Instant;
