@@ -28,6 +28,8 @@ pub enum Kind {
     Unauthenticated,
     /// The credentials are unknown, wrong, expired or revoked; which of these is not told.
     InvalidCredentials,
+    /// The credentials cannot be checked: what knows of them does not answer.
+    AuthUnavailable,
     /// The caller is known and may not do this.
     Forbidden,
     /// What the caller sent cannot be understood or is not allowed.
@@ -105,6 +107,12 @@ impl Kind {
                 "invalid_api_key",
                 Caller,
                 "The credentials are not valid.",
+            ),
+            Self::AuthUnavailable => Row(
+                503,
+                "auth_unavailable",
+                Gateway,
+                "Credentials cannot be checked for now.",
             ),
             Self::Forbidden => Row(
                 403,
