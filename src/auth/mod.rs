@@ -107,10 +107,23 @@
 //! trace.
 
 mod any_of;
+#[cfg_attr(
+    not(feature = "jwt"),
+    expect(dead_code, reason = "tokens need all of it")
+)]
+mod base64;
+#[cfg(feature = "jwt")]
+mod cache;
 mod credential;
 mod failures;
+#[cfg(feature = "jwt")]
+mod json;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod key;
 mod keys;
+#[cfg(feature = "jwt")]
+mod outward;
 mod rules;
 
 pub use self::{
