@@ -32,6 +32,8 @@ pub enum Kind {
     AuthUnavailable,
     /// The caller is known and may not do this.
     Forbidden,
+    /// The caller has sent this very request before, and it may be had only once.
+    Replayed,
     /// What the caller sent cannot be understood or is not allowed.
     InvalidRequest,
     /// The content type or the content encoding is not one that is read here.
@@ -119,6 +121,12 @@ impl Kind {
                 "insufficient_permissions",
                 Caller,
                 "The credentials do not permit this.",
+            ),
+            Self::Replayed => Row(
+                409,
+                "replay",
+                Caller,
+                "This very request was received before.",
             ),
             Self::InvalidRequest => {
                 Row(400, "invalid_request", Caller, "The request is not valid.")

@@ -9,7 +9,7 @@ use crate::auth::{
     base64::{Form, decode},
     json,
 };
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, crypto::aws_lc, signature::Verifier};
 use serde_json::{Map, Value};
 use std::{error::Error, fmt};
 
@@ -147,13 +147,31 @@ impl JwkSet {
             _ if Algorithm::RSA.contains(&algorithm) => DecodingKey::from_rsa_pem(pem),
             _ => return Err(InvalidKeySet(Fault::Empty)),
         };
-        let key = Key {
-            kid: None,
-            algorithms: vec![algorithm],
-            key: key.map_err(|_| InvalidKeySet(Fault::Malformed))?,
+        let key = key.map_err(|_| InvalidKeySet(Fault::Malformed))?;
+        let DecodingKeyKind::SecretOrDer(bytes) = key.kind() else {
+            return Err(InvalidKeySet(Fault::Malformed));
         };
+        let fits = match algorithm {
+            Algorithm::EdDSA => bytes.len() == 32,
+            // A point that is not compressed.
+            Algorithm::ES256 => bytes.len() == 65,
+            Algorithm::ES384 => bytes.len() == 97,
+            _ => {
+                let parts = aws_lc::DEFAULT_PROVIDER
+                    .key_utils
+                    .rsa_pub_components_from_public_key;
+                parts(bytes).is_ok_and(|(n, e)| is_good_rsa(&unsigned(n), &unsigned(e)))
+            }
+        };
+        if !fits {
+            return Err(InvalidKeySet(Fault::Empty));
+        }
         Ok(Self {
-            keys: vec![key],
+            keys: vec![Key {
+                kid: None,
+                algorithms: vec![algorithm],
+                key,
+            }],
             left_out: 0,
         })
     }
@@ -322,9 +340,10 @@ impl Key {
 
     pub(super) fn verifies(&self, token: &Token<'_>) -> bool {
         let algorithm = token.header.algorithm.of_library();
+        // By name, so that it matters not what else in the process chose for itself.
+        let verifier = (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&algorithm, &self.key);
         let message = token.signed.as_bytes();
-        jsonwebtoken::crypto::verify(token.signature, message, &self.key, algorithm)
-            .unwrap_or(false)
+        verifier.is_ok_and(|verifier| verifier.verify(message, &token.signature).is_ok())
     }
 }
 
@@ -415,6 +434,10 @@ mod tests {
     const Y: &str = "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM";
     const K: &str =
         "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+
+    /// As X.509 has public keys.
+    const ED: &str = "MCowBQYDK2VwAyEAxUWgXJI3zRws9FEkCCYJYs2hhV7B5Tm5dSRwB5wxM74=";
+    const RSA_1024: &str = "MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCqWHgZCNnyY5+9f1Qos4NO6QIRnr2uuEGms2iQ8WeOZLq7B1zDtXfIMhkMCJ++Zpt5SIdXAW7sDWUE9a70o/BkbNiwFMetWw4zwDBYY8ZKGvOn8Tj6Yqpf5jd3tUgtGYbbhPCzA7BMQA1s0tkb404ms7CaDcjIcLrSyrY2rHvRswIDAQAB";
 
     fn taken(jwk: Value) -> Option<Vec<&'static str>> {
         let set = JwkSet::from_json(jwk.to_string()).ok()?;
@@ -526,6 +549,26 @@ mod tests {
         for kid in ["A", "", "a ", "a\0", "../a"] {
             assert_eq!(&*select(Algorithm::ES256, Some(kid)), "unknown");
         }
+    }
+
+    #[test]
+    fn a_key_is_read_as_pem_if_it_is_one_for_the_algorithm() {
+        let pem = |kind: &str, base64: &str| {
+            format!("-----BEGIN {kind}-----\n{base64}\n-----END {kind}-----\n")
+        };
+        let ed = pem("PUBLIC KEY", ED);
+        assert_eq!(
+            JwkSet::from_pem(Algorithm::EdDSA, ed.as_bytes())
+                .unwrap()
+                .len(),
+            1
+        );
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::HS256] {
+            assert!(JwkSet::from_pem(algorithm, ed.as_bytes()).is_err());
+        }
+        let small = pem("PUBLIC KEY", RSA_1024);
+        assert!(JwkSet::from_pem(Algorithm::RS256, small.as_bytes()).is_err());
+        assert!(JwkSet::from_pem(Algorithm::RS256, b"").is_err());
     }
 
     #[test]

@@ -461,6 +461,3 @@ impl fmt::Debug for Jwks {
             .finish_non_exhaustive()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,7 +20,7 @@ pub(super) struct Token<'a> {
     pub(super) header: Header,
     /// Of which the signature is.
     pub(super) signed: &'a str,
-    pub(super) signature: &'a str,
+    pub(super) signature: Vec<u8>,
     payload: &'a str,
 }
 
@@ -48,9 +48,8 @@ impl<'a> Token<'a> {
         if header.is_empty() || payload.is_empty() || signature.is_empty() {
             return Err("one of its parts is empty");
         }
-        if decode(Form::Url, signature.as_bytes()).is_none() {
-            return Err("its signature is not canonical Base64");
-        }
+        let signature = decode(Form::Url, signature.as_bytes())
+            .ok_or("its signature is not canonical Base64")?;
         let signed = token
             .get(..header.len() + 1 + payload.len())
             .unwrap_or_default();
