@@ -117,6 +117,8 @@ mod cache;
 mod credential;
 mod failures;
 #[cfg(feature = "jwt")]
+pub mod introspection;
+#[cfg(feature = "jwt")]
 mod json;
 #[cfg(feature = "jwt")]
 pub mod jwt;
@@ -125,6 +127,7 @@ mod keys;
 #[cfg(feature = "jwt")]
 mod outward;
 mod rules;
+pub mod signature;
 
 pub use self::{
     any_of::{AnyOf, AnyOfFuture},

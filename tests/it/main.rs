@@ -26,6 +26,8 @@ mod follow;
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
+#[cfg(all(feature = "jwt", feature = "testing"))]
+mod jwt;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]

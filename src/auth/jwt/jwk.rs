@@ -9,7 +9,7 @@ use crate::auth::{
     base64::{Form, decode},
     json,
 };
-use jsonwebtoken::{DecodingKey, DecodingKeyKind, crypto::aws_lc, signature::Verifier};
+use jsonwebtoken::{DecodingKey, DecodingKeyKind, crypto::aws_lc};
 use serde_json::{Map, Value};
 use std::{error::Error, fmt};
 

@@ -211,10 +211,14 @@ impl Jwks {
         match state.core.have(Instant::now()) {
             Have::Keys(keys) => Answer::Now(keys),
             Have::Aging(keys) => {
-                let _ = self.fly(&mut state);
+                let found = state.found.clone();
+                let _ = self.fly(&mut state, found);
                 Answer::Now(keys)
             }
-            Have::Fetch => self.fly(&mut state),
+            Have::Fetch => {
+                let found = state.found.clone();
+                self.fly(&mut state, found)
+            }
             Have::Nothing(wait) => Answer::Down(unavailable(wait)),
         }
     }
@@ -241,7 +245,8 @@ impl Jwks {
             return Answer::Wait(flight);
         }
         match state.core.unknown(name, waited > 0, Instant::now()) {
-            Unknown::Fetch if waited < 2 => match self.fly(&mut state) {
+            // Whoever signs by a new key may say other things of itself, too.
+            Unknown::Fetch if waited < 2 => match self.fly(&mut state, None) {
                 Answer::Now(_) => Answer::Now(()),
                 Answer::Wait(flight) => Answer::Wait(flight),
                 Answer::Down(rejection) => Answer::Down(rejection),
@@ -253,7 +258,7 @@ impl Jwks {
 
     /// Fetches the keys, unless someone is at it. In a task of its own, so that no call that is dropped
     /// takes it along.
-    fn fly(&self, state: &mut State) -> Answer<Arc<Loaded>> {
+    fn fly(&self, state: &mut State, found: Option<Found>) -> Answer<Arc<Loaded>> {
         if let Some(flight) = state.flight() {
             return Answer::Wait(flight);
         }
@@ -263,7 +268,7 @@ impl Jwks {
         };
         let (landing, flight) = watch::channel(());
         let this = self.clone();
-        let (etag, found) = (state.etag.clone(), state.found.clone());
+        let etag = state.etag.clone();
         runtime.spawn(async move {
             this.fetch(etag, found).await;
             drop(landing);

@@ -79,7 +79,8 @@
 //! call, conditionally where there is an `ETag`. Nobody fetches twice at once. After a failure it is tried
 //! again after a second, then after two, at last every minute.
 //!
-//! A `kid` that is not among them may be new: then they are fetched once more, and the call waits. That
+//! A `kid` that is not among them may be new: then they are fetched once more, with whatever the issuer says
+//! of itself, and the call waits. That
 //! happens once in 30 seconds at the most, and not again within five minutes for the same name (of 128
 //! names), so that a storm of made-up names costs the issuer nothing. An issuer should publish a key a
 //! while before it signs by it.
@@ -244,17 +245,21 @@ impl Jwt {
             Answer::Wait(flight) => return Judged::Wait(flight),
             Answer::Down(rejection) => return Judged::Done(Err(rejection)),
         };
-        if !loaded.permits(token.header.algorithm) {
-            return refuse("its algorithm is not one of its issuer's");
-        }
-        match loaded.keys.select(&token.header) {
+        let selected = if loaded.permits(token.header.algorithm) {
+            loaded.keys.select(&token.header)
+        } else {
+            // Its issuer may have changed its mind.
+            Selected::Unknown
+        };
+        match selected {
             Selected::Key(key) if key.verifies(&token) => {}
             Selected::Key(_) => return refuse("its signature is wrong"),
             Selected::Unfit(reason) => return refuse(reason),
             Selected::Unknown => {
-                let name = token.header.kid.as_deref().unwrap_or_default();
+                let (kid, algorithm) = (&token.header.kid, token.header.algorithm);
+                let name = format!("{algorithm} {}", kid.as_deref().unwrap_or_default());
                 return match issuer.keys.for_unknown(hash(name.as_bytes()), waited) {
-                    Answer::Now(()) => refuse("its key is not known"),
+                    Answer::Now(()) => refuse("its key or its algorithm is not its issuer's"),
                     Answer::Wait(flight) => Judged::Wait(flight),
                     Answer::Down(rejection) => Judged::Done(Err(rejection)),
                 };

@@ -219,7 +219,11 @@ async fn a_storm_of_unknown_names_costs_the_issuer_nothing() {
     assert!(call(&jwt, &token("a", A)).await.is_ok());
     pass(31).await;
     assert_eq!(call(&jwt, &token("0", A)).await, Err(401));
-    assert_eq!(published.asked(), 2, "this one was asked for, and is remembered");
+    assert_eq!(
+        published.asked(),
+        2,
+        "this one was asked for, and is remembered"
+    );
     assert_eq!(call(&jwt, &token("299", A)).await, Err(401));
     assert_eq!(published.asked(), 3);
 }
@@ -362,10 +366,13 @@ async fn an_issuer_says_itself_where_its_keys_are() {
         let keys = Jwks::discover(ISSUER).unwrap().client(published.service());
         let jwt = jwt(keys);
         assert!(call(&jwt, &token("a", A)).await.is_ok());
-        // The document is not asked for again.
+        // The document is asked for again for a new key, and not when keys are merely old.
         let asked = published.asked();
-        assert_eq!(call(&jwt, &token("b", B)).await, Err(401));
+        pass(601).await;
+        assert!(call(&jwt, &token("a", A)).await.is_ok());
         assert_eq!(published.asked(), asked + 1);
+        assert_eq!(call(&jwt, &token("b", B)).await, Err(401));
+        assert_eq!(published.asked(), asked + 1 + asked);
     }
     for says in [
         json!({"issuer": "https://issuer.example/", "jwks_uri": KEYS}),
@@ -390,7 +397,13 @@ async fn algorithms_are_those_that_both_sides_name() {
     let document = "https://issuer.example/.well-known/openid-configuration";
     published.publish(document, says.to_string());
     let keys = Jwks::discover(ISSUER).unwrap().client(published.service());
-    assert_eq!(call(&jwt(keys), &token("a", A)).await, Err(401));
+    let discovered = jwt(keys);
+    assert_eq!(call(&discovered, &token("a", A)).await, Err(401));
+    // The issuer changes its mind, and is asked again before long.
+    let says = says.to_string().replace("RS256", "EdDSA");
+    published.publish(document, says);
+    pass(301).await;
+    assert!(call(&discovered, &token("a", A)).await.is_ok());
 
     let issuer = Issuer::new(ISSUER, published.jwks())
         .audience("gateway")
