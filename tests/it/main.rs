@@ -55,6 +55,8 @@ mod route;
 mod serve;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "auth")]
+mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;
