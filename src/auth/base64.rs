@@ -12,7 +12,7 @@ pub(super) enum Form {
 pub(super) fn decode(form: Form, text: &[u8]) -> Option<Vec<u8>> {
     let text = match form {
         Form::Url => text,
-        Form::Padded if text.len() % 4 != 0 => return None,
+        Form::Padded if !text.len().is_multiple_of(4) => return None,
         Form::Padded => {
             let padding = text.iter().rev().take(2).take_while(|byte| **byte == b'=');
             let end = text.len() - padding.count();

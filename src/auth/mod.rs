@@ -4,6 +4,9 @@
 //! [`Principal`] in the request's extensions: for limits, access rules and logs further in. The key
 //! itself goes no further, neither to a handler nor to an upstream.
 //!
+//! Here are [API keys](ApiKeys). Beside them there are [tokens](jwt) that say themselves whose they are,
+//! tokens of which [their issuer is asked](introspection), and requests that are [signed](signature).
+//!
 //! # Example
 //!
 //! ```

@@ -127,6 +127,7 @@ pub(super) fn looks_like_one(credential: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::auth::base64::encode;
+    use proptest::prelude::*;
 
     fn token(header: &str, payload: &str) -> String {
         let part = |text: &str| encode(Form::Url, text.as_bytes());
@@ -221,6 +222,21 @@ mod tests {
                 Err(_) => true,
             };
             assert!(refused, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_may_be_asked_about(
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            at in 0..60_usize,
+            byte in any::<u8>(),
+        ) {
+            let _ = Token::read(&bytes).map(|token| token.claims());
+            let mut token = token(r#"{"alg":"HS256","kid":"a"}"#, r#"{"exp":1}"#).into_bytes();
+            let at = at.min(token.len() - 1);
+            token[at] = byte;
+            let _ = Token::read(&token).map(|token| token.claims());
         }
     }
 

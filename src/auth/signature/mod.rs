@@ -89,6 +89,7 @@ use http::{HeaderValue, Request, header};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
 use std::{
+    error::Error,
     fmt,
     future::Future,
     mem,
@@ -275,12 +276,7 @@ impl SignatureLayer {
             .await
             .map_err(|error| match error {
                 CollectError::TooLarge => Rejection::new(Kind::TooLarge),
-                CollectError::Broken(error) => match error.downcast::<Rejection>() {
-                    Ok(rejection) => *rejection,
-                    Err(error) => Rejection::new(Kind::InvalidRequest)
-                        .with_detail("The body broke off.")
-                        .with_source(error),
-                },
+                CollectError::Broken(error) => broken(error),
             })?;
         let principal = self.verify(&claim, &body)?;
         if let Some(exchange) = head.extensions.get::<Exchange>() {
@@ -290,6 +286,20 @@ impl SignatureLayer {
         head.headers.remove(SIGNATURE);
         Ok(Request::from_parts(head, Body::from(body)))
     }
+}
+
+/// What a layer further out ended the body with, wherever frameworks have wrapped it; else the caller did.
+fn broken(error: BoxError) -> Rejection {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
+    while let Some(error) = cause {
+        if let Some(rejection) = error.downcast_ref::<Rejection>() {
+            return rejection.clone();
+        }
+        cause = error.source();
+    }
+    Rejection::new(Kind::InvalidRequest)
+        .with_detail("The body broke off.")
+        .with_source(error)
 }
 
 fn challenge(kind: Kind) -> Rejection {
