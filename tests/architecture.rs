@@ -19,11 +19,13 @@ const TIERS: &[&[&str]] = &[
         "describe",
         "path",
         "client_addr",
+        "tls",
         "client",
     ],
     // Policies never import one another.
     &[
         "access_log",
+        "address_list",
         "auth",
         "circuit_breaker",
         "concurrency",
@@ -48,6 +50,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("body", &["follow", "rejection"]),
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
+    ("tls", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),

@@ -1,6 +1,7 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
 mod access_log;
+mod address_list;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod anthropic;
 #[cfg(feature = "auth")]
@@ -38,6 +39,8 @@ mod native;
 mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]
@@ -61,6 +64,8 @@ mod signature;
 mod simulator;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod tls;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;
