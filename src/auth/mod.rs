@@ -5,7 +5,8 @@
 //! itself goes no further, neither to a handler nor to an upstream.
 //!
 //! Here are [API keys](ApiKeys). Beside them there are [tokens](jwt) that say themselves whose they are,
-//! tokens of which [their issuer is asked](introspection), and requests that are [signed](signature).
+//! tokens of which [their issuer is asked](introspection), requests that are [signed](signature), and
+//! [certificates](client_cert) of clients.
 //!
 //! # Example
 //!
@@ -117,6 +118,7 @@ mod any_of;
 mod base64;
 #[cfg(feature = "jwt")]
 mod cache;
+pub mod client_cert;
 mod credential;
 mod failures;
 #[cfg(feature = "jwt")]
