@@ -170,6 +170,7 @@ impl From<&Rejection> for Remedy {
             | Kind::CircuitOpen
             | Kind::RateLimited
             | Kind::Overloaded
+            | Kind::AuthUnavailable
             | Kind::Draining => Self::Elsewhere,
             _ => Self::again(None),
         }

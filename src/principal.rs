@@ -66,6 +66,7 @@ struct Inner {
     team: Option<Arc<str>>,
     tenant: Option<Arc<str>>,
     scopes: BTreeSet<Arc<str>>,
+    roles: BTreeSet<Arc<str>>,
 }
 
 impl Principal {
@@ -78,6 +79,7 @@ impl Principal {
             team: None,
             tenant: None,
             scopes: BTreeSet::new(),
+            roles: BTreeSet::new(),
         }))
     }
 
@@ -107,6 +109,14 @@ impl Principal {
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
         let all = &mut Arc::make_mut(&mut self.0).scopes;
         all.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds roles, what the principal is to whoever issued its credential.
+    #[must_use]
+    pub fn with_roles(mut self, roles: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        let all = &mut Arc::make_mut(&mut self.0).roles;
+        all.extend(roles.into_iter().map(Into::into));
         self
     }
 
@@ -149,5 +159,16 @@ impl Principal {
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.0.scopes.contains(scope)
+    }
+
+    /// What it is, in alphabetical order.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.roles.iter().map(|role| &**role)
+    }
+
+    /// Whether it is this.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.0.roles.contains(role)
     }
 }

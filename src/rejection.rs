@@ -28,8 +28,12 @@ pub enum Kind {
     Unauthenticated,
     /// The credentials are unknown, wrong, expired or revoked; which of these is not told.
     InvalidCredentials,
+    /// The credentials cannot be checked: what knows of them does not answer.
+    AuthUnavailable,
     /// The caller is known and may not do this.
     Forbidden,
+    /// The caller has sent this very request before, and it may be had only once.
+    Replayed,
     /// Nobody is let in from where the caller is, or with what it sent. Why is not told.
     Blocked,
     /// What the caller sent cannot be understood or is not allowed.
@@ -108,11 +112,23 @@ impl Kind {
                 Caller,
                 "The credentials are not valid.",
             ),
+            Self::AuthUnavailable => Row(
+                503,
+                "auth_unavailable",
+                Gateway,
+                "Credentials cannot be checked for now.",
+            ),
             Self::Forbidden => Row(
                 403,
                 "insufficient_permissions",
                 Caller,
                 "The credentials do not permit this.",
+            ),
+            Self::Replayed => Row(
+                409,
+                "replay",
+                Caller,
+                "This very request was received before.",
             ),
             Self::Blocked => Row(403, "request_blocked", Caller, "The request is blocked."),
             Self::InvalidRequest => {

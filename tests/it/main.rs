@@ -29,6 +29,8 @@ mod follow;
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
+#[cfg(all(feature = "jwt", feature = "testing"))]
+mod jwt;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]
@@ -60,6 +62,8 @@ mod serve;
 mod served;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "auth")]
+mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;
