@@ -95,6 +95,7 @@ pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;
+pub mod storage;
 
 // Tier 1: policies.
 pub mod access_log;

@@ -20,6 +20,7 @@ const TIERS: &[&[&str]] = &[
         "path",
         "client_addr",
         "client",
+        "storage",
     ],
     // Policies never import one another.
     &[
@@ -48,7 +49,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("body", &["follow", "rejection"]),
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
-    ("key", &["principal"]),
+    ("key", &["exchange", "principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),
     (
