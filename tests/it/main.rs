@@ -44,6 +44,11 @@ mod proxy;
 mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
+#[cfg(feature = "rate-limit-redis")]
+mod redis_limit;
+#[cfg(feature = "rate-limit-redis")]
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod rerank;
 #[cfg(all(feature = "client", feature = "testing"))]
@@ -53,6 +58,8 @@ mod route;
 mod serve;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "rate-limit")]
+mod shared_limit;
 #[cfg(feature = "llm")]
 mod simulator;
 mod telling;
