@@ -657,3 +657,35 @@ async fn abuse_42_a_flood_stays_within_the_bytes_that_the_documents_say() {
         assert!(bytes <= most * keys, "{} a key", bytes / keys);
     }
 }
+
+/// What depends on the model is decided around the model, where it is known.
+#[cfg(feature = "llm")]
+#[tokio::test(start_paused = true)]
+async fn a_model_has_a_quota_of_its_own_in_tokens() {
+    use tower_gateway::llm::{ByModel, ChatRequest, Simulator};
+    let layer = RateLimitLayer::all([
+        Quota::per_minute(100).name("tokens"),
+        Quota::per_day(10_000).fixed_window().name("tokens-a-day"),
+    ])
+    .key((ByPrincipal, ByModel))
+    .cost(|req: &ChatRequest| u64::from(req.model().len() > 4) * 40 + 40)
+    .headers(Headers::Ietf);
+    let chat = layer.layer(Simulator::new().answer("Paris"));
+    let ask = |model: &str| {
+        let mut request = ChatRequest::new().for_model(model).user("The capital?");
+        request.extensions_mut().insert(Principal::new("alice"));
+        chat.clone().oneshot(request)
+    };
+    let answer = ask("fast").await.unwrap();
+    assert!(
+        answer.headers()["ratelimit"]
+            .to_str()
+            .unwrap()
+            .starts_with(r#""tokens";r=60"#)
+    );
+    assert!(ask("fast").await.is_ok());
+    let refusal = ask("fast").await.unwrap_err();
+    assert_eq!(refusal.kind(), Kind::RateLimited);
+    assert!(ask("thorough").await.is_ok(), "80 of its own");
+    assert_eq!(ask("thorough").await.unwrap_err().kind(), Kind::RateLimited);
+}
