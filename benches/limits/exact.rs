@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_millis(1500);
 
 /// A fixed window of [`WINDOW`] in so many seconds, and what GCRA grants.
-const SECONDS: u64 = 5;
+const SECONDS: u64 = 20;
 const RATE: u64 = 20;
 const BURST: u64 = 40;
 
