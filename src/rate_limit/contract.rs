@@ -113,11 +113,11 @@ async fn a_crowd_gets_the_quota_and_no_more(store: &impl Store) {
 }
 
 async fn its_own_clock_goes_on(store: &impl Store) {
-    let quota = Quota::per_day(1000);
-    let taken = store.take(take(&[quota.clone()], "clock", 1)).await;
+    let quota = [Quota::per_day(1000)];
+    let taken = store.take(take(&quota, "clock", 1)).await;
     let first = taken.unwrap();
     // After 2026, and before the next century.
     assert!((NOON / 2..3 * NOON).contains(&first.now()));
-    let taken = store.take(take(&[quota], "clock", 1)).await.unwrap();
+    let taken = store.take(take(&quota, "clock", 1)).await.unwrap();
     assert!(taken.now() >= first.now());
 }

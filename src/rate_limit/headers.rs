@@ -34,8 +34,10 @@ pub(super) struct Lines {
     policy: HeaderValue,
     /// `"name";r=` and `x-ratelimit-limit-requests` of each quota. `None`: it is a shadow, and nobody
     /// is told of it.
-    quotas: Box<[Option<(Box<[u8]>, HeaderValue)>]>,
+    quotas: Box<[Option<Line>]>,
 }
+
+type Line = (Box<[u8]>, HeaderValue);
 
 impl Lines {
     pub(super) fn new(which: Headers, quotas: &[Quota]) -> Self {

@@ -51,11 +51,13 @@ impl Rules {
         let mut fields: Vec<Box<str>> = Vec::with_capacity(quotas.len());
         for quota in quotas {
             let field = quota.field();
-            let same = |other: &&Box<str>| other.starts_with(&field);
-            let name = match fields.iter().filter(same).count() {
-                0 => field,
-                before => format!("{field}#{before}"),
-            };
+            let named = |name: &str| fields.iter().any(|field| **field == *name);
+            let mut name = field.clone();
+            let mut count = 0;
+            while named(&name) {
+                count += 1;
+                name = format!("{field}#{count}");
+            }
             fields.push(name.into());
         }
         Self {
@@ -84,6 +86,7 @@ impl Take {
 
     /// The names of the quotas, which last as long as their name, algorithm and period. A store that
     /// keeps states under these finds them again when quotas are added and removed.
+    #[must_use]
     pub fn quotas(&self) -> impl ExactSizeIterator<Item = &str> {
         self.rules.fields.iter().map(|field| &**field)
     }
@@ -152,6 +155,7 @@ impl Taken {
 
     /// Of each quota, whether the call fits into it, and what is kept of it now. It was taken from all if
     /// it fits into all that are no shadows.
+    #[must_use]
     pub fn buckets(&self) -> impl ExactSizeIterator<Item = (bool, State)> {
         self.buckets.iter().copied()
     }
