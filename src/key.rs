@@ -20,10 +20,7 @@
 //! | [`ByRoute`] | by which route: around the services of a router |
 //! | [`ByClientAddr`](crate::client_addr::ByClientAddr) | from where: IPv4 whole, IPv6 by its /64, or another prefix |
 //! | [`ByHeader`] | what a header says |
-#![cfg_attr(
-    feature = "llm",
-    doc = "| [`ByModel`](crate::llm::ByModel) | which model is asked: around a model |"
-)]
+//! | [`ByModel`](crate::llm::ByModel) | which model is asked: around a model |
 //! | a closure | anything else |
 //!
 //! A tuple of up to six is one key. Its parts are kept apart, whatever is in them: `("a", "bc")` is
