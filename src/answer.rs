@@ -171,6 +171,7 @@ impl From<&Rejection> for Remedy {
             | Kind::RateLimited
             | Kind::Overloaded
             | Kind::AuthUnavailable
+            | Kind::LimiterUnavailable
             | Kind::Draining => Self::Elsewhere,
             _ => Self::again(None),
         }

@@ -98,6 +98,7 @@ pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;
+pub mod storage;
 pub mod tls;
 
 // Tier 1: policies.

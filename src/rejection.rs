@@ -56,6 +56,8 @@ pub enum Kind {
     UnsupportedParameter,
     /// The caller has used up what it was granted.
     RateLimited,
+    /// What the caller has used cannot be counted: what counts it does not answer.
+    LimiterUnavailable,
     /// More calls at once than are let in.
     Overloaded,
     /// The service is failing, and calls to it are suspended.
@@ -182,6 +184,12 @@ impl Kind {
                 "rate_limit_exceeded",
                 Gateway,
                 "Too many calls in a short time.",
+            ),
+            Self::LimiterUnavailable => Row(
+                503,
+                "rate_limiter_unavailable",
+                Gateway,
+                "Limits cannot be checked for now.",
             ),
             Self::Overloaded => Row(503, "overloaded", Gateway, "Too many calls at once."),
             Self::CircuitOpen => Row(

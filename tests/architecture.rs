@@ -21,6 +21,7 @@ const TIERS: &[&[&str]] = &[
         "client_addr",
         "tls",
         "client",
+        "storage",
     ],
     // Policies never import one another.
     &[
@@ -51,7 +52,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
     ("tls", &[]),
-    ("key", &["principal"]),
+    ("key", &["exchange", "principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),
     (

@@ -64,7 +64,27 @@ impl Gauges {
             metrics.gauge(
                 "gateway_rate_limit_keys",
                 "Keys that the rate limit keeps count of.",
-                move || sum(&limits, RateLimitLayer::tracked_keys),
+                {
+                    let limits = limits.clone();
+                    move || sum(&limits, RateLimitLayer::tracked_keys)
+                },
+            );
+            metrics.gauge(
+                "gateway_rate_limit_bytes",
+                "Memory of the keys that the rate limit keeps count of, about.",
+                {
+                    let limits = limits.clone();
+                    move || sum(&limits, |limit| limit.stats().bytes())
+                },
+            );
+            metrics.gauge(
+                "gateway_rate_limit_shadow_refusals",
+                "Calls that quotas in shadow mode would have refused, so far.",
+                move || {
+                    sum(&limits, |limit| {
+                        usize::try_from(limit.stats().shadow_refusals()).unwrap_or(usize::MAX)
+                    })
+                },
             );
         }
         if !circuits.is_empty() {

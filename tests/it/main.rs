@@ -51,6 +51,11 @@ mod proxy;
 mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
+#[cfg(feature = "rate-limit-redis")]
+mod redis_limit;
+#[cfg(feature = "rate-limit-redis")]
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod rerank;
 #[cfg(all(feature = "client", feature = "testing"))]
@@ -62,6 +67,8 @@ mod serve;
 mod served;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "rate-limit")]
+mod shared_limit;
 #[cfg(feature = "auth")]
 mod signature;
 #[cfg(feature = "llm")]
