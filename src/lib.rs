@@ -95,6 +95,7 @@ pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;
+pub mod storage;
 
 // Tier 1: policies.
 pub mod access_log;
@@ -115,6 +116,10 @@ pub mod llm;
 #[cfg(feature = "client")]
 pub mod proxy;
 pub mod route;
+
+// Tier 4: backends.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod store;
 
 // Tier 5: assembly.
 #[cfg(feature = "gateway")]

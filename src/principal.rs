@@ -131,10 +131,12 @@ impl Limit {
 
 /// Whether one of these names it: exactly, or by its beginning and a `*`.
 fn names(patterns: &[Arc<str>], name: &str) -> bool {
-    patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start),
-        None => **pattern == *name,
-    })
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => **pattern == *name,
+        })
 }
 
 impl Principal {

@@ -20,6 +20,7 @@ const TIERS: &[&[&str]] = &[
         "path",
         "client_addr",
         "client",
+        "storage",
     ],
     // Policies never import one another.
     &[
@@ -34,6 +35,8 @@ const TIERS: &[&[&str]] = &[
     ],
     // Domains.
     &["llm", "proxy", "route"],
+    // What stores are made of.
+    &["store"],
     // Assembly. Nothing imports it.
     &["gateway", "testing"],
     &["lib"],

@@ -93,9 +93,7 @@ impl Rules {
             };
         }
         match self.places.find(req.headers_mut(), self.keep) {
-            Ok(None)
-                if !self.optional || !self.scopes.is_empty() || self.outer == Outer::And =>
-            {
+            Ok(None) if !self.optional || !self.scopes.is_empty() || self.outer == Outer::And => {
                 Err(self.challenge(Kind::Unauthenticated.into()))
             }
             Ok(credential) => {
