@@ -53,8 +53,12 @@ mod route;
 mod serve;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "postgres")]
+mod services;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "auth")]
+mod stored;
 mod telling;
 mod timeout;
 #[cfg(all(feature = "testing", feature = "tokens"))]

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn what_all_is_asked_for_is_bounded_too() {
         let cache = Cache::new(100, AGE);
-        for key in 0..10_000 {
+        for key in 0..1000 {
             cache.insert(key, (), Instant::now());
             for other in (0..key).rev().take(200) {
                 cache.get(&other);

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// How long a writer waits for another one.
+/// How long a writer waits for those of other processes.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The largest file that is read: some 50,000 keys.
 const LARGEST: u64 = 32 * 1024 * 1024;
@@ -35,6 +35,8 @@ pub struct FileKeys(Arc<Inner>);
 struct Inner {
     path: PathBuf,
     read: Mutex<Read>,
+    /// Held by the one in this process whose turn it is, or is next.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -83,6 +85,7 @@ impl FileKeys {
         let inner = Inner {
             path: path.into(),
             read: Mutex::default(),
+            writing: Mutex::default(),
         };
         inner.with(|_| ())?;
         Ok(Self(Arc::new(inner)))
@@ -155,6 +158,7 @@ impl Inner {
         &self,
         change: impl FnOnce(&mut Table) -> Result<(T, bool), StoreError>,
     ) -> Result<T, StoreError> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let _lock = lock(&self.beside("lock"))?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         self.refresh(&mut read)?;

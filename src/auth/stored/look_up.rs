@@ -71,9 +71,12 @@ impl Known {
     }
 
     pub(super) fn is_good(&self, wall: SystemTime) -> bool {
-        let early = self.not_before.is_some_and(|start| wall < start);
         let late = self.expires_at.is_some_and(|end| end <= wall);
-        !self.revoked && !early && !late
+        !self.revoked && !self.is_early(wall) && !late
+    }
+
+    fn is_early(&self, wall: SystemTime) -> bool {
+        self.not_before.is_some_and(|start| wall < start)
     }
 
     /// Whether this is the key. `None`: there is no telling, for its pepper is not known.
@@ -230,7 +233,7 @@ impl Shared {
                 }
                 right => {
                     // A key that begins to be good must not wait for this to be over.
-                    if right == Some(false) || known.not_before.is_none() {
+                    if right == Some(false) || !known.is_early(SystemTime::now()) {
                         self.refuse(digest);
                     }
                     Err(Kind::InvalidCredentials.into())
@@ -367,12 +370,12 @@ impl Flight {
         let current = flights.answers.get(&self.id);
         if current.is_some_and(|(number, _)| *number == self.number) {
             match &found {
-                Ok(Some(known)) if !known.revoked => {
+                Ok(Some(known)) => {
                     shared
                         .known
                         .insert(self.id.clone(), known.clone(), Instant::now());
                 }
-                Ok(_) => shared.known.remove(&*self.id),
+                Ok(None) => shared.known.remove(&*self.id),
                 Err(_) => {}
             }
         }

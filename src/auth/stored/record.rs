@@ -530,7 +530,7 @@ mod tests {
     use super::*;
 
     fn full() -> StoredKey {
-        let at = |millis| from_millis(1_800_000_000_000 + millis);
+        let at = |millis: i64| from_millis(1_800_000_000_000 + millis);
         StoredKey {
             id: "5kBvYqLW".into(),
             digest: [0xab; 32],
@@ -581,7 +581,7 @@ mod tests {
     #[test]
     fn a_key_stands_well_from_its_start_to_just_before_its_end() {
         let mut key = full();
-        let at = |millis| from_millis(1_800_000_000_000 + millis);
+        let at = |millis: i64| from_millis(1_800_000_000_000 + millis);
         for (time, standing) in [
             (0, Standing::Early),
             (1, Standing::Good),
