@@ -1,6 +1,6 @@
 """Ends the writer of keys at random points, and the database too, and wants every key that was shown.
 
-    python3 .ci/kill.py KEYS sqlite|postgres ROUNDS
+    python3 .ci/kill.py KEYS sqlite|file|postgres ROUNDS
 
 KEYS is the built example `keys`. Each round starts it anew: it issues keys or revokes some, tells of
 each when the store has said that it is done, and is killed (SIGKILL) after a random time. In every tenth
@@ -78,7 +78,7 @@ class Postgres:
 
 
 server = Postgres() if kind == "postgres" else None
-url = server.url() if server else f"sqlite:{folder / 'keys.db'}"
+url = server.url() if server else f"{kind}:{folder / 'keys'}"
 environment = os.environ | PEPPER | {"DATABASE_URL": url}
 
 
@@ -138,7 +138,7 @@ try:
     if kind == "sqlite":
         import sqlite3
 
-        sound = sqlite3.connect(folder / "keys.db").execute("PRAGMA integrity_check").fetchone()[0]
+        sound = sqlite3.connect(folder / "keys").execute("PRAGMA integrity_check").fetchone()[0]
         if sound != "ok":
             sys.exit(f"the database is not sound: {sound}")
     if not told or not revoked or cut < rounds // 4:

@@ -56,13 +56,17 @@ async fn main() -> ExitCode {
     let Err(error) = done else {
         return ExitCode::SUCCESS;
     };
-    eprint!("error: {error}");
+    let mut told = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
-        eprint!(": {error}");
+        // Some tell of their source themselves.
+        let more = error.to_string();
+        if !told.contains(&more) {
+            told = format!("{told}: {more}");
+        }
         source = error.source();
     }
-    eprintln!();
+    eprintln!("error: {told}");
     if error.is::<Usage>() {
         eprintln!("\n{USAGE}");
         return ExitCode::from(2);

@@ -76,7 +76,8 @@
 //!
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
-//! `testing` adds a mock vendor and a mock upstream; `full` is everything.
+//! `sqlite` and `postgres` add [stores](store) for what must last; `testing` adds a mock vendor and a mock
+//! upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.

@@ -10,7 +10,7 @@ use crate::{
     storage::{Pending, StoreError},
 };
 use sqlx::{
-    ConnectOptions as _, PgPool, Row as _,
+    ConnectOptions as _, Connection as _, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 use std::{fmt, str::FromStr as _, sync::Arc, time::SystemTime};
@@ -57,6 +57,10 @@ impl PostgresStore {
         if !url.contains("application_name") {
             options = options.application_name("tower-gateway");
         }
+        // The pool would only say that it waited.
+        let first = timeout(settings.acquire_timeout, options.connect()).await;
+        let first = first.map_err(|_| StoreError::timed_out())?;
+        let _ = first.map_err(fault)?.close().await;
         let millis = settings.statement_timeout.as_millis().max(1).to_string();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)

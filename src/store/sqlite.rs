@@ -17,6 +17,8 @@ use sqlx::{
 };
 use std::{
     fmt,
+    fs::OpenOptions,
+    path::Path,
     str::FromStr as _,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -32,7 +34,7 @@ const MIGRATIONS: &[Migration] = migrations! {
 /// with the program.
 ///
 /// It has a write-ahead log and `synchronous = FULL`: what was said to be done outlasts a crash of the
-/// program and of the machine. The file must not be on a network's file system, says SQLite.
+/// program and of the machine. The file is made for its owner's eyes alone (mode 600). It must not be on a network's file system, says SQLite.
 #[derive(Clone)]
 pub struct SqliteStore {
     pool: SqlitePool,
@@ -65,8 +67,12 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(settings.statement_timeout)
             .disable_statement_logging();
+        let in_memory = url.contains(":memory:") || url.contains("mode=memory");
+        if !in_memory {
+            make_private(options.get_filename());
+        }
         let pool = SqlitePoolOptions::new().acquire_timeout(settings.acquire_timeout);
-        let pool = if url.contains(":memory:") || url.contains("mode=memory") {
+        let pool = if in_memory {
             // It is there as long as its connection.
             let one = pool.max_connections(1).min_connections(1);
             one.idle_timeout(None).max_lifetime(None)
@@ -112,6 +118,16 @@ impl SqliteStore {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+/// A file that is not there yet is for its owner's eyes alone, and so are those that SQLite puts beside
+/// it. What goes wrong here SQLite will tell.
+fn make_private(file: &Path) {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let _ = options.open(file);
 }
 
 /// `SQLITE_BUSY` and `SQLITE_LOCKED`, and what extends them.

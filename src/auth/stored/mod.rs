@@ -55,6 +55,10 @@
 //! [`Principal`](crate::Principal): owner, team, tenant, scopes, limits, and the models and routes
 //! that alone may be used.
 //!
+//! [`Serve`](crate::llm::serve::Serve) refuses models and paths that a key may not use, and
+//! [`Routes`](crate::route::Routes) refuse routes. A router of another kind does not know of them: ask
+//! [`may_use_route`](crate::Principal::may_use_route) there.
+//!
 //! # Answers
 //!
 //! Those of the [`AuthLayer`](super#answers). Of these:
@@ -65,7 +69,7 @@
 //! | none | 401 | `missing_api_key` | `WWW-Authenticate` |
 //! | unknown, wrong, not begun, expired, revoked | 401, the same for all | `invalid_api_key` | `WWW-Authenticate: … error="invalid_token"` |
 //! | any, from an address with [too many wrong ones](super#wrong-keys), if it is not known without a look-up | 429 | `rate_limit_exceeded` | `Retry-After` |
-//! | one that must be looked up, while the store does not answer | 503 | `auth_unavailable` | `Retry-After: 1` |
+//! | one that must be looked up, while the store does not answer, or while 256 others are looked up | 503 | `auth_unavailable` | `Retry-After: 1` |
 //!
 //! **If the store is down**, keys that were looked up in the last 5 seconds ([`ttl`](StoredKeys::ttl))
 //! are let in, and all others are refused with 503. [`serve_stale`](StoredKeys::serve_stale) lets in

@@ -94,3 +94,44 @@ async fn a_model_that_a_key_may_not_use_does_not_exist_for_it() {
     assert_eq!(status, 403, "{body}");
     assert!(kind.is_none_or(|kind| kind == Kind::Forbidden));
 }
+
+#[cfg(feature = "gateway")]
+#[tokio::test]
+async fn a_gateway_lets_in_by_keys_in_a_store() {
+    use std::sync::Arc;
+    use tower_gateway::{
+        auth::stored::{Grant, Keyring, MemoryKeys, StoredKeys},
+        gateway::Gateway,
+        llm::Simulator,
+    };
+
+    let store = Arc::new(MemoryKeys::new());
+    let keyring = Keyring::new(store.clone(), super::pepper());
+    let grant = Grant::new("alice").models(["sim-chat"]);
+    let (key, secret) = keyring.issue(grant).await.unwrap();
+    let keys = StoredKeys::new(store, super::pepper());
+    let gateway = Gateway::builder()
+        .stored_keys(keys.clone())
+        .simulator(Simulator::new());
+    let gateway = gateway.build().unwrap();
+    let status = async |model: &str, secret: &str| {
+        let body =
+            format!(r#"{{"model":"{model}","messages":[{{"role":"user","content":"Hello"}}]}}"#);
+        let request = Request::post("/v1/chat/completions")
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {secret}"))
+            .body(Body::from(body));
+        let response = gateway.clone().oneshot(request.unwrap()).await.unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!(status("sim-chat", secret.expose()).await, 200);
+    assert_eq!(status("sim-embed", secret.expose()).await, 404);
+    assert_eq!(status("sim-chat", "somebody's key").await, 401);
+    keyring.revoke(key.id()).await.unwrap();
+    keys.forget(key.id());
+    assert_eq!(status("sim-chat", secret.expose()).await, 401);
+
+    let fixed = tower_gateway::auth::ApiKeys::new();
+    let both = Gateway::builder().api_keys(fixed).stored_keys(keys);
+    assert!(both.simulator(Simulator::new()).build().is_err());
+}

@@ -12,9 +12,12 @@ fn pepper() -> Pepper {
     Pepper::new(1, "a secret of the tests, of 32 bytes and more").unwrap()
 }
 
-/// The URL of a new database, and how to change it behind the program's back.
-fn databases() -> Vec<(String, Box<dyn Fn(&'static str)>)> {
-    let mut all: Vec<(String, Box<dyn Fn(&'static str)>)> = Vec::new();
+/// What changes a database behind the program's back.
+type Change = Box<dyn Fn(&'static str)>;
+
+/// The URL of a new database of each kind.
+fn databases() -> Vec<(String, Change)> {
+    let mut all: Vec<(String, Change)> = Vec::new();
     #[cfg(feature = "postgres")]
     if let Some(server) = crate::services::postgres() {
         let url = server.database();
@@ -161,4 +164,19 @@ async fn the_file_is_for_its_owner_alone_and_no_draft_is_left() {
     let mut names: Vec<_> = folder.map(|file| file.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["keys.json", "keys.json.lock"]);
+    #[cfg(feature = "sqlite")]
+    {
+        let path = scratch("keys.db");
+        let store = store::keys(&format!("sqlite:{}", path.display()))
+            .await
+            .unwrap();
+        Keyring::new(store, pepper())
+            .issue(Grant::new("alice"))
+            .await
+            .unwrap();
+        for file in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
 }
