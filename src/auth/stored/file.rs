@@ -1,9 +1,10 @@
 //! Keys in a JSON file.
 
 use super::{
-    record::{StoredKey, Wire},
+    record::StoredKey,
     store::{KeyFilter, KeyLookup, KeyStore},
     table::Table,
+    wire::Wire,
 };
 use crate::storage::{Failure, Pending, StoreError};
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,9 @@
 
 use super::{
     pepper::Pepper,
-    record::{Grant, StoredKey, whole},
+    record::{Grant, StoredKey},
     store::{KeyFilter, KeyStore},
+    wire::whole,
 };
 use crate::{
     auth::{ApiKey, Secret},

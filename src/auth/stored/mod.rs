@@ -117,9 +117,10 @@ mod record;
 mod store;
 mod table;
 mod uses;
+mod wire;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-pub(crate) use self::record::{from_millis, to_millis};
+pub(crate) use self::wire::{from_millis, to_millis};
 pub use self::{
     ending::{EndRevoked, EndRevokedFuture, EndRevokedLayer},
     file::FileKeys,

@@ -2,7 +2,7 @@
 
 use super::{
     look_up::Known,
-    record::{from_millis, to_millis},
+    wire::{from_millis, to_millis},
 };
 use std::{
     collections::BTreeMap,
