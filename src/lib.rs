@@ -78,8 +78,9 @@
 //!
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
-//! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer.
-//! `testing` adds a mock vendor and a mock upstream; `full` is everything.
+//! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `sqlite` and `postgres` add
+//! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
+//! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
@@ -121,6 +122,10 @@ pub mod llm;
 #[cfg(feature = "client")]
 pub mod proxy;
 pub mod route;
+
+// Tier 4: backends.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod store;
 
 // Tier 5: assembly.
 #[cfg(feature = "gateway")]

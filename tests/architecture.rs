@@ -37,6 +37,8 @@ const TIERS: &[&[&str]] = &[
     ],
     // Domains.
     &["llm", "proxy", "route"],
+    // What stores are made of.
+    &["store"],
     // Assembly. Nothing imports it.
     &["gateway", "testing"],
     &["lib"],

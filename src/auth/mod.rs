@@ -96,6 +96,8 @@
 //!
 //! # What is kept
 //!
+//! Keys that come and go while requests flow are kept in a [store](stored).
+//!
 //! [`ApiKeys`] keeps SHA-256 hashes, never keys. That is enough for keys that are long and random,
 //! and the only thing that is fast enough for every request. Nothing here shows a key in `Debug`.
 //!
@@ -133,6 +135,7 @@ mod keys;
 mod outward;
 mod rules;
 pub mod signature;
+pub mod stored;
 
 pub use self::{
     any_of::{AnyOf, AnyOfFuture},

@@ -67,12 +67,16 @@ mod serve;
 mod served;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "postgres")]
+mod services;
 #[cfg(feature = "rate-limit")]
 mod shared_limit;
 #[cfg(feature = "auth")]
 mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "auth")]
+mod stored;
 mod telling;
 mod timeout;
 #[cfg(all(feature = "gateway", feature = "testing"))]
