@@ -148,7 +148,7 @@ impl Ranges {
     }
 }
 
-fn merged<N: Ord + Copy>(ranges: &mut [(N, N)], next: impl Fn(N) -> Option<N>) -> Vec<(N, N)> {
+fn merged<N: Ord + Copy>(ranges: &mut [(N, N)], next: fn(N) -> Option<N>) -> Vec<(N, N)> {
     ranges.sort_unstable();
     let mut merged: Vec<(N, N)> = Vec::with_capacity(ranges.len());
     for &mut (start, end) in ranges {
