@@ -96,9 +96,11 @@ pub mod principal;
 mod problem;
 pub mod rejection;
 pub mod storage;
+pub mod tls;
 
 // Tier 1: policies.
 pub mod access_log;
+pub mod address_list;
 #[cfg(feature = "auth")]
 pub mod auth;
 pub mod circuit_breaker;

@@ -19,12 +19,14 @@ const TIERS: &[&[&str]] = &[
         "describe",
         "path",
         "client_addr",
+        "tls",
         "client",
         "storage",
     ],
     // Policies never import one another.
     &[
         "access_log",
+        "address_list",
         "auth",
         "circuit_breaker",
         "concurrency",
@@ -50,6 +52,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
     ("key", &["exchange", "principal"]),
+    ("tls", &[]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),
     (

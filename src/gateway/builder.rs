@@ -1,5 +1,7 @@
 //! Building a gateway.
 
+mod browsers;
+
 use super::{
     GatewayService, Shared,
     bounds::{Bounded, Limits},
@@ -10,6 +12,7 @@ use super::{
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
+    speakers::Speakers,
     stack::{Own, Stack},
 };
 use crate::{
@@ -28,7 +31,7 @@ use crate::{
     route::{Methods, Routes},
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
 use std::{
     any::type_name,
@@ -38,11 +41,6 @@ use std::{
     time::Duration,
 };
 use tower::util::{BoxCloneSyncService, Either, MapErr};
-use tower_http::{
-    compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
-    cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
-    set_header::SetResponseHeaderLayer,
-};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -54,6 +52,7 @@ pub struct GatewayBuilder {
     chat: Vec<Entry<(), ChatService>>,
     named: BTreeMap<Arc<str>, ChatService>,
     vendors: Vec<Vendor>,
+    speakers: Speakers,
     catalog: Option<Catalog>,
     /// Those whose row nobody has held against what they answer.
     unverified: Vec<String>,
@@ -78,6 +77,7 @@ impl GatewayBuilder {
             chat: Vec::new(),
             named: BTreeMap::new(),
             vendors: Vec::new(),
+            speakers: Speakers::default(),
             catalog: None,
             unverified: Vec::new(),
             routes: Routes::new(),
@@ -163,71 +163,6 @@ impl GatewayBuilder {
         // A year or more is none: the clock must be able to tell its end.
         let year = Duration::from_secs(365 * 24 * 60 * 60);
         self.route_limits.idle = time.into().filter(|time| *time < year);
-        self
-    }
-
-    // Browsers and the wire.
-
-    /// Lets pages of these origins call, such as `https://app.example.com`. `*` lets all of them call,
-    /// without cookies.
-    pub fn cors(mut self, origins: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let mut list = Vec::new();
-        let mut any = false;
-        for origin in origins {
-            let origin = origin.as_ref();
-            any |= origin == "*";
-            match HeaderValue::from_str(origin) {
-                Ok(value) if origin == "*" || origin.contains("://") => list.push(value),
-                _ => self.fault(
-                    "cors",
-                    format!("{origin:?} is not an origin such as https://app.example.com"),
-                ),
-            }
-        }
-        let origins = if any {
-            AllowOrigin::any()
-        } else {
-            AllowOrigin::list(list)
-        };
-        let layer = CorsLayer::new()
-            .allow_origin(origins)
-            .allow_methods(AllowMethods::mirror_request())
-            // `*` would not cover `Authorization`, says the Fetch standard.
-            .allow_headers(AllowHeaders::mirror_request())
-            .max_age(Duration::from_secs(600))
-            .expose_headers([
-                HeaderName::from_static("x-request-id"),
-                header::RETRY_AFTER,
-                HeaderName::from_static("ratelimit"),
-                HeaderName::from_static("ratelimit-policy"),
-                HeaderName::from_static("x-ratelimit-limit-requests"),
-                HeaderName::from_static("x-ratelimit-remaining-requests"),
-                HeaderName::from_static("x-ratelimit-reset-requests"),
-            ]);
-        self.layer_at(Slot::Edge, layer)
-    }
-
-    /// Compresses answers with gzip or brotli for clients that ask for it. Event streams are left
-    /// alone: they would be held back.
-    pub fn compression(self) -> Self {
-        let predicate = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
-        self.layer_at(Slot::Edge, CompressionLayer::new().compress_when(predicate))
-    }
-
-    /// Adds `X-Content-Type-Options: nosniff`, `X-Frame-Options: DENY` and `Referrer-Policy:
-    /// no-referrer` to answers that do not say otherwise.
-    pub fn security_headers(mut self) -> Self {
-        for (name, value) in [
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::X_FRAME_OPTIONS, "DENY"),
-            (header::REFERRER_POLICY, "no-referrer"),
-        ] {
-            let value = HeaderValue::from_static(value);
-            self = self.layer_at(
-                Slot::Edge,
-                SetResponseHeaderLayer::if_not_present(name, value),
-            );
-        }
         self
     }
 
@@ -331,10 +266,13 @@ impl GatewayBuilder {
             + Sync
             + 'static,
     {
-        let gauges = &mut self.gauges;
+        let (gauges, speakers) = (&mut self.gauges, &mut self.speakers);
         let mut services = services
             .into_iter()
-            .map(|service| gauges.guarded(service))
+            .map(|service| {
+                speakers.add(&service);
+                gauges.guarded(service)
+            })
             .collect::<Vec<_>>()
             .into_iter();
         let Some(first) = services.next() else {
@@ -365,6 +303,7 @@ impl GatewayBuilder {
         if provider.vendor().is_some_and(|row| !row.is_verified()) {
             self.unverified.push(provider.name().to_owned());
         }
+        self.speakers.add(&provider);
         let lister = provider.clone();
         let list: List = Arc::new(move || {
             let provider = lister.clone();
@@ -462,6 +401,7 @@ impl GatewayBuilder {
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
             self.catalog.take(),
+            self.speakers.shared(),
         );
         let mut lines = Vec::new();
         if serves_chat {

@@ -1,6 +1,7 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
 mod access_log;
+mod address_list;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod anthropic;
 #[cfg(feature = "auth")]
@@ -15,6 +16,8 @@ mod chat;
 mod circuit_breaker;
 mod client_addr;
 mod concurrency;
+#[cfg(feature = "gateway")]
+mod corpora;
 #[cfg(feature = "llm")]
 mod dialect;
 #[cfg(all(feature = "gateway", feature = "testing"))]
@@ -36,6 +39,8 @@ mod native;
 mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]
@@ -56,6 +61,8 @@ mod responses;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod served;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
 #[cfg(feature = "rate-limit")]
@@ -64,9 +71,13 @@ mod shared_limit;
 mod simulator;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod tls;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;
+#[cfg(feature = "llm")]
+mod unserved;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
 #[cfg(all(feature = "client", feature = "testing"))]

@@ -32,7 +32,7 @@
 //! | the vendor answers | the caller gets |
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
-//! | 2xx and an event stream, Ollama's lines, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 2xx and an event stream, Ollama's lines, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it; proofs of thoughts are [marked](Provider::bind_reasoning) if another vendor could be shown them |
 //! | 401, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused. `x-should-retry: false` |
 //! | 402, or `insufficient_quota` and its like under any status | [`Kind::UpstreamQuota`]: 502 and not 429, for it is the operator who must do something. `x-should-retry: false` |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
@@ -76,10 +76,12 @@ mod count;
 pub mod credential;
 mod environment;
 mod google;
+mod invalid;
 mod key;
 mod media;
 mod passed;
 mod quirks;
+mod splice;
 mod table;
 
 #[cfg(feature = "bedrock")]
@@ -87,6 +89,7 @@ pub use self::aws::AwsCredentials;
 use self::{address::Place, base_url::BaseUrl, credential::Bearer, key::ApiKey};
 pub use self::{
     credential::{Credential, Token},
+    invalid::InvalidProvider,
     table::Vendor,
 };
 use super::{ChatRequest, ChatResponse, Error, Protocol, catalog::Catalog};
@@ -129,6 +132,8 @@ struct Inner {
     model: Option<Arc<str>>,
     headers: HeaderMap,
     strict: bool,
+    /// `None`: as the gateway that calls it says.
+    binds: Option<bool>,
     catalog: Option<Catalog>,
     timeouts: TimeoutLayer,
     client: Client,
@@ -258,6 +263,7 @@ impl Provider {
             model: None,
             headers: HeaderMap::new(),
             strict: false,
+            binds: None,
             catalog: None,
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
@@ -351,6 +357,23 @@ impl Provider {
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|inner| inner.strict = strict)
+    }
+
+    /// Binds what proves the thoughts of its models (signatures, redacted and encrypted thoughts) to this
+    /// provider and the model, where the client speaks its protocol too. A proof then has a mark before
+    /// it in the bytes of an answer, which are otherwise as they came; it is taken off when the proof
+    /// comes back to the same [name](Self::name) and model, and for any other the thought is left out
+    /// and told as a [loss](Self::strict). A proof without a mark was made before, or elsewhere: nobody
+    /// knows by whom, and it is sent on as it is. Between protocols proofs are always bound.
+    ///
+    /// By default a gateway decides: it binds where more than one of its vendors, by their names, speaks
+    /// the protocol, and a service whose layers hide the provider counts as several. With one vendor, and
+    /// without a gateway, no byte is changed. Whoever puts several providers of a protocol together by
+    /// himself (a [pool](super::pool), a gateway behind this one) says `true` to each of them; where their
+    /// vendors take one another's proofs, as Anthropic documents of its own platforms, `false`.
+    #[must_use]
+    pub fn bind_reasoning(self, bind: bool) -> Self {
+        self.set(|inner| inner.binds = Some(bind))
     }
 
     /// Sets where the facts come from by which requests of other protocols are written: how long an
@@ -455,6 +478,7 @@ impl fmt::Debug for Provider {
             .field("model", &inner.model)
             .field("headers", &headers)
             .field("strict", &inner.strict)
+            .field("bind_reasoning", &inner.binds)
             .field("timeouts", &inner.timeouts)
             .finish_non_exhaustive()
     }
@@ -511,46 +535,3 @@ impl Service<ChatRequest> for &mut Untimed {
         Box::pin(call::complete(self.0.clone(), request))
     }
 }
-
-/// Why a provider cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct InvalidProvider {
-    variable: Option<&'static str>,
-    reason: &'static str,
-}
-
-impl InvalidProvider {
-    fn new(reason: &'static str) -> Self {
-        let variable = None;
-        Self { variable, reason }
-    }
-
-    fn of(mut self, variable: &'static str) -> Self {
-        self.variable = Some(variable);
-        self
-    }
-
-    /// The environment variable at fault.
-    #[must_use]
-    pub fn variable(&self) -> Option<&'static str> {
-        self.variable
-    }
-}
-
-impl fmt::Display for InvalidProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.variable {
-            Some(variable) => write!(f, "{variable}: {}", self.reason),
-            None => f.write_str(self.reason),
-        }
-    }
-}
-
-/// As a person reads it: this is what a `main` that returns it prints.
-impl fmt::Debug for InvalidProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for InvalidProvider {}

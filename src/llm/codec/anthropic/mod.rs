@@ -30,8 +30,8 @@ mod usage;
 pub(crate) use self::request::{schema, thinking};
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    envelope, fault, peek, sse,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,
+    peek, proofs, sse,
 };
 use crate::{
     Extensible, Rejection,
@@ -101,7 +101,7 @@ impl Codec for Anthropic {
     }
 
     fn encode_error_event(&self, error: &Error) -> Bytes {
-        error::write_event(error)
+        error::write_event(error, None)
     }
 
     fn path(&self, request: &ChatRequest) -> Cow<'static, str> {
@@ -144,9 +144,9 @@ impl Codec for Anthropic {
     fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
         if let Some(wire) = request.wire()
             && wire.protocol == Protocol::Anthropic
-            && !envelope::is_in(&wire.bytes)
+            && let Some(bytes) = proofs::homeward(peek::splice(request, wire)?, to)
         {
-            return peek::splice(request, wire).map(Encoded::from);
+            return Ok(bytes.into());
         }
         match request.operation() {
             Operation::Embeddings => Err(Kind::NotSupported.into()),
