@@ -164,7 +164,7 @@ fn merged<N: Ord + Copy>(ranges: &mut [(N, N)], next: fn(N) -> Option<N>) -> Vec
     merged
 }
 
-fn within<N: Ord>(ranges: &[(N, N)], at: N) -> bool {
+fn within<N: Ord + Copy>(ranges: &[(N, N)], at: N) -> bool {
     let after = ranges.partition_point(|(start, _)| *start <= at);
     after > 0 && ranges[after - 1].1 >= at
 }

@@ -30,7 +30,7 @@ use tower::{Layer, Service, ServiceExt, service_fn, util::ServiceFn};
 use tower_gateway::{
     Principal,
     principal::Limit,
-    rate_limit::{MemoryStore, OnStoreDown, Quota, RateLimitLayer, RedisStore},
+    rate_limit::{Headers, MemoryStore, OnStoreDown, Quota, RateLimitLayer, RedisStore},
 };
 
 type Answer = Result<Response<Bytes>, Infallible>;
@@ -83,8 +83,11 @@ async fn decisions() {
     );
     let alice = Principal::new("alice").with_tenant("acme");
     println!("{:<44}{:>10}", "added ns", "a call");
-    let one = |quota: &Quota| RateLimitLayer::new(quota.clone());
+    // What is decided, and what it costs to tell callers of it.
+    let one = |quota: &Quota| RateLimitLayer::new(quota.clone()).headers(Headers::Off);
     in_process("GCRA, by governor", one(&gcra), &alice).await;
+    let telling = RateLimitLayer::new(gcra.clone());
+    in_process("GCRA, with all headers", telling, &alice).await;
     let own = Limit::new("per-second", 1_000_000_000, Duration::from_secs(1));
     let limited = alice.clone().with_limits([own]);
     in_process("GCRA, a limit of one's own", one(&gcra), &limited).await;
@@ -93,11 +96,10 @@ async fn decisions() {
     in_process("month", one(&Quota::per_month(plenty)), &alice).await;
     in_process("GCRA, in shadow mode", one(&gcra.clone().shadow()), &alice).await;
     let three = [gcra.clone(), sliding.clone(), fixed.clone()];
-    in_process("all three, in one take", RateLimitLayer::all(three), &alice).await;
-    let shared = |quota: &Quota| {
-        let layer = RateLimitLayer::new(quota.clone());
-        layer.shared("bench", MemoryStore::new(1000), OnStoreDown::Deny)
-    };
+    let three = RateLimitLayer::all(three).headers(Headers::Off);
+    in_process("all three, in one take", three, &alice).await;
+    let shared =
+        |quota: &Quota| one(quota).shared("bench", MemoryStore::new(1000), OnStoreDown::Deny);
     in_process("GCRA, shared in this process", shared(&gcra), &alice).await;
 }
 
