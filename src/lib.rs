@@ -38,6 +38,8 @@
 //! | layer | what it does | plane | feature |
 //! |---|---|---|---|
 //! | [`AuthLayer`](auth::AuthLayer) | finds out who calls, and may they | any | `auth` |
+//! | [`SignatureLayer`](auth::signature::SignatureLayer) | the same, of requests that are signed | HTTP | `auth` |
+//! | [`ClientCertLayer`](auth::client_cert::ClientCertLayer) | the same, by a certificate | any | `auth` |
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
@@ -76,8 +78,9 @@
 //!
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
-//! `sqlite` and `postgres` add [stores](store) for what must last; `testing` adds a mock vendor and a mock
-//! upstream; `full` is everything.
+//! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `sqlite` and `postgres` add
+//! [stores](store) for what must last; `testing` adds a mock vendor and a mock upstream; `full` is
+//! everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
@@ -97,9 +100,11 @@ pub mod principal;
 mod problem;
 pub mod rejection;
 pub mod storage;
+pub mod tls;
 
 // Tier 1: policies.
 pub mod access_log;
+pub mod address_list;
 #[cfg(feature = "auth")]
 pub mod auth;
 pub mod circuit_breaker;

@@ -32,6 +32,10 @@ pub enum Kind {
     AuthUnavailable,
     /// The caller is known and may not do this.
     Forbidden,
+    /// The caller has sent this very request before, and it may be had only once.
+    Replayed,
+    /// Nobody is let in from where the caller is, or with what it sent. Why is not told.
+    Blocked,
     /// What the caller sent cannot be understood or is not allowed.
     InvalidRequest,
     /// The content type or the content encoding is not one that is read here.
@@ -120,6 +124,13 @@ impl Kind {
                 Caller,
                 "The credentials do not permit this.",
             ),
+            Self::Replayed => Row(
+                409,
+                "replay",
+                Caller,
+                "This very request was received before.",
+            ),
+            Self::Blocked => Row(403, "request_blocked", Caller, "The request is blocked."),
             Self::InvalidRequest => {
                 Row(400, "invalid_request", Caller, "The request is not valid.")
             }
@@ -387,6 +398,18 @@ impl Rejection {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.particulars().headers.append(name, value);
+        self
+    }
+
+    /// Gives the parameters other paths.
+    #[cfg(feature = "llm")]
+    pub(crate) fn map_params(mut self, told: impl Fn(&str) -> String) -> Self {
+        if let Some(more) = &mut self.particulars {
+            let params = more.faults.iter_mut().map(|fault| &mut fault.param);
+            for param in params.chain(&mut more.param) {
+                *param = printable(&told(param));
+            }
+        }
         self
     }
 

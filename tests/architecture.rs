@@ -19,12 +19,14 @@ const TIERS: &[&[&str]] = &[
         "describe",
         "path",
         "client_addr",
+        "tls",
         "client",
         "storage",
     ],
     // Policies never import one another.
     &[
         "access_log",
+        "address_list",
         "auth",
         "circuit_breaker",
         "concurrency",
@@ -51,6 +53,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("body", &["follow", "rejection"]),
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
+    ("tls", &[]),
     ("key", &["principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),

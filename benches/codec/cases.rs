@@ -1,6 +1,9 @@
-//! What is measured, by whatever meter.
+//! What is measured.
 
-use crate::wire::{self, ALL, SERVED};
+use crate::{
+    meter::{self, Cost},
+    wire::{self, ALL, SERVED},
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Request;
@@ -26,46 +29,36 @@ use tower_gateway::{
 /// Enough that the connection's share of an event is small.
 const EVENTS: usize = 2_000;
 const SIZES: [usize; 3] = [1 << 10, 100 << 10, 1 << 20];
-
-/// Takes the cost of a turn.
-pub(crate) trait Meter {
-    const UNIT: &'static str;
-
-    async fn of(&self, turn: impl AsyncFnMut()) -> f64;
-
-    async fn both(&self, one: impl AsyncFnMut(), other: impl AsyncFnMut()) -> (f64, f64);
-}
+const COLUMNS: [&str; 3] = ["1 KB", "100 KB", "1 MB"];
 
 /// A client's protocol over a vendor's, for each event.
 pub(crate) struct Pair {
     pub(crate) name: String,
-    pub(crate) cost: f64,
+    pub(crate) cost: Cost,
     /// What the client's own protocol costs.
-    pub(crate) own: f64,
+    pub(crate) own: Cost,
 }
 
 /// Measures all, and prints it but for the pairs.
-pub(crate) async fn measured(meter: &impl Meter) -> Vec<Pair> {
-    requests(meter).await;
-    answers(meter).await;
-    events(meter).await;
-    pairs(meter).await
+pub(crate) async fn measured() -> Vec<Pair> {
+    requests().await;
+    answers().await;
+    events().await;
+    pairs().await
 }
 
-fn head<M: Meter>(_: &M, what: &str) {
-    println!(
-        "\n{:<44}{:>12}{:>12}{:>12}",
-        format!("{what}, {}", M::UNIT),
-        "1 KB",
-        "100 KB",
-        "1 MB"
-    );
+fn head(what: &str, columns: &[&str]) {
+    print!("\n{:<44}", format!("{what}, µs and allocations"));
+    for column in columns {
+        print!("{column:>24}");
+    }
+    println!();
 }
 
-fn line(what: &str, figures: &[f64]) {
+fn line(what: &str, costs: &[Cost]) {
     print!("{what:<44}");
-    for figure in figures {
-        print!("{figure:>12.2}");
+    for cost in costs {
+        print!("{:>14.2}{:>10.1}", cost.micros, cost.allocations);
     }
     println!();
 }
@@ -73,8 +66,8 @@ fn line(what: &str, figures: &[f64]) {
 /// What a service does with a request.
 type Look = fn(&ChatRequest);
 
-async fn requests(meter: &impl Meter) {
-    head(meter, "requests");
+async fn requests() {
+    head("requests", &COLUMNS);
     let served = |look: Look| {
         Serve::new(service_fn(move |request: ChatRequest| {
             look(&request);
@@ -100,7 +93,7 @@ async fn requests(meter: &impl Meter) {
                 let turn = async || {
                     post(&mut service, protocol, false, &body).await;
                 };
-                figures.push(meter.of(turn).await);
+                figures.push(meter::of(turn).await);
             }
             line(&format!("{protocol:?}: {what}"), &figures);
         }
@@ -114,14 +107,14 @@ async fn requests(meter: &impl Meter) {
                 let answer = provider.clone().oneshot(request.clone()).await;
                 assert!(answer.is_err_and(|error| error.kind() == Kind::UpstreamAuth));
             };
-            figures.push(meter.of(turn).await);
+            figures.push(meter::of(turn).await);
         }
         line(&format!("{protocol:?}: written"), &figures);
     }
 }
 
-async fn answers(meter: &impl Meter) {
-    head(meter, "answers in one piece, with the connection");
+async fn answers() {
+    head("answers in one piece, with the connection", &COLUMNS);
     for protocol in ALL {
         let (mut bytes, mut events) = (Vec::new(), Vec::new());
         for size in SIZES {
@@ -129,28 +122,28 @@ async fn answers(meter: &impl Meter) {
             let reply = Reply::bytes(200, "application/json", body);
             let (_upstream, provider) = vendor(protocol, reply).await;
             let request = foreign(protocol, 1 << 10, false).await;
-            bytes.push(meter.of(async || drained(&provider, &request).await).await);
+            bytes.push(meter::of(async || drained(&provider, &request).await).await);
             let turn = async || assert!(read(&provider, &request).await > 1);
-            events.push(meter.of(turn).await);
+            events.push(meter::of(turn).await);
         }
         line(&format!("{protocol:?}: received as bytes"), &bytes);
         line(&format!("{protocol:?}: read"), &events);
     }
 }
 
-async fn events<M: Meter>(meter: &M) {
-    println!("\n{:<44}{:>12}", "an event of a stream", M::UNIT);
-    let each = |figure: f64| [figure / EVENTS as f64];
+async fn events() {
+    head("an event of a stream", &["each"]);
+    let each = |cost: Cost| [cost.each(EVENTS)];
     for protocol in ALL {
         let (_upstream, provider) = streaming(protocol).await;
         let request = foreign(protocol, 1 << 10, true).await;
-        let bytes = meter.of(async || drained(&provider, &request).await).await;
+        let bytes = meter::of(async || drained(&provider, &request).await).await;
         line(
             &format!("{protocol:?}: received as bytes, and scanned"),
             &each(bytes),
         );
         let turn = async || assert!(read(&provider, &request).await >= EVENTS);
-        let events = meter.of(turn).await;
+        let events = meter::of(turn).await;
         line(&format!("{protocol:?}: read"), &each(events));
     }
     for protocol in SERVED {
@@ -175,27 +168,23 @@ async fn events<M: Meter>(meter: &M) {
             let written = post(&mut service, protocol, true, &body).await;
             assert!(written > EVENTS * 5);
         };
-        let written = meter.of(turn).await;
+        let written = meter::of(turn).await;
         line(&format!("{protocol:?}: written"), &each(written));
     }
 }
 
-async fn pairs<M: Meter>(meter: &M) -> Vec<Pair> {
-    println!(
-        "\n{:<44}{:>12}{:>12}",
-        format!("an event, vendor to client, {}", M::UNIT),
-        "own",
-        "this"
-    );
+async fn pairs() -> Vec<Pair> {
+    head("an event, vendor to client", &["own", "this"]);
     let mut pairs = Vec::new();
     for client in SERVED {
         let body = wire::request(client, 1 << 10, true);
         let (_own, provider) = streaming(client).await;
         let mut own = Serve::new(provider);
-        for protocol in ALL.into_iter().filter(|protocol| *protocol != client) {
+        for protocol in ALL {
             let (_upstream, provider) = streaming(protocol).await;
-            let mut other = Serve::new(provider);
-            let both = meter.both(
+            // Of its own protocol, with a look for proofs in each event.
+            let mut other = Serve::new(provider.bind_reasoning(true));
+            let both = meter::both(
                 async || {
                     post(&mut own, client, true, &body).await;
                 },
@@ -205,11 +194,14 @@ async fn pairs<M: Meter>(meter: &M) -> Vec<Pair> {
                 },
             );
             let (own, cost) = both.await;
-            let name = format!("{client:?} over {protocol:?}");
+            let name = match protocol == client {
+                true => format!("{client:?}, its proofs bound"),
+                false => format!("{client:?} over {protocol:?}"),
+            };
             let pair = Pair {
                 name,
-                cost: cost / EVENTS as f64,
-                own: own / EVENTS as f64,
+                cost: cost.each(EVENTS),
+                own: own.each(EVENTS),
             };
             line(&pair.name, &[pair.own, pair.cost]);
             pairs.push(pair);

@@ -65,7 +65,7 @@ impl<A: Authenticate, B: Authenticate> Authenticate for AnyOf<A, B> {
                 Verdict::Later(future) => {
                     let either = Either::Second { future };
                     Verdict::Later(AnyOfFuture { either })
-                },
+                }
             }
         }
     }

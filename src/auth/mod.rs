@@ -4,6 +4,10 @@
 //! [`Principal`] in the request's extensions: for limits, access rules and logs further in. The key
 //! itself goes no further, neither to a handler nor to an upstream.
 //!
+//! Here are [API keys](ApiKeys). Beside them there are [tokens](jwt) that say themselves whose they are,
+//! tokens of which [their issuer is asked](introspection), requests that are [signed](signature), and
+//! [certificates](client_cert) of clients.
+//!
 //! # Example
 //!
 //! ```
@@ -109,11 +113,28 @@
 //! trace.
 
 mod any_of;
+#[cfg_attr(
+    not(feature = "jwt"),
+    expect(dead_code, reason = "tokens need all of it")
+)]
+mod base64;
+#[cfg(feature = "jwt")]
+mod cache;
+pub mod client_cert;
 mod credential;
 mod failures;
+#[cfg(feature = "jwt")]
+pub mod introspection;
+#[cfg(feature = "jwt")]
+mod json;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod key;
 mod keys;
+#[cfg(feature = "jwt")]
+mod outward;
 mod rules;
+pub mod signature;
 pub mod stored;
 
 pub use self::{

@@ -59,10 +59,7 @@ impl Config {
         mut self,
         networks: impl IntoIterator<Item = impl AsRef<str>>,
     ) -> Result<Self, InvalidNetwork> {
-        let networks = networks
-            .into_iter()
-            .map(|text| network(text.as_ref()).ok_or_else(|| InvalidNetwork(text.as_ref().into())));
-        self.trusted = networks.collect::<Result<_, _>>()?;
+        self.trusted = self::networks(networks)?;
         Ok(self)
     }
 
@@ -93,6 +90,15 @@ impl Config {
 }
 
 /// A network in its canonical form, so that `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
+/// Networks, or single addresses, in their text.
+pub(crate) fn networks(
+    texts: impl IntoIterator<Item = impl AsRef<str>>,
+) -> Result<Vec<IpNet>, InvalidNetwork> {
+    let all = texts.into_iter();
+    all.map(|text| network(text.as_ref()).ok_or_else(|| InvalidNetwork(text.as_ref().into())))
+        .collect()
+}
+
 fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
     let net: IpNet = match text.parse::<IpAddr>() {

@@ -63,6 +63,7 @@
 
 mod hops;
 
+pub(crate) use self::hops::networks;
 pub use self::hops::{Config, ForwardedHeader, InvalidNetwork, resolve};
 
 use crate::{Exchange, Extensible, key::Key};

@@ -10,6 +10,7 @@ use super::{
     planes::Planes,
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
+    speakers::Speakers,
     stack::{Own, Stack},
 };
 use crate::{
@@ -54,6 +55,7 @@ pub struct GatewayBuilder {
     chat: Vec<Entry<(), ChatService>>,
     named: BTreeMap<Arc<str>, ChatService>,
     vendors: Vec<Vendor>,
+    speakers: Speakers,
     catalog: Option<Catalog>,
     /// Those whose row nobody has held against what they answer.
     unverified: Vec<String>,
@@ -78,6 +80,7 @@ impl GatewayBuilder {
             chat: Vec::new(),
             named: BTreeMap::new(),
             vendors: Vec::new(),
+            speakers: Speakers::default(),
             catalog: None,
             unverified: Vec::new(),
             routes: Routes::new(),
@@ -340,10 +343,13 @@ impl GatewayBuilder {
             + Sync
             + 'static,
     {
-        let gauges = &mut self.gauges;
+        let (gauges, speakers) = (&mut self.gauges, &mut self.speakers);
         let mut services = services
             .into_iter()
-            .map(|service| gauges.guarded(service))
+            .map(|service| {
+                speakers.add(&service);
+                gauges.guarded(service)
+            })
             .collect::<Vec<_>>()
             .into_iter();
         let Some(first) = services.next() else {
@@ -374,6 +380,7 @@ impl GatewayBuilder {
         if provider.vendor().is_some_and(|row| !row.is_verified()) {
             self.unverified.push(provider.name().to_owned());
         }
+        self.speakers.add(&provider);
         let lister = provider.clone();
         let list: List = Arc::new(move || {
             let provider = lister.clone();
@@ -471,6 +478,7 @@ impl GatewayBuilder {
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
             self.catalog.take(),
+            self.speakers.shared(),
         );
         let mut lines = Vec::new();
         if serves_chat {

@@ -1,6 +1,6 @@
 //! What one connection asks of a service.
 
-use crate::{bell, client_addr::PeerAddr};
+use crate::{bell, client_addr::PeerAddr, tls::TlsInfo};
 use bytes::Bytes;
 use http::{Request, Version, header::EXPECT};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -27,16 +27,18 @@ pub(super) struct Connection<S> {
     service: S,
     spare: Spare<S>,
     peer: SocketAddr,
+    tls: Option<TlsInfo>,
 }
 
 type Spare<S> = Arc<Mutex<Option<S>>>;
 
 impl<S> Connection<S> {
-    pub(super) fn new(service: S, peer: SocketAddr) -> Self {
+    pub(super) fn new(service: S, peer: SocketAddr, tls: Option<TlsInfo>) -> Self {
         Self {
             service,
             spare: Spare::default(),
             peer,
+            tls,
         }
     }
 }
@@ -51,6 +53,9 @@ where
 
     fn call(&self, mut request: Request<B>) -> Self::Future {
         request.extensions_mut().insert(PeerAddr(self.peer));
+        if let Some(tls) = &self.tls {
+            request.extensions_mut().insert(tls.clone());
+        }
         let spare = self
             .spare
             .lock()
@@ -246,7 +251,7 @@ mod tests {
         let (clones, ready) = (Arc::default(), Arc::new(Semaphore::new(1)));
         let service = Counted { clones, ready };
         let clones = service.clones.clone();
-        let connection = Connection::new(service, peer);
+        let connection = Connection::new(service, peer, None);
         for _ in 0..3 {
             let who = connection.call(Request::new(())).await.unwrap();
             assert_eq!(who, Some(PeerAddr(peer)));
@@ -259,7 +264,7 @@ mod tests {
         let (clones, ready) = (Arc::default(), Arc::new(Semaphore::new(0)));
         let service = Counted { clones, ready };
         let (clones, ready) = (service.clones.clone(), service.ready.clone());
-        let connection = Connection::new(service, SocketAddr::from(([192, 0, 2, 1], 80)));
+        let connection = Connection::new(service, SocketAddr::from(([192, 0, 2, 1], 80)), None);
         let mut waiting = connection.call(Request::new(()));
         poll_fn(|cx| {
             assert!(Pin::new(&mut waiting).poll(cx).is_pending());

@@ -3,7 +3,7 @@
 use crate::{
     Exchange, Extensible, Rejection,
     llm::{
-        ChatRequest, ChatResponse, Error,
+        ChatRequest, ChatResponse, Error, Shared,
         catalog::Catalog,
         serve::{Model, Models},
     },
@@ -135,6 +135,8 @@ struct Inner {
     vendors: Vec<Arc<Vendor>>,
     /// What is known of models, if it is not what is built in.
     catalog: Option<Catalog>,
+    /// The protocols that several vendors speak.
+    shared: Option<Shared>,
     /// Names that nobody lists and a vendor answered to: so many at the most.
     answered: Mutex<HashSet<Arc<str>>>,
 }
@@ -160,11 +162,13 @@ impl Directory {
         named: BTreeMap<Arc<str>, ChatService>,
         vendors: Vec<Vendor>,
         catalog: Option<Catalog>,
+        shared: Option<Shared>,
     ) -> Self {
         Self(Arc::new(Inner {
             named,
             vendors: vendors.into_iter().map(Arc::new).collect(),
             catalog,
+            shared,
             answered: Mutex::default(),
         }))
     }
@@ -276,6 +280,9 @@ impl Directory {
         }
         if let Some(catalog) = &self.0.catalog {
             request.extensions_mut().insert(catalog.clone());
+        }
+        if let Some(shared) = self.0.shared {
+            request.extensions_mut().insert(shared);
         }
         let exchange = Exchange::of(&request).cloned();
         if offered && let Some(exchange) = &exchange {

@@ -51,6 +51,13 @@
 //! Else the answer is 404 `model_not_found`. The lists of vendors are fetched in the background, kept
 //! for ten minutes, and never waited for at the start.
 //!
+//! # Thoughts
+//!
+//! Where several vendors speak one protocol, what proves a thought is
+//! [bound](crate::llm::Provider::bind_reasoning) to the vendor and model that made it: it has a mark
+//! before it on its way to the client, and goes back to nobody else. With one vendor of a protocol the
+//! bytes of its clients are not touched.
+//!
 //! # What needs no key
 //!
 //! `GET /health/live` (200 as long as the process answers) and `GET /health/ready` (503 while shutting
@@ -70,7 +77,9 @@ mod server;
 mod settled;
 mod slot;
 mod socket;
+mod speakers;
 mod stack;
+mod tls;
 
 pub use self::{
     builder::GatewayBuilder,
@@ -81,6 +90,7 @@ pub use self::{
     server::Server,
     settled::HttpService,
     slot::Slot,
+    tls::{Tls, TlsError},
 };
 
 use self::directory::Directory;

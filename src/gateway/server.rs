@@ -3,9 +3,10 @@
 use super::{
     GatewayService,
     connection::{Arriving, Connection},
-    socket,
+    socket::{self, Hold, Socket},
+    tls::{Tls, Wire},
 };
-use crate::bell::Bell;
+use crate::{bell::Bell, tls::TlsInfo};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -31,7 +32,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// Serves a gateway on a socket: HTTP/1.1 and HTTP/2 without TLS (h2c).
+/// Serves a gateway on a socket: HTTP/1.1 and HTTP/2, [with TLS](Self::tls) or without (h2c).
 ///
 /// ```no_run
 /// use tower_gateway::{gateway::{Gateway, Server}, llm::Simulator};
@@ -65,6 +66,7 @@ use tokio::{
 /// | what they are slow in | bound | then |
 /// |---|---|---|
 /// | the first byte, the head, the next request of HTTP/1.1 | [`header_time`](Self::header_time), 30 s | closed |
+/// | the handshake of TLS | the same | closed |
 /// | the body of a request for models | [2 minutes](crate::llm::serve) in all | 408 |
 /// | the body of another request | [60 s](super::GatewayBuilder::body_idle_timeout) for the next piece, until it is answered | 408 |
 /// | reading: not a byte more fits into the socket | [`write_time`](Self::write_time), 60 s | closed |
@@ -82,6 +84,7 @@ pub struct Server {
     gateway: GatewayService,
     listener: std::net::TcpListener,
     admin: Option<std::net::TcpListener>,
+    tls: Option<Tls>,
     max_connections: usize,
     header_time: Duration,
     write_time: Duration,
@@ -101,6 +104,7 @@ impl Server {
             gateway,
             listener: listen(addr)?,
             admin: None,
+            tls: None,
             max_connections: 10_000,
             header_time: Duration::from_secs(30),
             write_time: Duration::from_secs(60),
@@ -123,6 +127,13 @@ impl Server {
     /// The same, if the address is free.
     pub(super) fn admin_if_free(mut self, addr: SocketAddr) -> Self {
         self.admin = listen(addr).ok();
+        self
+    }
+
+    /// Ends TLS here: what comes without it is closed. The admin listener stays without.
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -207,7 +218,10 @@ impl Server {
                 max_connections: 100,
                 drain_time: Duration::ZERO,
             };
-            background.spawn(accept(admin, bounds, metrics, pending(), || {}));
+            background.spawn(accept(admin, None, bounds, metrics, pending(), || {}));
+        }
+        if let Some(tls) = self.tls.clone() {
+            background.spawn(tls.watch());
         }
         let gateway = self.gateway.clone();
         background.spawn(async move { gateway.refresh_models().await });
@@ -226,7 +240,7 @@ impl Server {
             max_connections: self.max_connections,
             drain_time: self.drain_time,
         };
-        accept(listener, bounds, self.gateway, stop, move || {
+        accept(listener, self.tls, bounds, self.gateway, stop, move || {
             over.end_streams()
         })
         .await;
@@ -282,6 +296,7 @@ async fn asked_to_stop() {
 /// `deadline`, and are cut soon after.
 async fn accept<S, F>(
     listener: TcpListener,
+    tls: Option<Tls>,
     bounds: Bounds,
     service: S,
     stop: impl Future<Output = ()>,
@@ -297,7 +312,7 @@ async fn accept<S, F>(
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    let http = Arc::new(protocols(bounds.header_time));
+    let http = Arc::new(Protocols::new(bounds.header_time));
     let room = Arc::new(Semaphore::new(bounds.max_connections));
     let mut connections = JoinSet::new();
     let (closing, closed) = watch::channel(());
@@ -322,19 +337,24 @@ async fn accept<S, F>(
                 continue;
             }
         };
-        let (http, service) = (http.clone(), service.clone());
+        let (http, service, tls) = (http.clone(), service.clone(), tls.clone());
         let mut closed = closed.clone();
         connections.spawn(async move {
+            let (begins, hold) = begins(tuned(stream), tls, bounds.write_time);
             let begun = tokio::select! {
-                begun = tokio::time::timeout(bounds.header_time, begins(&stream)) => begun,
+                begun = tokio::time::timeout(bounds.header_time, begins) => begun,
                 // Nothing was asked yet.
                 _ = closed.changed() => return,
             };
-            if !matches!(begun, Ok(Ok(()))) {
-                return;
-            }
-            let (socket, hold) = socket::bounded(tuned(stream), bounds.write_time);
-            let connection = connection(&http, socket, peer, service);
+            let (wire, tls) = match begun {
+                Ok(Ok(begun)) => begun,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, %peer, "a connection did not begin");
+                    return;
+                }
+                Err(_) => return,
+            };
+            let connection = connection(&http, wire, (peer, tls), service);
             if let Err(error) = until_closed(connection, closed).await {
                 tracing::debug!(%error, "a connection ended early");
             }
@@ -360,6 +380,33 @@ async fn accept<S, F>(
         }
     }
     connections.shutdown().await;
+}
+
+/// What a connection may speak, by what was agreed on.
+struct Protocols {
+    /// The first bytes say.
+    either: auto::Builder<TokioExecutor>,
+    http1: auto::Builder<TokioExecutor>,
+    http2: auto::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new(header_time: Duration) -> Self {
+        Self {
+            either: protocols(header_time),
+            http1: protocols(header_time).http1_only(),
+            http2: protocols(header_time).http2_only(),
+        }
+    }
+
+    /// After TLS nothing is guessed: who agreed on nothing speaks HTTP/1.1 (RFC 9112 section 9.7).
+    fn of(&self, tls: Option<&TlsInfo>) -> &auto::Builder<TokioExecutor> {
+        match tls.map(TlsInfo::protocol) {
+            None => &self.either,
+            Some(Some(b"h2")) => &self.http2,
+            Some(_) => &self.http1,
+        }
+    }
 }
 
 fn protocols(header_time: Duration) -> auto::Builder<TokioExecutor> {
@@ -407,11 +454,34 @@ async fn until_closed<C: GracefulConnection>(
     .await
 }
 
+/// Waits until a connection can be served: the handshake is over, or the client has said which protocol
+/// it speaks. The hold on its socket is there from the start.
+fn begins(
+    stream: TcpStream,
+    tls: Option<Tls>,
+    write_time: Duration,
+) -> (
+    impl Future<Output = io::Result<(Wire<Socket<TcpStream>>, Option<TlsInfo>)>>,
+    Hold,
+) {
+    // Below TLS: what it writes by itself is bounded too.
+    let (socket, hold) = socket::bounded(stream, write_time);
+    let begun = async move {
+        let Some(tls) = tls else {
+            speaks(socket.inner()).await?;
+            return Ok((Wire::Plain(socket), None));
+        };
+        let (stream, info) = tls.accept(socket).await?;
+        Ok((Wire::Tls(Box::new(stream)), Some(info)))
+    };
+    (begun, hold)
+}
+
 /// Waits until a client has said which protocol it speaks.
 ///
 /// The connection behind this waits for that without a limit: it looks for the preface of HTTP/2 (RFC
 /// 9113 section 3.4), and only what is not that has a head that must arrive in time.
-async fn begins(stream: &TcpStream) -> io::Result<()> {
+async fn speaks(stream: &TcpStream) -> io::Result<()> {
     const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut first = [0; PREFACE.len()];
     loop {
@@ -428,9 +498,9 @@ async fn begins(stream: &TcpStream) -> io::Result<()> {
 }
 
 fn connection<I, S, F>(
-    http: &auto::Builder<TokioExecutor>,
+    http: &Protocols,
     stream: I,
-    peer: SocketAddr,
+    (peer, tls): (SocketAddr, Option<TlsInfo>),
     service: S,
 ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 where
@@ -445,7 +515,8 @@ where
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    let service = Connection::new(service, peer);
+    let http = http.of(tls.as_ref());
+    let service = Connection::new(service, peer, tls);
     let service = service_fn(move |request: Request<Incoming>| service.call(Arriving::of(request)));
     http.serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned()

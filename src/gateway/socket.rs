@@ -53,6 +53,10 @@ pub(super) struct Socket<I> {
 }
 
 impl<I> Socket<I> {
+    pub(super) fn inner(&self) -> &I {
+        &self.inner
+    }
+
     /// Looked at only where there is nothing to read or no room to write, for whoever waits must be
     /// woken, and whoever does not wait will.
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {

@@ -47,6 +47,8 @@ pub use self::{
     simulator::Simulator,
 };
 pub use crate::exchange::{Loss, Usage};
+#[cfg(feature = "gateway")]
+pub(crate) use codec::envelope::Shared;
 
 use crate::key::Key;
 use std::sync::Arc;

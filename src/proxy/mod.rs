@@ -124,6 +124,7 @@ use crate::{
     client_addr::{ClientAddr, PeerAddr},
     path::Rules,
     rejection::Kind,
+    tls::TlsInfo,
 };
 use bytes::Bytes;
 use http::{
@@ -159,7 +160,8 @@ struct Shared {
     rules: Rules,
     preserve_host: bool,
     forwarding: Forwarding,
-    scheme: Scheme,
+    /// `None`: what the connection says.
+    scheme: Option<Scheme>,
     protected: Vec<HeaderName>,
     removed: Vec<HeaderName>,
     added: Vec<(HeaderName, HeaderValue)>,
@@ -184,7 +186,7 @@ impl Proxy {
                 rules: Rules::new(),
                 preserve_host: false,
                 forwarding: Forwarding::default(),
-                scheme: Scheme::HTTP,
+                scheme: None,
                 protected: Vec::new(),
                 removed: Vec::new(),
                 added: Vec::new(),
@@ -241,11 +243,11 @@ impl<C> Proxy<C> {
         self.set(|shared| shared.forwarding = forwarding)
     }
 
-    /// Sets by which scheme callers reach this server, if no trusted proxy says: `http`, unless TLS
-    /// ends here.
+    /// Sets by which scheme callers reach this server, if no trusted proxy says. Without it that is
+    /// `https` where the request has a [`TlsInfo`], and `http` where it has none.
     #[must_use]
     pub fn scheme(self, scheme: Scheme) -> Self {
-        self.set(|shared| shared.scheme = scheme)
+        self.set(|shared| shared.scheme = Some(scheme))
     }
 
     /// Names a header that layers further out write for the upstream. Callers cannot have it taken
@@ -332,9 +334,15 @@ impl Shared {
         // For what is added below: to grow once is cheaper than to grow twice.
         headers.reserve(4);
         hop::strip_request(headers, &self.protected, &self.removed)?;
+        let ended_here = parts.extensions.get::<TlsInfo>().is_some();
+        let scheme = match &self.scheme {
+            Some(scheme) => scheme,
+            None if ended_here => &Scheme::HTTPS,
+            None => &Scheme::HTTP,
+        };
         let asked = Asked {
             caller: caller(&parts.extensions),
-            scheme: &self.scheme,
+            scheme,
             host: &host,
             prefix: &self.target.strip,
         };

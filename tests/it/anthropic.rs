@@ -310,6 +310,9 @@ async fn a_conversation_without_a_word_is_refused_here() {
         Provider::custom("lab", upstream.url())
             .unwrap()
             .speaking(Protocol::Cohere),
+        Provider::custom("lab", upstream.url())
+            .unwrap()
+            .speaking(Protocol::Ollama),
     ];
     for provider in providers {
         let answer = call(provider, post("/v1/chat/completions", &body)).await;

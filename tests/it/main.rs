@@ -1,6 +1,7 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
 mod access_log;
+mod address_list;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod anthropic;
 #[cfg(feature = "auth")]
@@ -26,6 +27,8 @@ mod follow;
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
+#[cfg(all(feature = "jwt", feature = "testing"))]
+mod jwt;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]
@@ -36,6 +39,8 @@ mod native;
 mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
 #[cfg(feature = "client")]
@@ -55,12 +60,16 @@ mod serve;
 mod server;
 #[cfg(feature = "postgres")]
 mod services;
+#[cfg(feature = "auth")]
+mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
 #[cfg(feature = "auth")]
 mod stored;
 mod telling;
 mod timeout;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod tls;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;

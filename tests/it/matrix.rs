@@ -8,6 +8,7 @@
 mod anthropic;
 mod bedrock;
 mod cohere;
+mod custom;
 mod gemini;
 mod meaning;
 mod ollama;

@@ -12,6 +12,9 @@ mod ollama;
 mod recorded;
 mod requests;
 mod responses;
+mod stored;
+mod told;
+mod tools;
 
 use super::{
     reading::{asked, completion},
@@ -43,7 +46,7 @@ fn sent(protocol: Protocol, body: &Value) -> ChatRequest {
 /// What a vendor of this protocol gets of it, and what is lost.
 fn gets(protocol: Protocol, request: &ChatRequest) -> (Value, Vec<String>) {
     let to = maker(protocol, request.model());
-    let encoded = of(protocol).encode_request(request, &to).unwrap();
+    let encoded = encoded(request, &to).unwrap();
     let losses = encoded.losses.iter().map(|loss| loss.field.to_string());
     let body = serde_json::from_slice(&encoded.body).unwrap();
     (body, losses.collect())

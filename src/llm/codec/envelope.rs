@@ -6,17 +6,55 @@
 //! vendor and family of the model. The client keeps it in a field that it sends back without looking;
 //! on the way in it is opened for that maker, and for nobody else.
 //!
-//! Where client and vendor speak the same protocol bytes pass as they are, and proofs without an
-//! envelope. Nobody can tell then which vendor of that protocol made one that comes back: it goes to
-//! whichever is asked.
+//! Where client and vendor speak the same protocol bytes pass as they are, and proofs too, as long as no
+//! other vendor could be shown them. Where one could, each is [marked](super::proofs) in passing with the
+//! same address. What comes back without any was made before, or elsewhere: nobody can tell by whom, and
+//! it goes to whichever vendor of its protocol is asked.
 //!
 //! A thought that its maker did not sign gets an envelope with nothing in it, for its origin.
+//!
+//! # Why the maker matters
+//!
+//! | | another vendor | another model |
+//! |---|---|---|
+//! | Anthropic | documents that signatures hold at its API, at Bedrock and on Google's cloud alike ([extended thinking][an]); whoever else speaks its protocol did not make them | 400 `Invalid signature in thinking block`, as is [reported][an-model] |
+//! | OpenAI | 400 `invalid_encrypted_content`: bound to the organization, so not even [two resources of Azure][az] read one another's, nor does [Azure what OpenAI][oa] sealed; what a conversation was compacted to [likewise][compact] | the same organization's other models read it |
+//! | Gemini | says nothing of Vertex and its own API; a call of its third generation without a signature is a 400, and for what others called there is a [word][ge] in its place | the same word |
+//!
+//! The address has all of it: vendor and model. Whoever knows that two of his vendors are one in this
+//! (Anthropic and Vertex, say) leaves them [unbound](crate::llm::Provider::bind_reasoning).
+//!
+//! [an]: https://platform.claude.com/docs/en/build-with-claude/extended-thinking
+//! [an-model]: https://github.com/vybestack/llxprt-code/issues/2335
+//! [az]: https://github.com/openai/codex/issues/3573
+//! [oa]: https://github.com/router-for-me/CLIProxyAPI/issues/1793
+//! [compact]: https://github.com/openai/codex/issues/17541
+//! [ge]: https://ai.google.dev/gemini-api/docs/thought-signatures
 
 use crate::llm::{
     ChatRequest, Delta, Event, Protocol,
     catalog::{Catalog, Entry},
 };
 use std::{collections::BTreeSet, mem, sync::Arc};
+
+/// The protocols that more than one vendor speaks where a request is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shared(u8);
+
+impl Shared {
+    /// With this protocol.
+    pub(crate) fn and(self, protocol: Protocol) -> Self {
+        Self(self.0 | 1 << protocol as u8)
+    }
+
+    pub(crate) fn has(self, protocol: Protocol) -> bool {
+        self.0 & 1 << protocol as u8 != 0
+    }
+}
+
+/// Beside an answer in its maker's own words, if its proofs are for that maker alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound(pub(crate) Maker);
 
 /// Who makes an answer, and who may see again what it thought.
 #[derive(Clone, Debug)]
@@ -34,7 +72,8 @@ impl Maker {
         Catalog::of(request).get(&self.vendor, &self.model)
     }
 
-    fn address(&self) -> String {
+    /// What stands before a proof: its end is a colon, and there are four.
+    pub(super) fn address(&self) -> String {
         let protocol = match self.protocol {
             Protocol::OpenAi => "openai",
             Protocol::Responses => "responses",
@@ -110,15 +149,15 @@ impl Sealer {
     }
 
     /// The same events.
-    pub(crate) fn sealed(&mut self, events: Vec<Event>) -> Vec<Event> {
-        let mut out = Vec::with_capacity(events.len());
-        for mut event in events {
-            let choice = match &mut event {
+    pub(crate) fn sealed(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        // Where a thought ends that nobody signed, and whose.
+        let mut ends = Vec::new();
+        for (at, event) in events.iter_mut().enumerate() {
+            let choice = match event {
                 Event::Delta { choice, delta } => {
                     match delta {
                         Delta::Reasoning(_) => {
                             self.open.insert(*choice);
-                            out.push(event);
                             continue;
                         }
                         Delta::Signature(proof) => {
@@ -126,21 +165,25 @@ impl Sealer {
                             self.open.remove(choice);
                         }
                         Delta::Redacted(data) => *data = self.maker.seal(&mem::take(data)),
-                        Delta::Extra(_) => {
-                            out.push(event);
-                            continue;
-                        }
+                        Delta::Extra(_) => continue,
                         _ => {}
                     }
                     *choice
                 }
                 Event::Finish { choice, .. } => *choice,
-                _ => {
-                    out.push(event);
-                    continue;
-                }
+                _ => continue,
             };
             if self.open.remove(&choice) {
+                ends.push((at, choice));
+            }
+        }
+        if ends.is_empty() {
+            return events;
+        }
+        let mut out = Vec::with_capacity(events.len() + ends.len());
+        let mut ends = ends.into_iter().peekable();
+        for (at, event) in events.into_iter().enumerate() {
+            if let Some((_, choice)) = ends.next_if(|(end, _)| *end == at) {
                 let delta = Delta::Signature(self.maker.seal(""));
                 out.push(Event::Delta { choice, delta });
             }

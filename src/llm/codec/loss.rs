@@ -1,6 +1,7 @@
-//! What a protocol cannot say: collected while a request is written.
+//! What a protocol cannot say: collected while a request is written, by where it stands in the view of it.
+//! See [`words`](super::words) for how that becomes a path of the client's.
 
-use crate::llm::{Chat, Loss, Protocol, Role};
+use crate::llm::Loss;
 use http::{HeaderName, HeaderValue};
 use std::fmt::Display;
 
@@ -21,26 +22,6 @@ impl Losses {
     /// All of them.
     pub(crate) fn into_vec(self) -> Vec<Loss> {
         self.0
-    }
-}
-
-/// Where a message stands in the client's request. What the operator says stands apart in other
-/// protocols than OpenAI's, and is the first message here.
-pub(crate) fn place_of(origin: Option<Protocol>, chat: &Chat, index: usize) -> String {
-    let apart = origin.is_some_and(|origin| origin != Protocol::OpenAi);
-    let first = chat.messages.first().map(|message| message.role);
-    let apart = usize::from(apart && first == Some(Role::System));
-    match index.checked_sub(apart) {
-        Some(index) => format!("messages[{index}]"),
-        None => "system".to_owned(),
-    }
-}
-
-/// And one of its parts.
-pub(crate) fn part_of(place: &str, at: usize) -> String {
-    match place {
-        "system" => format!("system[{at}]"),
-        place => format!("{place}.content[{at}]"),
     }
 }
 

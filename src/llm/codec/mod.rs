@@ -10,17 +10,21 @@
 // Without `client` there is nobody to be a client.
 #![cfg_attr(not(feature = "client"), allow(dead_code))]
 
+mod allowed;
 pub(crate) mod anthropic;
 pub(crate) mod base64;
 pub(crate) mod bedrock;
 pub(crate) mod cohere;
 #[cfg(test)]
 mod crossing;
+pub(crate) mod custom;
 pub(crate) mod envelope;
 pub(crate) mod fault;
 pub(crate) mod gemini;
 mod held;
+mod hop;
 pub(crate) mod lines;
+mod literal;
 pub(crate) mod loss;
 mod messages;
 mod mute;
@@ -28,6 +32,7 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
+pub(crate) mod proofs;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]
@@ -39,7 +44,10 @@ pub(crate) mod sse;
 mod translation;
 mod turns;
 pub(crate) mod value;
+pub(crate) mod words;
 
+#[cfg_attr(not(feature = "client"), allow(unused_imports))]
+pub(crate) use self::hop::encoded;
 pub(crate) use self::{
     envelope::{Maker, Sealer},
     loss::Losses,
@@ -154,7 +162,8 @@ pub(crate) struct Asked {
     pub(crate) base64: bool,
     /// Whether one vector is asked for, and not a list of them.
     pub(crate) single: bool,
-    /// Settings of the request that the answers of its protocol repeat: the text of a JSON object.
+    /// Settings of the request that the answers of its protocol repeat, or depend on: the text of a JSON
+    /// object. In OpenAI's chat, the text of an array: the names of tools that take any text.
     pub(crate) repeated: Option<Arc<str>>,
 }
 

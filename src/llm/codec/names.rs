@@ -8,6 +8,8 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct Names {
     sent: HashMap<String, String>,
     own: HashMap<String, String>,
+    /// Tools that take any text, by the caller's names.
+    pub(super) custom: HashSet<String>,
 }
 
 impl Names {
@@ -74,9 +76,9 @@ impl Names {
         self.sent.get(name).map_or(name, |sent| sent)
     }
 
-    /// Whether all names are the caller's own.
+    /// Whether all is the caller's own.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sent.is_empty()
+        self.sent.is_empty() && self.custom.is_empty()
     }
 
     /// Gives a call the name that the caller knows.

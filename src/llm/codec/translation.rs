@@ -4,7 +4,7 @@
 //! rule holds for all of them: what came in this protocol, or was made here, goes along as it is; what
 //! came in another is left out, and is a [`Loss`](crate::llm::Loss) if it said anything.
 
-use super::{Losses, Maker, Names, loss::place_of, responses};
+use super::{Losses, Maker, Names, responses};
 use crate::{
     Rejection,
     llm::{Chat, ChatRequest, Extra, Message, Protocol, Role, Tool, ToolChoice},
@@ -19,6 +19,8 @@ pub(crate) const UNKNOWN: &str = "The provider's protocol has no such field.";
 pub(crate) const NO_KIND: &str = "The provider's protocol has no such content.";
 pub(crate) const OPERATOR_FIRST: &str = "What the operator says stands before all turns.";
 const NO_TOOL: &str = "The provider has no such tool.";
+const RUN_BY_CLIENT: &str =
+    "The provider has no such tool. What the client runs itself can be offered as a function.";
 const NO_CHOICE: &str = "There is no tool to choose.";
 const NOT_ITS_THOUGHT: &str = "A thought goes to the model that made it and no other.";
 const WRAPPED: &str = "Arguments that are no JSON object are wrapped in one.";
@@ -54,11 +56,6 @@ impl<'a> Translation<'a> {
             names: Names::of(chat, longest_name),
             losses: Losses::default(),
         }
-    }
-
-    /// Where a message stands in the client's request.
-    pub(crate) fn place(&self, chat: &Chat, index: usize) -> String {
-        place_of(self.origin, chat, index)
     }
 
     /// The protocol that it came in.
@@ -146,7 +143,7 @@ impl<'a> Translation<'a> {
     /// A tool of a vendor's own, whole, if it is this one's.
     pub(crate) fn vendors_tool(&mut self, tool: &Tool, place: &str) -> Option<Value> {
         if self.foreign {
-            self.losses.add(place, NO_TOOL);
+            self.losses.add(place, no_tool(tool));
             return None;
         }
         Some(tool.extra.clone().into())
@@ -166,14 +163,30 @@ impl<'a> Translation<'a> {
     }
 }
 
+/// Why a tool of a vendor's own is not offered by another.
+pub(crate) fn no_tool(tool: &Tool) -> &'static str {
+    const BY_CLIENT: [&str; 3] = ["local_shell", "shell", "apply_patch"];
+    let kind = tool.extra.get("type").and_then(Value::as_str);
+    match kind.is_some_and(|kind| BY_CLIENT.contains(&kind)) {
+        true => RUN_BY_CLIENT,
+        false => NO_TOOL,
+    }
+}
+
 /// Refuses a conversation of which nothing is left to send: no provider takes an empty one.
 pub(crate) fn spoken(messages: Option<&Value>) -> Result<(), Rejection> {
     match messages {
-        Some(Value::Array(messages)) if messages.is_empty() => {
-            Err(Rejection::new(Kind::InvalidRequest)
-                .with_param("messages")
-                .with_detail("None of the messages says anything."))
-        }
+        Some(Value::Array(messages)) => spoken_of(messages.len()),
+        _ => Ok(()),
+    }
+}
+
+/// The same, of so many messages.
+pub(crate) fn spoken_of(count: usize) -> Result<(), Rejection> {
+    match count {
+        0 => Err(Rejection::new(Kind::InvalidRequest)
+            .with_param("messages")
+            .with_detail("None of the messages says anything.")),
         _ => Ok(()),
     }
 }

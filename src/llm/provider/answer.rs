@@ -9,6 +9,7 @@ use crate::{
             self, Codec, Decode, Scan,
             bedrock::frame,
             gemini, lines,
+            proofs::Marker,
             sse::{self, Framer, without_bom},
         },
     },
@@ -39,6 +40,8 @@ pub(super) struct Source {
     /// Whether something was given that was not decoded: a decoder must see all of it.
     behind: bool,
     usage_unasked: bool,
+    /// Marks proofs in the bytes that are given.
+    marker: Option<Marker>,
     /// The usage that was found so far.
     usage: Option<Usage>,
     /// What was found in the next bytes, if they were looked at before.
@@ -89,6 +92,11 @@ impl Source {
         Ok(source)
     }
 
+    /// Marks proofs in the bytes that are given. What they mean stays as it is.
+    pub(super) fn marked_by(&mut self, marker: Marker) {
+        self.marker = Some(marker);
+    }
+
     fn new(provider: Arc<Inner>, spoken: Spoken, usage_unasked: bool) -> Self {
         Self {
             codec: codec::of(spoken.protocol),
@@ -101,6 +109,7 @@ impl Source {
             begun: false,
             behind: false,
             usage_unasked,
+            marker: None,
             usage: None,
             scanned: None,
             ready: VecDeque::new(),
@@ -250,6 +259,10 @@ impl Source {
         if raw.is_empty() && events.is_empty() && scan.usage.is_none() {
             return None;
         }
+        let raw = match &self.marker {
+            Some(marker) => marker.marked(raw, framing),
+            None => raw,
+        };
         Some(Ok(Batch::new(Some(raw), events, scan.usage)))
     }
 

@@ -13,7 +13,15 @@ use crate::{
     llm::{
         ChatRequest, ChatResponse, Error, Framing, Loss, Operation, Protocol, RateLimits,
         VendorError, VendorFault,
-        codec::{self, Codec, Encoded, Maker, bedrock::EVENT_STREAM, loss, rerank},
+        codec::{
+            self, Codec, Encoded, Maker,
+            bedrock::EVENT_STREAM,
+            custom::Inputs,
+            envelope::{Bound, Shared},
+            loss,
+            proofs::Marker,
+            rerank, words,
+        },
         response::Spoken,
     },
     rejection::Kind,
@@ -96,8 +104,11 @@ pub(super) async fn complete(
         body,
         mut losses,
         names,
-    } = codec.encode_request(&request, &maker)?;
-    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)?;
+    } = codec::encoded(&request, &maker)?;
+    let before = losses.len();
+    let body = in_its_words(&provider, &maker, body, request.operation(), &mut losses)
+        .map_err(|refused| words::refused(&request, None, refused))?;
+    words::losses_of_body(&request, protocol, &mut losses[before..]);
     if provider.strict && !losses.is_empty() {
         let refused = Rejection::new(Kind::UnsupportedParameter);
         let refused = losses.iter().fold(refused, |refused, loss| {
@@ -142,6 +153,12 @@ pub(super) async fn complete(
         });
     }
     let (operation, origin) = (request.operation(), request.origin());
+    let binds = origin == Some(protocol)
+        && operation == Operation::Chat
+        && provider.binds.unwrap_or_else(|| {
+            let shared = request.extensions().get::<Shared>();
+            shared.is_some_and(|shared| shared.has(protocol))
+        });
     let reranks = match operation {
         Operation::Rerank => rerank::completed(request.reranking()?),
         _ => None,
@@ -198,7 +215,7 @@ pub(super) async fn complete(
         framing,
         operation,
     };
-    let source = match framing {
+    let mut source = match framing {
         Framing::Sse
         | Framing::Array
         | Framing::EventStream
@@ -213,9 +230,13 @@ pub(super) async fn complete(
             answer::Source::whole(provider, spoken, raw)?
         }
     };
+    if binds {
+        source.marked_by(Marker::new(&maker));
+    }
     let mut answer = ChatResponse::new(source);
     if !names.is_empty() {
-        answer = answer.map(move |event| names.restored(event));
+        let mut inputs = Inputs::default();
+        answer = answer.map(move |event| inputs.restored(&names, names.restored(event)));
     }
     if let Some(completed) = reranks {
         answer = answer.map(completed);
@@ -224,7 +245,10 @@ pub(super) async fn complete(
         answer.extensions_mut().insert(limits);
     }
     // Who is told in the words of the vendor itself has no use for it.
-    if origin != Some(maker.protocol) {
+    // Where what is written anew stands between bytes that came, a thought may have its proof in those.
+    if binds && !codec.mixes() {
+        answer.extensions_mut().insert(Bound(maker));
+    } else if origin != Some(maker.protocol) {
         answer.extensions_mut().insert(maker);
     }
     // Room for what the layers further out add.

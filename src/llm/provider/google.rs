@@ -8,6 +8,7 @@
 use super::{
     InvalidProvider, Provider, Token, Vendor,
     address::{Place, escaped, is_plain},
+    splice::{Object, Splices},
     table,
 };
 use crate::{
@@ -25,7 +26,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, pem::PemObject},
     sign::SigningKey,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::{
     borrow::Cow,
     fmt, fs,
@@ -327,18 +328,20 @@ pub(super) fn path(
 
 /// A request of Anthropic's protocol: the model stands in the path, and the version in the body.
 pub(super) fn edited(body: Bytes, operation: Operation) -> Bytes {
-    let Ok(Value::Object(request)) = serde_json::from_slice::<Value>(&body) else {
+    let Some(mut request) = Object::read(&body, 0..body.len()) else {
         return body;
     };
-    let mut out = Map::new();
-    out.insert("anthropic_version".into(), "vertex-2023-10-16".into());
-    for (key, value) in request {
-        // Whoever counts tokens has no model in the path.
-        if key != "model" || operation == Operation::CountTokens {
-            out.entry(key).or_insert(value);
-        }
+    let mut splices = Splices::default();
+    request.remove("anthropic_version");
+    // Whoever counts tokens has no model in the path.
+    if operation != Operation::CountTokens {
+        request.remove("model");
     }
-    Value::Object(out).to_string().into()
+    let version = r#""anthropic_version":"vertex-2023-10-16""#;
+    request.begin(version, &mut splices);
+    request.close(&mut splices);
+    let out = splices.applied(&body);
+    out.unwrap_or(body)
 }
 
 #[cfg(test)]

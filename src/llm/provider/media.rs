@@ -3,7 +3,7 @@
 use super::Inner;
 use crate::{
     Rejection,
-    llm::{ChatRequest, Content, Media, Operation, Part, Protocol, Role, Wire},
+    llm::{ChatRequest, Content, Media, Operation, Part, Protocol, Wire, codec::words},
     rejection::Kind,
 };
 
@@ -50,23 +50,21 @@ pub(super) fn check(
     let Ok(chat) = request.chat() else {
         return Ok(());
     };
-    let system = chat.messages.first().map(|message| message.role) == Some(Role::System);
-    let origin = request.origin().unwrap_or(Protocol::OpenAi);
-    let apart = usize::from(system && origin != Protocol::OpenAi);
     let mut refused = None;
-    for (index, message) in chat.messages.iter().enumerate().skip(apart) {
+    for (index, message) in chat.messages.iter().enumerate() {
         for (at, part) in message.parts.iter().enumerate() {
-            let (index, within) = (index - apart, takes.refused(part));
-            let Some(within) = within else { continue };
-            let path = match origin {
-                Protocol::Gemini => format!("contents[{index}].parts[{at}]{within}"),
-                _ => format!("messages[{index}].content[{at}]{within}"),
+            let Some(within) = takes.refused(part) else {
+                continue;
             };
+            let path = format!("messages[{index}].content[{at}]{within}");
             let rejection = refused.unwrap_or_else(|| Rejection::new(Kind::UnsupportedParameter));
             refused = Some(rejection.with_fault(path, BYTES));
         }
     }
-    refused.map_or(Ok(()), Err)
+    match refused {
+        Some(refused) => Err(words::refused(request, None, refused)),
+        None => Ok(()),
+    }
 }
 
 impl Takes {

@@ -32,7 +32,7 @@
 //! | the vendor answers | the caller gets |
 //! |---|---|
 //! | 2xx and JSON | one batch, when all of it is there; at most 64 MiB |
-//! | 2xx and an event stream, Ollama's lines, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it |
+//! | 2xx and an event stream, Ollama's lines, or Amazon's binary frames | a batch for each chunk, in the bytes that came. The event that tells the usage is taken out if the client did not ask for it; proofs of thoughts are [marked](Provider::bind_reasoning) if another vendor could be shown them |
 //! | 401, 403 | [`Kind::UpstreamAuth`]: it is the gateway's key that is refused. `x-should-retry: false` |
 //! | 402, or `insufficient_quota` and its like under any status | [`Kind::UpstreamQuota`]: 502 and not 429, for it is the operator who must do something. `x-should-retry: false` |
 //! | 429 | [`Kind::UpstreamRateLimited`], with the delay that the vendor names (`retry-after-ms`, else `retry-after` in seconds), an hour at most |
@@ -80,6 +80,7 @@ mod key;
 mod media;
 mod passed;
 mod quirks;
+mod splice;
 mod table;
 
 #[cfg(feature = "bedrock")]
@@ -129,6 +130,8 @@ struct Inner {
     model: Option<Arc<str>>,
     headers: HeaderMap,
     strict: bool,
+    /// `None`: as the gateway that calls it says.
+    binds: Option<bool>,
     catalog: Option<Catalog>,
     timeouts: TimeoutLayer,
     client: Client,
@@ -258,6 +261,7 @@ impl Provider {
             model: None,
             headers: HeaderMap::new(),
             strict: false,
+            binds: None,
             catalog: None,
             timeouts: TimeoutLayer::llm(),
             client: Client::new(),
@@ -351,6 +355,23 @@ impl Provider {
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|inner| inner.strict = strict)
+    }
+
+    /// Binds what proves the thoughts of its models (signatures, redacted and encrypted thoughts) to this
+    /// provider and the model, where the client speaks its protocol too. A proof then has a mark before
+    /// it in the bytes of an answer, which are otherwise as they came; it is taken off when the proof
+    /// comes back to the same [name](Self::name) and model, and for any other the thought is left out
+    /// and told as a [loss](Self::strict). A proof without a mark was made before, or elsewhere: nobody
+    /// knows by whom, and it is sent on as it is. Between protocols proofs are always bound.
+    ///
+    /// By default a gateway decides: it binds where more than one of its vendors, by their names, speaks
+    /// the protocol, and a service whose layers hide the provider counts as several. With one vendor, and
+    /// without a gateway, no byte is changed. Whoever puts several providers of a protocol together by
+    /// himself (a [pool](super::pool), a gateway behind this one) says `true` to each of them; where their
+    /// vendors take one another's proofs, as Anthropic documents of its own platforms, `false`.
+    #[must_use]
+    pub fn bind_reasoning(self, bind: bool) -> Self {
+        self.set(|inner| inner.binds = Some(bind))
     }
 
     /// Sets where the facts come from by which requests of other protocols are written: how long an
@@ -455,6 +476,7 @@ impl fmt::Debug for Provider {
             .field("model", &inner.model)
             .field("headers", &headers)
             .field("strict", &inner.strict)
+            .field("bind_reasoning", &inner.binds)
             .field("timeouts", &inner.timeouts)
             .finish_non_exhaustive()
     }

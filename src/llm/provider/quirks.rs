@@ -3,7 +3,13 @@
 //! A quirk is a field, and a request is edited where one of them stands in its way: a client that speaks
 //! to OpenAI says what others refuse. What is left out of a request for that is told as a loss, unless it
 //! said nothing.
+//!
+//! The edits are made in the client's own bytes: what no quirk names goes on as it came.
 
+mod ids;
+
+use self::ids::Ids;
+use super::splice::{self, Object, Span, Splices};
 use crate::{
     Rejection,
     llm::{
@@ -13,13 +19,7 @@ use crate::{
     rejection::Kind,
 };
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
-use std::{
-    collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hash, Hasher},
-};
-
-type Object = Map<String, Value>;
+use serde_json::Value;
 
 /// What is to be edited in a conversation of OpenAI's protocol before a vendor takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,23 +174,28 @@ pub(super) fn edited(
     if !quirks.stands_in_the_way(&body) {
         return Ok(body);
     }
-    let Ok(Value::Object(mut request)) = serde_json::from_slice(&body) else {
+    let Some(request) = Object::read(&body, 0..body.len()) else {
         return Ok(body);
     };
     let mut edit = Edit {
         quirks,
+        text: &body,
         losses: Losses::default(),
-        changed: false,
+        splices: Splices::default(),
     };
-    edit.fields(&mut request)?;
-    if let Some(Value::Array(messages)) = request.get_mut("messages") {
-        edit.messages(messages);
+    let messages = request.get("messages");
+    edit.fields(request)?;
+    if let Some(messages) = messages.and_then(|span| splice::array(&body, span)) {
+        edit.messages(&messages);
     }
-    told.extend(edit.losses.into_vec());
-    Ok(match edit.changed {
-        true => Value::Object(request).to_string().into(),
-        false => body,
-    })
+    let Edit {
+        losses,
+        mut splices,
+        ..
+    } = edit;
+    told.extend(losses.into_vec());
+    let out = splices.applied(&body);
+    Ok(out.unwrap_or(body))
 }
 
 impl Quirks {
@@ -230,33 +235,57 @@ impl Quirks {
 /// One request, as it is edited.
 struct Edit<'a> {
     quirks: &'a Quirks,
+    text: &'a [u8],
     losses: Losses,
-    changed: bool,
+    splices: Splices<'a>,
 }
 
-impl Edit<'_> {
-    fn fields(&mut self, request: &mut Object) -> Result<(), Rejection> {
+impl<'a> Edit<'a> {
+    /// The text of a value.
+    fn raw(&self, span: &Span) -> &'a [u8] {
+        self.text.get(span.clone()).unwrap_or_default()
+    }
+
+    /// What a string says.
+    fn string(&self, span: Option<Span>) -> Option<std::borrow::Cow<'a, str>> {
+        splice::string(self.text, span?)
+    }
+
+    /// The value. One that cannot be is not nothing.
+    fn value(&self, span: &Span) -> Value {
+        serde_json::from_slice(self.raw(span)).unwrap_or(true.into())
+    }
+
+    /// Whether a field says anything.
+    fn says(&self, name: &str, span: &Span) -> bool {
+        match self.raw(span) {
+            [b'"', ..] => true,
+            [b'[' | b'{', inside @ .., _] if !inside.trim_ascii().is_empty() => true,
+            _ => says(name, &self.value(span)),
+        }
+    }
+
+    fn fields(&mut self, mut request: Object<'a>) -> Result<(), Rejection> {
         for (from, to) in self.quirks.renamed {
-            if let Some(value) = request.remove(*from) {
-                request.entry(*to).or_insert(value);
-                self.changed = true;
+            match request.has(to) {
+                true => drop(request.remove(from)),
+                false => request.rename(from, to, &mut self.splices),
             }
         }
         for name in self.quirks.unknown {
-            if let Some(value) = request.remove(*name) {
-                self.changed = true;
-                if says(name, &value) {
-                    self.losses.add(name, REFUSED);
-                }
+            if let Some(value) = request.remove(name)
+                && self.says(name, &value)
+            {
+                self.losses.add(name, REFUSED);
             }
         }
         if self.quirks.counts_unasked {
-            self.changed |= request.remove("stream_options").is_some();
+            request.remove("stream_options");
         }
         if self.quirks.one_choice
             && let Some(many) = request.remove("n")
         {
-            self.changed = true;
+            let many = self.value(&many);
             if !many.is_null() && many != 1 {
                 return Err(Rejection::new(Kind::UnsupportedParameter)
                     .with_param("n")
@@ -264,208 +293,186 @@ impl Edit<'_> {
             }
         }
         if let Some(any) = self.quirks.any_tool
-            && let Some(choice) = request.get_mut("tool_choice")
-            && *choice == "required"
+            && let Some(choice) = request.get("tool_choice")
+            && self.string(Some(choice.clone())).as_deref() == Some("required")
         {
-            *choice = any.into();
-            self.changed = true;
+            self.splices.put(choice, format!("\"{any}\"").into_bytes());
         }
+        request.close(&mut self.splices);
         Ok(())
     }
 
-    fn messages(&mut self, messages: &mut [Value]) {
-        let mut ids = Ids::of(messages);
-        for (index, message) in messages.iter_mut().enumerate() {
-            let Value::Object(message) = message else {
+    fn messages(&mut self, messages: &[Span]) {
+        let mut ids = Ids::default();
+        if self.quirks.short_ids {
+            for message in messages {
+                let message = Object::read(self.text, message.clone());
+                for id in message.iter().flat_map(|message| self.ids(message)) {
+                    ids.keep(self.string(Some(id)));
+                }
+            }
+        }
+        for (index, message) in messages.iter().enumerate() {
+            if let Some(message) = Object::read(self.text, message.clone()) {
+                self.message(index, message, &mut ids);
+            }
+        }
+    }
+
+    fn message(&mut self, index: usize, mut message: Object<'a>, ids: &mut Ids) {
+        let place = message.get("role");
+        let role = self.string(place.clone());
+        // The name of a tool is known where its result stands.
+        let tool = role.as_deref() == Some("tool");
+        if self.quirks.no_developer
+            && role.as_deref() == Some("developer")
+            && let Some(place) = place
+        {
+            self.splices.put(place, &b"\"system\""[..]);
+        }
+        for name in self.quirks.unknown_in_messages {
+            if tool && *name == "name" {
                 continue;
-            };
-            let role = message.get("role").and_then(Value::as_str);
-            let assistant = role == Some("assistant");
-            // The name of a tool is known where its result stands.
-            let tool = role == Some("tool");
-            if self.quirks.no_developer && role == Some("developer") {
-                message.insert("role".into(), "system".into());
-                self.changed = true;
             }
-            for name in self.quirks.unknown_in_messages {
-                if tool && *name == "name" {
-                    continue;
-                }
-                let Some(value) = message.remove(*name) else {
-                    continue;
-                };
-                self.changed = true;
-                if says(name, &value) {
-                    let place = format_args!("messages[{index}].{name}");
-                    self.losses.add(place, REFUSED);
-                }
-            }
-            if self.quirks.short_ids {
-                self.changed |= ids.shorten(message);
-            }
-            if assistant {
-                self.changed |= self.quirks.thoughts.put(message);
-            }
-            if let Some(name) = self.quirks.documents
-                && let Some(Value::Array(parts)) = message.get_mut("content")
+            if let Some(value) = message.remove(name)
+                && self.says(name, &value)
             {
-                for part in parts {
-                    self.changed |= document(part, name);
+                let place = format_args!("messages[{index}].{name}");
+                self.losses.add(place, REFUSED);
+            }
+        }
+        if self.quirks.short_ids {
+            for id in self.ids(&message) {
+                let long = self.string(Some(id.clone()));
+                if let Some(short) = long.and_then(|long| ids.short(&long)) {
+                    self.splices.put(id, format!("\"{short}\"").into_bytes());
                 }
             }
         }
-    }
-}
-
-/// A document in the vendor's own words, with its data as a URL.
-fn document(part: &mut Value, name: &str) -> bool {
-    if part.get("type").is_none_or(|kind| kind != "file") {
-        return false;
-    }
-    let file = part.get("file");
-    let text = |key: &str| file?.get(key)?.as_str().map(str::to_owned);
-    let Some(data) = text("file_data") else {
-        return false;
-    };
-    let mut out = json!({"type": name});
-    out[name] = data.into();
-    if let Some(title) = text("filename") {
-        out["document_name"] = title.into();
-    }
-    *part = out;
-    true
-}
-
-impl Thoughts {
-    /// Whether anything was put elsewhere.
-    fn put(self, message: &mut Object) -> bool {
-        match self {
-            Self::Content => false,
-            Self::Named(name) => {
-                let Some(thought) = message.remove("reasoning_content") else {
-                    return false;
-                };
-                if says("reasoning", &thought) {
-                    message.entry(name).or_insert(thought);
-                }
-                true
+        if role.as_deref() == Some("assistant") {
+            self.thoughts(&mut message);
+        }
+        if let Some(name) = self.quirks.documents
+            && let Some(content) = message.get("content")
+            && let Some(parts) = splice::array(self.text, content)
+        {
+            for part in parts {
+                self.document(part, name);
             }
-            Self::BesideCalls => {
+        }
+        message.close(&mut self.splices);
+    }
+
+    /// Where the ids of calls and of results stand.
+    fn ids(&self, message: &Object<'a>) -> Vec<Span> {
+        let calls = message.get("tool_calls");
+        let calls = calls.and_then(|calls| splice::array(self.text, calls));
+        let calls = calls.into_iter().flatten();
+        calls
+            .filter_map(|call| Object::read(self.text, call)?.get("id"))
+            .chain(message.get("tool_call_id"))
+            .collect()
+    }
+
+    /// A document in the vendor's own words, with its data as a URL.
+    fn document(&mut self, part: Span, name: &str) {
+        let file = || {
+            let fields = Object::read(self.text, part.clone())?;
+            let kind = self.string(fields.get("type"))?;
+            let file = fields.get("file").filter(|_| kind == "file")?;
+            let file = Object::read(self.text, file)?;
+            let text = |name: &str| file.get(name).map(|span| self.raw(&span));
+            let is_text = |raw: &&[u8]| raw.starts_with(b"\"");
+            let data = text("file_data").filter(is_text)?;
+            Some((data, text("filename").filter(is_text)))
+        };
+        let Some((data, title)) = file() else {
+            return;
+        };
+        let mut out = format!(r#"{{"type":"{name}","{name}":"#).into_bytes();
+        out.extend_from_slice(data);
+        if let Some(title) = title {
+            out.extend_from_slice(br#","document_name":"#);
+            out.extend_from_slice(title);
+        }
+        out.push(b'}');
+        self.splices.put(part, out);
+    }
+
+    /// Puts what was thought where the vendor wants it.
+    fn thoughts(&mut self, message: &mut Object<'a>) {
+        match self.quirks.thoughts {
+            Thoughts::Content => {}
+            Thoughts::Named(name) => {
+                let Some(thought) = message.get(OURS) else {
+                    return;
+                };
+                if self.says("reasoning", &thought) && !message.has(name) {
+                    message.rename(OURS, name, &mut self.splices);
+                } else {
+                    message.remove(OURS);
+                }
+            }
+            Thoughts::BesideCalls => {
                 let calls = message.get("tool_calls");
-                let calls = calls.is_some_and(|calls| says("tool_calls", calls));
-                if !calls || message.contains_key("reasoning_content") {
-                    return false;
-                }
-                let thought = message.remove("reasoning").unwrap_or_else(|| "".into());
-                message.insert("reasoning_content".into(), thought);
-                true
-            }
-            Self::Parts => {
-                let thought = message.remove("reasoning_content");
-                let other = message.remove("reasoning");
-                let details = message.remove("reasoning_details");
-                let changed = thought.is_some() || other.is_some() || details.is_some();
-                let Some(Value::String(thought)) = thought.or(other) else {
-                    return changed;
+                let calls = calls.filter(|calls| self.says("tool_calls", calls));
+                let Some(calls) = calls.filter(|_| !message.has(OURS)) else {
+                    return;
                 };
-                if thought.is_empty() {
-                    return changed;
+                if message.has("reasoning") {
+                    message.rename("reasoning", OURS, &mut self.splices);
+                } else {
+                    let nothing = format!(r#","{OURS}":"""#);
+                    self.splices.put(calls.end..calls.end, nothing.into_bytes());
                 }
-                let text = |text: &str| json!({"type": "text", "text": text});
-                let mut parts = vec![json!({"type": "thinking", "thinking": [text(&thought)]})];
-                match message.remove("content") {
-                    Some(Value::String(said)) if !said.is_empty() => parts.push(text(&said)),
-                    Some(Value::Array(said)) => parts.extend(said),
-                    _ => {}
+            }
+            Thoughts::Parts => self.parts(message),
+        }
+    }
+
+    /// Puts what was thought before what was said.
+    fn parts(&mut self, message: &mut Object<'a>) {
+        let from = [OURS, "reasoning"].into_iter();
+        let thought = from
+            .filter_map(|name| Some((name, message.get(name)?)))
+            .next();
+        let is_said = |raw: &[u8]| raw.starts_with(b"\"") && raw != b"\"\"";
+        let thought = thought.filter(|(_, span)| is_said(self.raw(span)));
+        let content = message.get("content");
+        if let Some((name, span)) = &thought {
+            let mut parts = br#"[{"type":"thinking","thinking":[{"type":"text","text":"#.to_vec();
+            parts.extend_from_slice(self.raw(span));
+            parts.extend_from_slice(b"}]}");
+            let place = content.clone().unwrap_or_else(|| span.clone());
+            match content.map_or(&b""[..], |content| self.raw(&content)) {
+                said if is_said(said) => {
+                    parts.extend_from_slice(br#",{"type":"text","text":"#);
+                    self.splices.put(place.start..place.start, parts);
+                    self.splices.put(place.end..place.end, &b"}]"[..]);
                 }
-                message.insert("content".into(), parts.into());
-                true
+                [b'[', said @ .., _] => {
+                    if !said.trim_ascii().is_empty() {
+                        parts.push(b',');
+                    }
+                    self.splices.put(place.start..place.start + 1, parts);
+                }
+                said => {
+                    parts.push(b']');
+                    self.splices.put(place, parts);
+                    if said.is_empty() {
+                        message.rename(name, "content", &mut self.splices);
+                    }
+                }
             }
+        }
+        for name in [OURS, "reasoning", "reasoning_details"] {
+            message.remove(name);
         }
     }
 }
 
-/// Ids of calls and of their results, in nine letters and digits: the same for the same, in this request
-/// and the next, and no two alike.
-struct Ids {
-    short: HashMap<String, String>,
-    taken: HashSet<String>,
-}
-
-impl Ids {
-    const LENGTH: usize = 9;
-
-    /// Those that are short enough stay, and nobody gets one of them.
-    fn of(messages: &[Value]) -> Self {
-        let mut taken = HashSet::new();
-        for message in messages {
-            let calls = message.get("tool_calls").and_then(Value::as_array);
-            let calls = calls
-                .into_iter()
-                .flatten()
-                .filter_map(|call| call.get("id"));
-            let all = calls.chain(message.get("tool_call_id"));
-            let all = all.filter_map(Value::as_str).filter(|id| Self::fits(id));
-            taken.extend(all.map(str::to_owned));
-        }
-        let short = HashMap::new();
-        Self { short, taken }
-    }
-
-    fn fits(id: &str) -> bool {
-        id.len() == Self::LENGTH && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    }
-
-    /// Whether there was one too long.
-    fn shorten(&mut self, message: &mut Object) -> bool {
-        let mut changed = false;
-        if let Some(Value::Array(calls)) = message.get_mut("tool_calls") {
-            for id in calls.iter_mut().filter_map(|call| call.get_mut("id")) {
-                changed |= self.replace(id);
-            }
-        }
-        if let Some(id) = message.get_mut("tool_call_id") {
-            changed |= self.replace(id);
-        }
-        changed
-    }
-
-    fn replace(&mut self, id: &mut Value) -> bool {
-        let Value::String(long) = id else {
-            return false;
-        };
-        if Self::fits(long) {
-            return false;
-        }
-        let short = match self.short.get(&*long) {
-            Some(short) => short.clone(),
-            None => {
-                // Whoever else has it, the next is free: there are not as many as that in a request.
-                let mut free = (0_u32..).map(|salt| Self::made(long, salt));
-                let free = free.find(|short| self.taken.insert(short.clone()));
-                let short = free.unwrap_or_default();
-                self.short.insert(long.clone(), short.clone());
-                short
-            }
-        };
-        *id = short.into();
-        true
-    }
-
-    fn made(long: &str, salt: u32) -> String {
-        const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-        // Its keys are fixed: gateways that stand side by side make the same of the same.
-        let mut hasher = DefaultHasher::new();
-        (long, salt).hash(&mut hasher);
-        let mut left = hasher.finish();
-        let digit = |_| {
-            let digit = DIGITS[usize::try_from(left % 62).unwrap_or(0)];
-            left /= 62;
-            char::from(digit)
-        };
-        (0..Self::LENGTH).map(digit).collect()
-    }
-}
+/// Where thoughts stand in what this crate writes.
+const OURS: &str = "reasoning_content";
 
 #[cfg(test)]
 mod tests;

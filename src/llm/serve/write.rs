@@ -4,7 +4,7 @@ use crate::{
     Body, BoxError, End, Exchange,
     llm::{
         ChatResponse, Error, Event, Framing, Protocol, Start, Want,
-        codec::{self, Asked, Encode, Maker, Sealer, gemini, responses::Trail},
+        codec::{self, Asked, Encode, Maker, Sealer, envelope::Bound, gemini, responses::Trail},
         dialect,
         response::MOST_WHOLE,
     },
@@ -77,6 +77,9 @@ pub(super) async fn written(
 ) -> Result<Response<Body>, Error> {
     let headers = mem::take(answer.headers_mut());
     let maker = answer.extensions_mut().remove::<Maker>();
+    let maker = maker.filter(|maker| maker.protocol != protocol);
+    let bound = answer.extensions_mut().remove::<Bound>();
+    let maker = maker.or(bound.map(|bound| bound.0));
     let extensions = mem::take(answer.extensions_mut());
     let framing = asked.framing;
     let mut body = ChatBody::new(answer, protocol, asked, maker, exchange);
@@ -120,6 +123,10 @@ pub(super) fn begun(begun: &mut bool, exchange: Option<&Exchange>) {
     }
 }
 
+/// How much room is made for what is encoded, and when there is too little of it.
+const ROOM: usize = 8 << 10;
+const LEAST_ROOM: usize = 1 << 10;
+
 /// The bytes of an answer: the vendor's own where they are in the client's words, else encoded.
 struct ChatBody {
     answer: ChatResponse,
@@ -127,10 +134,12 @@ struct ChatBody {
     asked: Asked,
     /// Whether the vendor's bytes are in the client's words.
     same: bool,
-    /// Binds thoughts to their maker where they go out in other words than its own.
+    /// Binds thoughts to their maker where they are written anew.
     sealer: Option<Sealer>,
     /// Made when the first events must be encoded.
     encoder: Option<Box<dyn Encode>>,
+    /// Room for what it writes, cut off batch by batch.
+    room: BytesMut,
     /// The head, seen in bytes that went out as they came, for an encoder that is made later.
     start: Option<Start>,
     /// What the last word of a stream must repeat of bytes that went out as they came.
@@ -168,10 +177,9 @@ impl ChatBody {
             protocol,
             asked,
             same,
-            sealer: maker
-                .filter(|maker| maker.protocol != protocol)
-                .map(Sealer::new),
+            sealer: maker.map(Sealer::new),
             encoder: None,
+            room: BytesMut::new(),
             start: None,
             trail: trails.then(Trail::default),
             size: 0,
@@ -243,7 +251,10 @@ impl ChatBody {
     }
 
     fn encoded(&mut self, events: Vec<Event>) -> Bytes {
-        let mut out = BytesMut::new();
+        // Once what went out of it is sent, the same room is written in again.
+        if self.room.capacity() < LEAST_ROOM {
+            self.room.reserve(ROOM);
+        }
         let encoder = self.encoder.get_or_insert_with(|| {
             let mut encoder = codec::of(self.protocol).encoder(self.asked.clone());
             if let Some(start) = self.start.take() {
@@ -252,8 +263,12 @@ impl ChatBody {
             }
             encoder
         });
-        encoder.events(events, &mut out);
+        encoder.events(events, &mut self.room);
         self.ended = false;
+        if self.room.is_empty() {
+            return Bytes::new();
+        }
+        let out = self.room.split();
         self.joined(out)
     }
 

@@ -42,6 +42,15 @@ fn gemini(mime: &str, url: &str) -> (&'static str, Value) {
     )
 }
 
+fn responses(part: &Value) -> (&'static str, Value) {
+    let parts = json!([{"type": "input_text", "text": "see"}, part]);
+    let items = json!([{"role": "user", "content": parts}]);
+    (
+        "/v1/responses",
+        json!({"model": "m", "instructions": "be", "input": items}),
+    )
+}
+
 /// As some libraries write JSON: a slash may be escaped.
 fn written(body: &Value) -> String {
     body.to_string().replace("://escaped", r":\/\/escaped")
@@ -93,16 +102,38 @@ async fn what_is_taken_by_url_is_passed_on_as_a_url() {
 
 #[tokio::test]
 async fn a_document_by_url_is_refused_where_bytes_are_wanted() {
+    let file = json!({"type": "input_file", "file_url": DOCUMENT});
     for (request, param) in [
         (anthropic("document", DOCUMENT), "messages[0].content[1]"),
         (gemini("application/pdf", DOCUMENT), "contents[0].parts[1]"),
+        (responses(&file), "input[0].content[1]"),
     ] {
-        let (status, told, sent) = asked("openai", request).await;
+        let (status, told, sent) = asked("deepseek", request).await;
         assert_eq!((status, sent), (400, None), "{told}");
         let told = told.to_string();
         assert!(told.to_ascii_lowercase().contains("unsupported_parameter"));
         assert!(told.contains(param) && told.contains("bytes"), "{told}");
         assert!(!told.contains(DOCUMENT), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn what_another_vendor_keeps_is_refused_and_never_left_out() {
+    for vendor in ["deepseek", "cohere", "bedrock"] {
+        let kept = "gs://bucket/a.pdf";
+        let file = json!({"type": "input_file", "file_id": "file-1"});
+        for (request, param) in [
+            (anthropic("document", kept), "messages[0].content[1]"),
+            (gemini("application/pdf", kept), "contents[0].parts[1]"),
+            (responses(&file), "input[0].content[1]"),
+        ] {
+            let (status, told, sent) = asked(vendor, request).await;
+            assert_eq!((status, sent), (400, None), "{vendor}: {told}");
+            let told = told.to_string();
+            assert!(told.to_ascii_lowercase().contains("unsupported_parameter"));
+            assert!(told.contains(param), "{vendor}: {told}");
+            assert!(!told.contains("bucket"), "{told}");
+        }
     }
 }
 

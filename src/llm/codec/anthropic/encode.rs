@@ -8,7 +8,7 @@ use self::blocks::{Blocks, Piece, Sink};
 use super::usage;
 use crate::llm::{
     Event, FinishReason, Operation, Start, Usage,
-    codec::{Asked, Encode, translation::object_of},
+    codec::{Asked, Encode, literal, translation::object_of},
 };
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
@@ -166,14 +166,6 @@ struct Wire<'a> {
     count: &'a mut u32,
 }
 
-#[derive(Serialize)]
-struct BlockDelta<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    index: u32,
-    delta: Piece<'a>,
-}
-
 impl Sink for Wire<'_> {
     fn start(&mut self, block: Value) {
         let start = json!({
@@ -184,13 +176,29 @@ impl Sink for Wire<'_> {
         write(self.out, "content_block_start", &start);
     }
 
-    fn piece(&mut self, delta: Piece<'_>) {
-        let delta = BlockDelta {
-            kind: "content_block_delta",
-            index: *self.count,
-            delta,
+    fn piece(&mut self, piece: Piece<'_>) {
+        let out = &mut *self.out;
+        out.extend_from_slice(
+            b"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":",
+        );
+        literal::number(out, u64::from(*self.count));
+        let (kind, text): (&[u8], _) = match piece {
+            Piece::Text { text } => (br#"text_delta","text":"#, text),
+            Piece::Thinking { thinking } => (br#"thinking_delta","thinking":"#, thinking),
+            Piece::Signature { signature } => (br#"signature_delta","signature":"#, signature),
+            Piece::Json { partial_json } => (br#"input_json_delta","partial_json":"#, partial_json),
+            Piece::Citation { citation } => {
+                out.extend_from_slice(br#","delta":{"type":"citations_delta","citation":"#);
+                // Only what is no string can fail as a key, and there is none.
+                let _ = serde_json::to_writer((&mut *out).writer(), citation);
+                out.extend_from_slice(b"}}\n\n");
+                return;
+            }
         };
-        write(self.out, "content_block_delta", &delta);
+        out.extend_from_slice(br#","delta":{"type":""#);
+        out.extend_from_slice(kind);
+        literal::string(out, text);
+        out.extend_from_slice(b"}}\n\n");
     }
 
     fn stop(&mut self) {

@@ -30,8 +30,8 @@ mod usage;
 pub(crate) use self::request::{schema, thinking};
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    envelope, fault, peek, sse,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,
+    peek, proofs, sse,
 };
 use crate::{
     Extensible, Rejection,
@@ -144,9 +144,9 @@ impl Codec for Anthropic {
     fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
         if let Some(wire) = request.wire()
             && wire.protocol == Protocol::Anthropic
-            && !envelope::is_in(&wire.bytes)
+            && let Some(bytes) = proofs::homeward(peek::splice(request, wire)?, to)
         {
-            return peek::splice(request, wire).map(Encoded::from);
+            return Ok(bytes.into());
         }
         match request.operation() {
             Operation::Embeddings => Err(Kind::NotSupported.into()),

@@ -13,7 +13,7 @@ use crate::{
         Chat, ChatRequest, Content, Message, Operation, Role, Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker,
+            Encoded, Maker, literal,
             translation::{OPERATOR_FIRST, Object, Translation, UNKNOWN, spoken, with},
             turns::{Form, ordered},
         },
@@ -62,7 +62,7 @@ pub(super) fn encode(request: &ChatRequest, chat: &Chat, to: &Maker) -> Result<E
         out = Object::from_iter([("input".to_owned(), json!({"converse": out}))]);
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })

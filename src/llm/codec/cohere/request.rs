@@ -6,7 +6,7 @@ use crate::{
     llm::{
         Chat, ChatRequest, Media, ResponseFormat, Tool, ToolChoice,
         codec::{
-            Encoded, Maker, Names,
+            Encoded, Maker, Names, literal,
             messages::{Piece, Said, Turn, turns},
             translation::{Object, Translation, UNKNOWN, put, spoken},
         },
@@ -69,7 +69,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         _ => false,
     });
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: base.losses.into_vec(),
         names: base.names,
     })

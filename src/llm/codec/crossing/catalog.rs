@@ -27,7 +27,7 @@ fn asks(
         vendor: vendor.into(),
         ..maker(protocol, model)
     };
-    let encoded = of(protocol).encode_request(&request, &to).unwrap();
+    let encoded = encoded(&request, &to).unwrap();
     let losses = encoded.losses.iter().map(|loss| loss.field.to_string());
     let body = serde_json::from_slice(&encoded.body).unwrap();
     (body, losses.collect())

@@ -93,7 +93,14 @@ fn a_recorded_request_keeps_what_both_can_say() {
             let mut request = first.clone();
             request.set_model(model);
             count += 1;
-            let Ok(there) = of(*to).encode_request(&request, &maker(*to, model)) else {
+            // What it tells, it tells in the client's words.
+            let sent = serde_json::from_slice(&first.wire().unwrap().bytes).unwrap();
+            for path in told::told(&request, *to) {
+                if !told::leads(&sent, &path) {
+                    faults.push(format!("{} to {to:?}: {path} leads nowhere", exchange.name));
+                }
+            }
+            let Ok(there) = encoded(&request, &maker(*to, model)) else {
                 // It says which field it is that the other cannot take.
                 continue;
             };
@@ -116,7 +123,7 @@ fn a_recorded_request_keeps_what_both_can_say() {
             }
             let mut request = second.clone();
             request.set_model(own);
-            let back = of(*from).encode_request(&request, &maker(*from, own));
+            let back = encoded(&request, &maker(*from, own));
             let back = back.unwrap_or_else(|error| panic!("{}: {error}", exchange.name));
             let body: Value = serde_json::from_slice(&back.body).unwrap();
             let third = asked(*from, own, &body).unwrap();

@@ -6,7 +6,7 @@ use super::{embed, proof, usage};
 use crate::llm::{
     Completion, Delta, Event, Extra, FinishReason, Operation, Start, Usage,
     codec::{
-        Asked, Encode, Framing, sse,
+        Asked, Encode, Framing, literal, sse,
         translation::{object_of, put},
     },
 };
@@ -42,6 +42,23 @@ struct Call {
 }
 
 impl Choice {
+    /// What is said, if that is all there is to it, and whether it is thought: most pieces are so, and
+    /// are a part of their own.
+    fn text<'a>(&mut self, delta: &'a Delta) -> Option<(&'a str, bool)> {
+        let (text, thinks) = match delta {
+            Delta::Text(text) | Delta::Refusal(text) if self.proof.is_none() => (text, false),
+            Delta::Reasoning(text) => (text, true),
+            _ => return None,
+        };
+        if text.is_empty() {
+            return None;
+        }
+        self.refuses |= matches!(delta, Delta::Refusal(_));
+        self.thinks = thinks;
+        self.said = true;
+        Some((text, thinks))
+    }
+
     /// The parts that can be written of it.
     fn delta(&mut self, delta: Delta, parts: &mut Vec<Value>) {
         let thinks = std::mem::take(&mut self.thinks);
@@ -252,7 +269,8 @@ impl Head {
         None
     }
 
-    fn answer(&mut self, candidates: Vec<Value>, last: bool) -> Value {
+    /// The answer's name and its model, with what was missing.
+    fn named(&mut self) -> &Start {
         let start = self.start.get_or_insert_with(Start::default);
         if start.id.is_empty() {
             start.id = crate::exchange::fresh_id().into();
@@ -260,6 +278,10 @@ impl Head {
         if start.model.is_empty() {
             start.model = (*self.asked.model).to_owned();
         }
+        start
+    }
+
+    fn answer(&mut self, candidates: Vec<Value>, last: bool) -> Value {
         let mut out = Map::new();
         if !candidates.is_empty() {
             out.insert("candidates".into(), candidates.into());
@@ -272,6 +294,7 @@ impl Head {
         if let Some(usage) = self.usage.filter(|_| last) {
             out.insert("usageMetadata".into(), usage::write(&usage));
         }
+        let start = self.named();
         out.insert("modelVersion".into(), (&*start.model).into());
         out.insert("responseId".into(), (&*start.id).into());
         out.into()
@@ -294,12 +317,45 @@ impl Head {
 pub(super) struct Stream {
     head: Head,
     count: usize,
+    /// What stands behind the candidates of each answer, and the end of it. Empty until the first.
+    tail: BytesMut,
 }
 
 impl Stream {
     pub(super) fn new(asked: Asked) -> Self {
-        let head = Head::new(asked);
-        Self { head, count: 0 }
+        Self {
+            head: Head::new(asked),
+            count: 0,
+            tail: BytesMut::new(),
+        }
+    }
+
+    /// Writes an answer with one part, of text.
+    fn text(&mut self, index: u32, text: &str, thinks: bool, out: &mut BytesMut) {
+        let array = self.head.asked.framing == Framing::Array;
+        if self.tail.is_empty() {
+            let start = self.head.named();
+            self.tail.extend_from_slice(br#"}],"modelVersion":"#);
+            literal::string(&mut self.tail, &start.model);
+            self.tail.extend_from_slice(br#","responseId":"#);
+            literal::string(&mut self.tail, &start.id);
+            self.tail
+                .extend_from_slice(if array { b"}" } else { b"}\n\n" });
+        }
+        out.extend_from_slice(match array {
+            true if self.count == 0 => b"[",
+            true => b",",
+            false => b"data: ",
+        });
+        out.extend_from_slice(br#"{"candidates":[{"content":{"parts":[{"text":"#);
+        literal::string(out, text);
+        if thinks {
+            out.extend_from_slice(br#","thought":true"#);
+        }
+        out.extend_from_slice(br#"}],"role":"model"},"index":"#);
+        literal::number(out, u64::from(index));
+        out.extend_from_slice(&self.tail);
+        self.count += 1;
     }
 
     fn write(&mut self, answer: &Value, out: &mut BytesMut) {
@@ -317,6 +373,13 @@ impl Stream {
 impl Encode for Stream {
     fn events(&mut self, events: Vec<Event>, out: &mut BytesMut) {
         for event in events {
+            if let Event::Delta { choice, delta } = &event
+                && let Some(state) = self.head.choice(*choice)
+                && let Some((text, thinks)) = state.text(delta)
+            {
+                self.text(*choice, text, thinks, out);
+                continue;
+            }
             let Some((index, parts)) = self.head.take(event) else {
                 continue;
             };

@@ -15,7 +15,7 @@
 //!
 //! [Requests](request::encode) of other protocols, with a list of what this one cannot say.
 //! [Answers](encode) in which a call is always whole. What proves a thought stands in the part that
-//! follows it; that of another vendor on the thought itself.
+//! follows it; that of another protocol's vendor on the thought itself.
 
 mod array;
 mod decode;
@@ -23,7 +23,7 @@ mod embed;
 mod encode;
 mod error;
 mod model;
-mod proof;
+pub(crate) mod proof;
 mod request;
 mod target;
 #[cfg(test)]
@@ -37,8 +37,8 @@ pub(crate) use self::{
 };
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    envelope, fault, peek,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,
+    peek, proofs,
 };
 use crate::{
     Rejection,
@@ -157,14 +157,13 @@ impl Codec for Gemini {
 
     fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
         if let Some(wire) = own(request)
-            && !envelope::is_in(&wire.bytes)
-            && !proof::is_in(&wire.bytes)
+            && let Some(bytes) = proofs::homeward(wire.bytes.clone(), to)
         {
             return Ok(match request.operation() {
                 Operation::Embeddings | Operation::CountTokens => {
-                    embed::renamed(&wire.bytes, request.model())?.into()
+                    embed::renamed(&bytes, request.model())?.into()
                 }
-                _ => wire.bytes.clone().into(),
+                _ => bytes.into(),
             });
         }
         match request.operation() {

@@ -5,9 +5,9 @@ use crate::{
     llm::{
         Chat, ChatRequest, Media, ResponseFormat, ToolChoice,
         codec::{
-            Encoded, Maker,
+            Encoded, Maker, literal,
             messages::{Piece, Said, Turn, turns},
-            translation::{Object, Translation, UNKNOWN, object_of, put},
+            translation::{Object, Translation, UNKNOWN, object_of, put, spoken_of},
         },
     },
     rejection::Kind,
@@ -46,6 +46,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     for turn in turns(chat, &mut base) {
         messages.push(message(turn, &mut base)?);
     }
+    spoken_of(messages.len())?;
     out.insert("messages".into(), messages.into());
     tools(chat, &mut base, &mut out);
     match &chat.response_format {
@@ -98,7 +99,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         }
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: base.losses.into_vec(),
         names: base.names,
     })

@@ -5,7 +5,7 @@ mod document;
 use super::{thought, usage};
 use crate::llm::{
     Delta, Event, Extra, FinishReason, Operation, Start, Usage,
-    codec::{Asked, Encode, sse},
+    codec::{Asked, Encode, custom, literal, sse},
 };
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
@@ -19,11 +19,14 @@ pub(super) use self::document::Document;
 /// All chunks have one id, one time and one model. The role is in the first chunk of each choice.
 pub(super) struct Chunks {
     asked: Asked,
+    custom: custom::Calls,
     head: Option<Start>,
     choices: Vec<Choice>,
     usage: Option<Usage>,
     /// What is to be written with the next chunk, or as one.
     open: Option<Open>,
+    /// What each chunk begins with, as far as the number of its choice. Empty until the first is written.
+    lead: BytesMut,
 }
 
 /// What was written of a choice.
@@ -43,40 +46,33 @@ struct Open {
 }
 
 #[derive(Serialize)]
-struct Chunk<'a, C> {
+struct Chunk<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
     model: &'a str,
     #[serde(flatten)]
     extra: Extra,
-    choices: &'a [C],
+    choices: &'a [Value],
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Value>,
-}
-
-/// A choice in the middle of a stream, with nothing beside what is said: most chunks are one.
-#[derive(Serialize)]
-struct Plain<'a> {
-    index: u32,
-    delta: &'a Map<String, Value>,
-    logprobs: (),
-    finish_reason: (),
 }
 
 impl Chunks {
     pub(super) fn new(asked: Asked) -> Self {
         Self {
+            custom: custom::Calls::of(&asked),
             asked,
             head: None,
             choices: Vec::new(),
             usage: None,
             open: None,
+            lead: BytesMut::new(),
         }
     }
 
     /// Writes a chunk. The fields that are not ours stand in the first.
-    fn chunk<C: Serialize>(&mut self, choices: &[C], usage: Option<Value>, out: &mut BytesMut) {
+    fn chunk(&mut self, choices: &[Value], usage: Option<Value>, out: &mut BytesMut) {
         let start = match &mut self.head {
             Some(start) => start,
             head => head.insert(head_of(Start::default(), &self.asked)),
@@ -116,17 +112,6 @@ impl Chunks {
         };
         let state = self.state(open.choice);
         let begun = state.is_none_or(|state| std::mem::replace(&mut state.begun, true));
-        let chat = self.asked.operation != Operation::Completions;
-        if chat && begun && open.extra.is_empty() && open.finish.is_none() {
-            let plain = Plain {
-                index: open.choice,
-                delta: &open.delta,
-                logprobs: (),
-                finish_reason: (),
-            };
-            self.chunk(&[plain], None, out);
-            return;
-        }
         let mut choice = Map::new();
         choice.insert("index".into(), open.choice.into());
         if self.asked.operation == Operation::Completions {
@@ -147,6 +132,101 @@ impl Chunks {
         choice.insert("finish_reason".into(), finish.into());
         choice.extend(open.extra);
         self.chunk(&[Value::from(choice)], None, out);
+    }
+
+    /// Writes a piece as a chunk of its own, if it is one and nothing stands beside it: most are so. It
+    /// answers whether it did.
+    fn piece(&mut self, choice: u32, delta: &Delta, rest: &[Event], out: &mut BytesMut) -> bool {
+        if self.custom.has(choice, delta) {
+            return false;
+        }
+        let legacy = self.asked.operation == Operation::Completions;
+        let key: &[u8] = match delta {
+            Delta::Text(_) if legacy => br#","text":"#,
+            _ if legacy => return false,
+            Delta::Text(_) => br#","delta":{"content":"#,
+            Delta::Reasoning(_) => br#","delta":{"reasoning_content":"#,
+            Delta::Refusal(_) => br#","delta":{"refusal":"#,
+            Delta::ToolCall { .. } => br#","delta":{"tool_calls":[{"index":"#,
+            _ => return false,
+        };
+        // Unknown fields behind it may stand beside it.
+        let mut deltas = rest.iter().filter_map(|event| match event {
+            Event::Delta { choice, delta } => Some((*choice, delta)),
+            _ => None,
+        });
+        let beside = matches!(deltas.next(), Some((of, Delta::Extra(_))) if of == choice);
+        let begun = self.state(choice).is_none_or(|state| state.begun);
+        if beside || !begun || !self.led() {
+            return false;
+        }
+        if let Some(open) = &self.open {
+            let says = !open.delta.is_empty() || !open.text.is_empty();
+            if open.choice == choice && open.finish.is_none() && !says {
+                return false;
+            }
+            self.flush(out);
+        }
+        out.extend_from_slice(&self.lead);
+        literal::number(out, u64::from(choice));
+        out.extend_from_slice(key);
+        match delta {
+            Delta::Text(text) | Delta::Reasoning(text) | Delta::Refusal(text) => {
+                literal::string(out, text);
+            }
+            Delta::ToolCall {
+                index,
+                id,
+                name,
+                arguments,
+            } => {
+                literal::number(out, u64::from(*index));
+                if let Some(id) = id {
+                    out.extend_from_slice(br#","id":"#);
+                    literal::string(out, id);
+                    out.extend_from_slice(br#","type":"function""#);
+                }
+                out.extend_from_slice(br#","function":{"#);
+                if let Some(name) = name {
+                    out.extend_from_slice(br#""name":"#);
+                    literal::string(out, name);
+                    out.extend_from_slice(b",");
+                }
+                out.extend_from_slice(br#""arguments":"#);
+                literal::string(out, arguments);
+                out.extend_from_slice(b"}}]");
+            }
+            _ => {}
+        }
+        if !legacy {
+            out.extend_from_slice(b"}");
+        }
+        out.extend_from_slice(br#","logprobs":null,"finish_reason":null}]"#);
+        if self.asked.include_usage {
+            out.extend_from_slice(br#","usage":null"#);
+        }
+        out.extend_from_slice(b"}\n\n");
+        true
+    }
+
+    /// Whether it is known what a chunk begins with. The first has fields that the others do not have.
+    fn led(&mut self) -> bool {
+        let Some(start) = self.head.as_ref().filter(|start| start.extra.is_empty()) else {
+            return false;
+        };
+        if self.lead.is_empty() {
+            let lead = &mut self.lead;
+            lead.extend_from_slice(br#"data: {"id":"#);
+            literal::string(lead, &start.id);
+            lead.extend_from_slice(br#","object":"#);
+            literal::string(lead, object(self.asked.operation, true));
+            lead.extend_from_slice(br#","created":"#);
+            literal::number(lead, start.created);
+            lead.extend_from_slice(br#","model":"#);
+            literal::string(lead, &start.model);
+            lead.extend_from_slice(br#","choices":[{"index":"#);
+        }
+        true
     }
 
     fn state(&mut self, choice: u32) -> Option<&mut Choice> {
@@ -171,6 +251,7 @@ impl Chunks {
             Delta::Extra(_) => "",
         };
         let legacy = self.asked.operation == Operation::Completions;
+        let custom = self.custom.has(choice, &delta);
         let open = self.open(choice, out);
         // Only one thing is said in a chunk. Unknown fields stand beside it, unless they do already.
         let full = match &delta {
@@ -199,7 +280,7 @@ impl Chunks {
                 id,
                 name,
                 arguments,
-            } => vec![tool_call(index, id, name, arguments)].into(),
+            } => vec![tool_call(index, id, name, arguments, custom)].into(),
             Delta::Audio(audio) => audio,
             Delta::Extra(extra) => {
                 spread(extra, &mut open.extra, &mut open.delta);
@@ -212,14 +293,19 @@ impl Chunks {
 
 impl Encode for Chunks {
     fn events(&mut self, events: Vec<Event>, out: &mut BytesMut) {
-        for event in events {
+        let mut events = events.into_iter();
+        while let Some(event) = events.next() {
             match event {
                 Event::Start(start) => {
                     if self.head.is_none() {
                         self.head = Some(head_of(start, &self.asked));
                     }
                 }
-                Event::Delta { choice, delta } => self.delta(choice, delta, out),
+                Event::Delta { choice, delta } => {
+                    if !self.piece(choice, &delta, events.as_slice(), out) {
+                        self.delta(choice, delta, out);
+                    }
+                }
                 Event::Finish { choice, reason } => {
                     let finished = self
                         .state(choice)
@@ -250,7 +336,7 @@ impl Encode for Chunks {
             }
         }
         if let (true, Some(usage)) = (self.asked.include_usage, self.usage) {
-            self.chunk::<Value>(&[], Some(usage::write(&usage)), out);
+            self.chunk(&[], Some(usage::write(&usage)), out);
         }
         sse::write_event(out, None, b"[DONE]");
     }
@@ -305,19 +391,29 @@ fn finish_reason(reason: &FinishReason) -> &'static str {
     }
 }
 
-fn tool_call(index: u32, id: Option<String>, name: Option<String>, arguments: String) -> Value {
+fn tool_call(
+    index: u32,
+    id: Option<String>,
+    name: Option<String>,
+    arguments: String,
+    custom: bool,
+) -> Value {
+    let (kind, key) = match custom {
+        true => ("custom", "input"),
+        false => ("function", "arguments"),
+    };
     let mut call = Map::new();
     call.insert("index".into(), index.into());
     if let Some(id) = id {
         call.insert("id".into(), id.into());
-        call.insert("type".into(), "function".into());
+        call.insert("type".into(), kind.into());
     }
     let mut function = Map::new();
     if let Some(name) = name {
         function.insert("name".into(), name.into());
     }
-    function.insert("arguments".into(), arguments.into());
-    call.insert("function".into(), function.into());
+    function.insert(key.into(), arguments.into());
+    call.insert(kind.into(), function.into());
     call.into()
 }
 

@@ -1,7 +1,10 @@
 //! A conversation that came in another protocol, or with thoughts of another vendor, in the words of
 //! this one: what has a place here is put there, and what has none is told.
 
-use super::request::{sound, write_chat, write_embed};
+use super::{
+    marked,
+    request::{Written, sound, write_chat, write_embed},
+};
 use crate::{
     Rejection,
     llm::Protocol,
@@ -10,12 +13,11 @@ use crate::{
         ToolChoice,
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
-            Encoded, Losses, Maker, Names, base64, responses,
-            translation::{NO_KIND, UNKNOWN, says},
+            Encoded, Losses, Maker, Names, base64, literal, responses,
+            translation::{NO_KIND, UNKNOWN, no_tool, says, spoken_of},
         },
     },
 };
-use bytes::Bytes;
 use serde_json::Value;
 use std::{
     cmp::Ordering,
@@ -36,38 +38,43 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
         _ => None,
     });
     let proven = thoughts.any(|thought| thought.signature.is_some() || thought.redacted.is_some());
-    if !foreign && !proven {
-        return Ok(bytes(&limited(write_chat(request, chat)?, facts)).into());
+    if !foreign && !proven && !marked::is_in(chat) {
+        return Ok(limited(write_chat(request, chat)?, facts).bytes().into());
     }
     let mut chat = chat.clone();
     let mut losses = Losses::default();
-    let first = chat.messages.first().map(|message| message.role);
-    let apart = usize::from(foreign && first == Some(Role::System));
-    for (index, message) in chat.messages.iter_mut().enumerate() {
-        let place = place_of(index, apart);
-        thoughts_of(message, place, request.origin(), to, &mut losses);
-    }
+    let messages = chat.messages.iter_mut().enumerate();
+    let kept: Vec<_> = messages
+        .map(|(index, message)| {
+            let kept = thoughts_of(message, index, request.origin(), to, &mut losses);
+            if !foreign {
+                marked::open(message, index, to, &mut losses);
+            }
+            kept
+        })
+        .collect();
     let mut names = Names::default();
     if foreign {
         let mut shared = match request.origin() {
             Some(Protocol::Responses) => responses::shared(&mut chat),
             _ => Extra::new(),
         };
-        names = translated(&mut chat, apart, (to, facts), &mut losses);
+        names = translated(&mut chat, &kept, (to, facts), &mut losses);
         if chat.tools.is_empty() && shared.remove("tool_choice").is_some() {
             losses.add("tool_choice", NO_TOOL_LEFT);
         }
         chat.extra.extend(shared);
+        spoken_of(chat.messages.len())?;
     }
     Ok(Encoded {
-        body: bytes(&limited(write_chat(request, &chat)?, facts)),
+        body: limited(write_chat(request, &chat)?, facts).bytes(),
         losses: losses.into_vec(),
         names,
     })
 }
 
 /// With the most tokens under the name that the model knows, if it is known which that is.
-fn limited(mut document: Value, facts: Option<&ModelFacts>) -> Value {
+fn limited(mut document: Written, facts: Option<&ModelFacts>) -> Written {
     const OLDER: &str = "max_tokens";
     const NEWER: &str = "max_completion_tokens";
     let older = facts.and_then(|facts| facts.ability(Ability::MaxTokens));
@@ -76,8 +83,8 @@ fn limited(mut document: Value, facts: Option<&ModelFacts>) -> Value {
         Some(false) => (OLDER, NEWER),
         None => return document,
     };
-    if let Some(fields) = document.as_object_mut()
-        && !fields.contains_key(to)
+    let fields = &mut document.fields;
+    if !fields.contains_key(to)
         && let Some(most) = fields.shift_remove(from)
     {
         fields.insert(to.into(), most);
@@ -85,41 +92,30 @@ fn limited(mut document: Value, facts: Option<&ModelFacts>) -> Value {
     document
 }
 
-fn bytes(document: &Value) -> Bytes {
-    document.to_string().into()
-}
-
-/// Where a part stands in the client's request, as far as its view tells: a message, and which of its
-/// parts.
-struct At(Option<usize>, usize);
+/// Where a part stands in the view: a message, and which of its parts.
+struct At(usize, usize);
 
 impl Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(message) => write!(f, "messages[{message}].content[{}]", self.1),
-            None => write!(f, "system[{}]", self.1),
-        }
+        write!(f, "messages[{}].content[{}]", self.0, self.1)
     }
 }
 
-/// The place of a message. What the operator says stands apart in other protocols.
-fn place_of(index: usize, apart: usize) -> Option<usize> {
-    index.checked_sub(apart)
-}
-
-/// Thoughts go to their maker alone.
+/// Thoughts go to their maker alone. Answers which parts are left.
 fn thoughts_of(
     message: &mut Message,
-    index: Option<usize>,
+    index: usize,
     origin: Option<Protocol>,
     to: &Maker,
     losses: &mut Losses,
-) {
+) -> Vec<usize> {
     let mut at = 0;
+    let mut left = Vec::with_capacity(message.parts.len());
     message.parts.retain_mut(|part| {
         let place = At(index, at);
         at += 1;
         let Content::Reasoning(thought) = &mut part.content else {
+            left.push(place.1);
             return true;
         };
         let own = origin.is_none_or(|origin| origin == to.protocol);
@@ -134,7 +130,9 @@ fn thoughts_of(
             (None, None) => own,
         };
         thought.signature.take_if(|proof| proof.is_empty());
-        if !kept {
+        if kept {
+            left.push(place.1);
+        } else {
             losses.add(
                 place,
                 "A thought goes to the model that made it and no other.",
@@ -142,6 +140,7 @@ fn thoughts_of(
         }
         kept
     });
+    left
 }
 
 const NO_TOOL_LEFT: &str = "There is no tool left to choose.";
@@ -161,7 +160,7 @@ fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
 
 fn translated(
     chat: &mut Chat,
-    apart: usize,
+    parts: &[Vec<usize>],
     (to, facts): (&Maker, Option<&ModelFacts>),
     losses: &mut Losses,
 ) -> Names {
@@ -171,7 +170,7 @@ fn translated(
         let at = format!("tools[{place}]");
         place += 1;
         if tool.name.is_empty() {
-            losses.add(at, "The provider has no such tool.");
+            losses.add(at, no_tool(tool));
             return false;
         }
         drop_extra(at, &mut tool.extra, losses);
@@ -188,14 +187,14 @@ fn translated(
         chat.tool_choice = None;
     }
     let last = chat.messages.len().checked_sub(1);
-    for (index, message) in chat.messages.iter_mut().enumerate() {
+    for (index, (message, parts)) in chat.messages.iter_mut().zip(parts).enumerate() {
         if Some(index) == last && message.role == Role::Assistant {
             losses.add(
-                format_args!("messages[{}]", index - apart),
+                format_args!("messages[{index}]"),
                 "The provider does not go on where the last turn ends.",
             );
         }
-        message_of(message, place_of(index, apart), losses);
+        message_of(message, index, parts, losses);
     }
     chat.messages.retain(|message| !message.parts.is_empty());
     let names = Names::of(chat, 64);
@@ -264,7 +263,7 @@ fn fields(chat: &mut Chat, to: &Maker, facts: Option<&ModelFacts>, losses: &mut 
     }
     if chat.sampling.stop.len() > MOST_STOPS {
         chat.sampling.stop.truncate(MOST_STOPS);
-        losses.add("stop_sequences", "The provider takes four at the most.");
+        losses.add("stop", "The provider takes four at the most.");
     }
 }
 
@@ -281,7 +280,7 @@ pub(in super::super) fn effort(
     let said = chat.effort.take();
     let off = kind == Some("disabled");
     let field = match said {
-        Some(_) if !off => "output_config.effort",
+        Some(_) if !off => "reasoning_effort",
         _ => "thinking",
     };
     let effort = match (said, kind, budget) {
@@ -365,12 +364,15 @@ pub(in super::super) fn sampling(chat: &mut Chat, facts: Option<&ModelFacts>, lo
 }
 
 /// Parts of a message. What tools show beside text is shown by the user, right behind the results.
-fn message_of(message: &mut Message, index: Option<usize>, losses: &mut Losses) {
-    let whole = index.map_or("system".into(), |index| format!("messages[{index}]"));
-    drop_extra(whole, &mut message.extra, losses);
+fn message_of(message: &mut Message, index: usize, at: &[usize], losses: &mut Losses) {
+    drop_extra(
+        format_args!("messages[{index}]"),
+        &mut message.extra,
+        losses,
+    );
     let mut shown = Vec::new();
     let mut all = Vec::with_capacity(message.parts.len());
-    for (at, mut part) in std::mem::take(&mut message.parts).into_iter().enumerate() {
+    for (&at, mut part) in at.iter().zip(std::mem::take(&mut message.parts)) {
         let place = At(index, at);
         drop_extra(&place, &mut part.extra, losses);
         let Content::ToolResult {
@@ -464,7 +466,7 @@ pub(super) fn embed(request: &ChatRequest, embed: &Embed) -> Result<Encoded, Rej
         drop_fields(&mut embed.extra, &mut losses);
     }
     Ok(Encoded {
-        body: bytes(&write_embed(request, &embed)),
+        body: literal::document(&write_embed(request, &embed), request),
         losses: losses.into_vec(),
         names: Names::default(),
     })

@@ -22,6 +22,7 @@ mod embed;
 mod encode;
 mod error;
 mod foreign;
+mod marked;
 mod request;
 mod target;
 #[cfg(test)]
@@ -31,8 +32,8 @@ mod usage;
 mod wire;
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    envelope, fault, peek, rerank, sse,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, custom,
+    fault, peek, proofs, rerank, sse,
 };
 use crate::{
     Rejection,
@@ -88,7 +89,7 @@ impl Codec for OpenAi {
             include_usage: request.streams() && request.includes_usage(),
             base64,
             single: false,
-            repeated: None,
+            repeated: custom::asked(request),
         }
     }
 
@@ -139,9 +140,9 @@ impl Codec for OpenAi {
     fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
         if let Some(wire) = request.wire()
             && wire.protocol == Protocol::OpenAi
-            && !envelope::is_in(&wire.bytes)
+            && let Some(bytes) = proofs::homeward(peek::splice(request, wire)?, to)
         {
-            return peek::splice(request, wire).map(Encoded::from);
+            return Ok(bytes.into());
         }
         match request.operation() {
             Operation::Chat | Operation::Completions => foreign::encode(request, to),

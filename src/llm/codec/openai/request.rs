@@ -5,7 +5,7 @@ mod tool;
 mod write;
 
 pub(in super::super) use self::write::reasons;
-pub(super) use self::write::{sound, write_chat, write_embed};
+pub(super) use self::write::{Written, sound, write_chat, write_embed};
 
 use crate::{
     Rejection,

@@ -81,7 +81,7 @@ pub(in crate::llm::codec) fn kind(all: &Value) -> Result<Kind, &'static str> {
 }
 
 /// The bytes of an answer, and how they are framed.
-pub(super) fn raw(response: &Value) -> (Framing, Vec<u8>) {
+pub(in crate::llm::codec) fn raw(response: &Value) -> (Framing, Vec<u8>) {
     let text = |key: &str| response[key].as_str().map(|text| text.as_bytes().to_vec());
     if let Some(sse) = text("sse") {
         return (Framing::Sse, sse);

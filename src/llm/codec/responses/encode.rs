@@ -36,6 +36,8 @@ pub(super) struct Encoder {
     output: Vec<Value>,
     open: Option<Open>,
     calls: Vec<Call>,
+    /// Tools that take any text.
+    custom: Vec<Box<str>>,
     finish: Option<FinishReason>,
     usage: Option<Usage>,
     tokens: Option<u64>,
@@ -53,6 +55,7 @@ impl Encoder {
             output: Vec::new(),
             open: None,
             calls: Vec::new(),
+            custom: Vec::new(),
             finish: None,
             usage: None,
             tokens: None,
@@ -68,6 +71,12 @@ impl Encoder {
         fields["sequence_number"] = self.number.into();
         self.number += 1;
         write(out, name, &fields);
+    }
+
+    fn all(&mut self, events: Vec<item::Event>, out: &mut BytesMut) {
+        for (name, fields) in events {
+            self.event(name, fields, out);
+        }
     }
 
     /// The response as it is now.
@@ -102,6 +111,7 @@ impl Encoder {
             0 => now(),
             created => created,
         };
+        self.custom = repeated::custom(&response);
         response.insert("id".into(), id.into());
         response.insert("model".into(), model.into());
         response.insert("created_at".into(), created.into());
@@ -195,18 +205,15 @@ impl Encoder {
         let Some(Open::Message(message)) = &mut self.open else {
             return;
         };
-        if self.streams
-            && said == Said::Text
-            && let Some(more) = message.more(text, self.number)
-        {
-            write(out, item::More::NAME, &more);
-            self.number += 1;
-            return;
-        }
         let mut events = Vec::new();
-        message.say(said, text, &mut events);
-        for (name, fields) in events {
-            self.event(name, fields, out);
+        message.enter(said, &mut events);
+        self.all(events, out);
+        if let Some(Open::Message(message)) = &mut self.open
+            && let Some(more) = message.say(text)
+            && self.streams
+        {
+            more.write(self.number, out);
+            self.number += 1;
         }
     }
 
@@ -220,13 +227,21 @@ impl Encoder {
             self.add(&thought.item(), out);
             self.open = Some(Open::Thought(thought));
         }
+        if text.is_empty() {
+            return;
+        }
         let Some(Open::Thought(thought)) = &mut self.open else {
             return;
         };
         let mut events = Vec::new();
-        thought.think(text, &mut events);
-        for (name, fields) in events {
-            self.event(name, fields, out);
+        thought.enter(&mut events);
+        self.all(events, out);
+        if let Some(Open::Thought(thought)) = &mut self.open {
+            let more = thought.think(text);
+            if self.streams {
+                more.write(self.number, out);
+                self.number += 1;
+            }
         }
     }
 
@@ -246,9 +261,7 @@ impl Encoder {
                 (thought.at, thought.item())
             }
         };
-        for (name, fields) in events {
-            self.event(name, fields, out);
-        }
+        self.all(events, out);
         self.end(at, item, out);
     }
 
@@ -258,11 +271,7 @@ impl Encoder {
         loop {
             let next = self.calls.iter().position(|call| call.may_begin(end));
             if let Some(at) = self.calls.iter().position(Call::is_open) {
-                let mut events = Vec::new();
-                self.calls[at].advance(&mut events);
-                for (name, fields) in events {
-                    self.event(name, fields, out);
-                }
+                self.call(at, out);
                 if next.is_some() && (end || self.calls[at].is_whole()) {
                     self.end_call(at, "completed", out);
                 } else {
@@ -273,10 +282,14 @@ impl Encoder {
                 return;
             };
             self.close("completed", out);
+            self.begin(out);
             let at = self.output.len();
-            let (id, call_id) = (self.name("fc", at), format!("call_{}{next:02x}", self.seed));
+            let name = self.calls[next].name();
+            let custom = self.custom.iter().any(|custom| **custom == *name);
+            let id = self.name(if custom { "ctc" } else { "fc" }, at);
+            let call_id = format!("call_{}{next:02x}", self.seed);
             let call = &mut self.calls[next];
-            call.begin(id, call_id, at);
+            call.begin(id, call_id, at, custom);
             let item = call.item("in_progress", "");
             self.add(&item, out);
         }
@@ -290,14 +303,23 @@ impl Encoder {
         }
     }
 
+    /// More of the arguments of a call.
+    fn call(&mut self, at: usize, out: &mut BytesMut) {
+        if let Some(more) = self.calls[at].advance()
+            && self.streams
+        {
+            more.write(self.number, out);
+            self.number += 1;
+        }
+    }
+
     fn end_call(&mut self, at: usize, status: &str, out: &mut BytesMut) {
+        self.call(at, out);
         let call = &mut self.calls[at];
         let mut events = Vec::new();
         call.close(&mut events);
         let (place, item) = (call.at(), call.item(status, call.arguments()));
-        for (name, fields) in events {
-            self.event(name, fields, out);
-        }
+        self.all(events, out);
         self.end(place, item, out);
     }
 

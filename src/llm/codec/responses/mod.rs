@@ -30,11 +30,11 @@ mod tests;
 mod usage;
 
 pub(crate) use self::error::Trail;
-pub(super) use self::request::{says_nothing, shared};
+pub(super) use self::request::{ITEM, answer, says_nothing, shared};
 
 use super::{
-    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target,
-    envelope, fault, openai::OpenAi, peek,
+    Ask, Asked, Codec, Decode, Encode, Encoded, ErrorAnswer, Framing, Maker, Scan, Target, fault,
+    openai::OpenAi, peek, proofs,
 };
 use crate::{
     Rejection,
@@ -134,9 +134,9 @@ impl Codec for Responses {
     fn encode_request(&self, request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejection> {
         if let Some(wire) = request.wire()
             && wire.protocol == Protocol::Responses
-            && !envelope::is_in(&wire.bytes)
+            && let Some(bytes) = proofs::homeward(peek::splice(request, wire)?, to)
         {
-            return peek::splice(request, wire).map(Encoded::from);
+            return Ok(bytes.into());
         }
         match request.operation() {
             Operation::Chat | Operation::CountTokens => {

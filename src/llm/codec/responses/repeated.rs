@@ -96,3 +96,12 @@ pub(super) fn response(repeated: Option<&str>) -> Map<String, Value> {
     }
     said
 }
+
+/// The names of tools that take any text, of those that it repeats.
+pub(super) fn custom(response: &Map<String, Value>) -> Vec<Box<str>> {
+    let tools = response.get("tools").and_then(Value::as_array);
+    let tools = tools.into_iter().flatten();
+    let custom = tools.filter(|tool| tool["type"] == "custom");
+    let names = custom.filter_map(|tool| tool["name"].as_str());
+    names.map(Box::from).collect()
+}

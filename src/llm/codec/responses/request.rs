@@ -5,6 +5,7 @@ mod shared;
 mod tool;
 mod write;
 
+pub(in super::super) use self::item::answer;
 pub(in super::super) use self::shared::shared;
 pub(super) use self::{item::thought, write::encode};
 
@@ -24,7 +25,7 @@ const LEAST_OUTPUT: u64 = 16;
 
 /// Under this name a part keeps the fields of the item that it stands for or begins: its `id` and
 /// `status`, and what nobody here knows.
-pub(super) const ITEM: &str = "item";
+pub(in super::super) const ITEM: &str = "item";
 
 /// Reads all of a request. Known fields must have their types; unknown ones are kept.
 pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {

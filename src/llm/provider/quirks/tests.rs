@@ -1,4 +1,5 @@
 use super::{super::Vendor, *};
+use serde_json::json;
 
 /// What a vendor of this name gets of a request, and what is lost.
 fn sent(vendor: &str, request: &Value) -> (Value, Vec<String>) {
@@ -77,11 +78,14 @@ fn mistral_gets_ids_of_nine_letters_and_digits() {
 #[test]
 fn no_two_ids_become_one() {
     let taken = Ids::made("call_1", 0);
-    let messages = [json!({"tool_calls": [{"id": taken}, {"id": "call_1"}]})];
-    let mut ids = Ids::of(&messages);
-    let mut id = json!("call_1");
-    ids.replace(&mut id);
-    assert!(id != *taken && Ids::fits(id.as_str().unwrap()));
+    let mut ids = Ids::default();
+    ids.keep(Some((&*taken).into()));
+    ids.keep(Some("call_1".into()));
+    let short = ids.short("call_1").unwrap().to_owned();
+    assert!(short != taken && Ids::fits(&short));
+    assert_eq!(ids.short("call_1"), Some(&*short));
+    assert_ne!(ids.short("call_2"), Some(&*short));
+    assert_eq!(ids.short(&taken), None);
 }
 
 #[test]
@@ -241,5 +245,197 @@ fn what_is_no_conversation_goes_on_as_it_is() {
     ] {
         let _ = edited(&MISTRAL, body.into(), &mut losses);
         let _ = edited(&DEEPSEEK, body.into(), &mut losses);
+    }
+}
+
+/// The fields of an object, as they stand there.
+fn fields(text: &str) -> Vec<(String, String)> {
+    let span = 0..text.len();
+    let object = Object::read(text.as_bytes(), span).unwrap();
+    let all = object
+        .fields()
+        .map(|(name, value)| (name.to_owned(), text[value].to_owned()));
+    all.collect()
+}
+
+#[test]
+fn what_no_quirk_names_is_the_same_to_the_byte() {
+    let body = concat!(
+        "{ \"model\" : \"m\",\"x\":123456789012345678901234567890 ,\"max_completion_tokens\" : 5\n,",
+        "\"y\":1.50e+3, \"user\" : \"\\u00e9\",\"messages\" : [ {\"content\":\"a\\/b\" , \"role\" : \"developer\"},",
+        "{ \"role\":\"assistant\" , \"tool_calls\" : [ {\"id\": \"abc123XYZ\", \"z\":0.10 }, {\"id\":\"call_1\"} ]",
+        ", \"refusal\" :null,\"reasoning_content\":\"h\\u006d\"},\t7 ],\"seed\": 18446744073709551616}",
+    );
+    let sent = edited(&MISTRAL, body.into(), &mut Vec::new()).unwrap();
+    let id = Ids::default().short("call_1").unwrap().to_owned();
+    let expected = concat!(
+        "{ \"model\" : \"m\",\"x\":123456789012345678901234567890 ,\"max_tokens\" : 5\n,",
+        "\"y\":1.50e+3,\"messages\" : [ {\"content\":\"a\\/b\" , \"role\" : \"system\"},",
+        "{ \"role\":\"assistant\" , \"tool_calls\" : [ {\"id\": \"abc123XYZ\", \"z\":0.10 }, {\"id\":\"ID\"} ]",
+        ",\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"h\\u006d\"}]}]},\t7 ]",
+        ",\"random_seed\": 18446744073709551616}",
+    );
+    assert_eq!(sent, expected.replace("ID", &id));
+}
+
+#[test]
+fn thoughts_stand_before_what_was_said_whatever_that_is() {
+    let parts = |content: &str| {
+        let content = match content {
+            "" => String::new(),
+            content => format!(r#","content":{content}"#),
+        };
+        let body = format!(
+            r#"{{"messages":[{{"role":"assistant","reasoning":"hm"{content},"reasoning_details":[1]}}]}}"#
+        );
+        let (sent, lost) = sent("mistral", &serde_json::from_str(&body).unwrap());
+        assert!(lost.is_empty());
+        let message = sent["messages"][0].as_object().unwrap().clone();
+        assert_eq!(message.len(), 2, "{message:?}");
+        message["content"].clone()
+    };
+    let thought = json!({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]});
+    let text = json!({"type": "text", "text": "a"});
+    let file = r#"{"type":"file","file":{"file_data":"d"}}"#;
+    let document = json!({"type": "document_url", "document_url": "d"});
+    for (content, expected) in [
+        ("", json!([thought])),
+        ("null", json!([thought])),
+        ("\"\"", json!([thought])),
+        ("7", json!([thought])),
+        ("\"a\"", json!([thought, text])),
+        ("[ ]", json!([thought])),
+        (&text.to_string(), json!([thought])),
+        (&format!("[{text}]"), json!([thought, text])),
+        (&format!("[{file}]"), json!([thought, document])),
+    ] {
+        assert_eq!(parts(content), expected, "{content}");
+    }
+}
+
+mod laws {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Names that quirks know, and others.
+    const NAMES: [&str; 18] = [
+        "max_completion_tokens",
+        "max_tokens",
+        "seed",
+        "user",
+        "stream_options",
+        "logprobs",
+        "n",
+        "tool_choice",
+        "x",
+        "role",
+        "content",
+        "name",
+        "refusal",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "tool_calls",
+        "tool_call_id",
+    ];
+    const VALUES: [&str; 17] = [
+        "null",
+        "1",
+        "true",
+        "123456789012345678901.50",
+        "\"\"",
+        "\"required\"",
+        "\"developer\"",
+        "\"assistant\"",
+        "\"tool\"",
+        "\"a\\u00e9\\n\"",
+        "{}",
+        "{ \"a\" :1.0}",
+        "[]",
+        "[ {\"id\": \"call_1\" ,\"z\":1}]",
+        "[ {\"type\":\"text\",\"text\":\"t\"} ]",
+        "[{\"type\" : \"file\", \"file\":{\"file_data\":\"d\"}}]",
+        "\"abc123XYZ\"",
+    ];
+
+    /// An object in which some of these stand, with space or without, and a name at times escaped.
+    fn object() -> impl Strategy<Value = String> {
+        let space = || prop::sample::select(vec!["", "", " ", "\n\t"]);
+        let names = prop::sample::subsequence(NAMES.to_vec(), 0..9).prop_shuffle();
+        let one = (
+            prop::sample::select(VALUES.to_vec()),
+            space(),
+            space(),
+            0..20,
+        );
+        (names, prop::collection::vec(one, 9), space()).prop_map(|(names, values, end)| {
+            let field =
+                |(name, (value, before, after, escaped)): (&&str, &(&str, &str, &str, i32))| {
+                    let name = match escaped {
+                        0 => format!("\\u{:04x}{}", name.as_bytes()[0], &name[1..]),
+                        _ => (*name).to_owned(),
+                    };
+                    format!("{before}\"{name}\"{after}:{before}{value}{after}")
+                };
+            let all: Vec<_> = names.iter().zip(&values).map(field).collect();
+            format!("{{{end}{}{end}}}", all.join(","))
+        })
+    }
+
+    fn known(quirks: &Quirks, name: &str) -> bool {
+        let names = quirks.renamed.iter().flat_map(|(from, to)| [from, to]);
+        let mut names = names
+            .chain(quirks.unknown)
+            .chain(quirks.unknown_in_messages);
+        names.any(|known| *known == name)
+            || [
+                "n",
+                "stream_options",
+                "tool_choice",
+                "messages",
+                "role",
+                "content",
+                "reasoning",
+                "reasoning_content",
+                "reasoning_details",
+                "tool_calls",
+                "tool_call_id",
+            ]
+            .contains(&name)
+    }
+
+    proptest! {
+        #[test]
+        fn edits_leave_json_and_all_that_they_do_not_name(
+            top in object(),
+            messages in prop::collection::vec(object(), 0..4),
+            vendor in prop::sample::select(Vendor::ALL.to_vec()),
+        ) {
+            let quirks = &vendor.quirks;
+            let top = top.strip_suffix('}').unwrap();
+            let comma = if top.trim_end().ends_with('{') { "" } else { "," };
+            let body = format!("{top}{comma}\"messages\":[{}]}}", messages.join(" ,"));
+            prop_assert!(serde_json::from_str::<Value>(&body).is_ok(), "{body}");
+            let Ok(sent) = edited(quirks, body.clone().into(), &mut Vec::new()) else {
+                return Ok(());
+            };
+            let sent = std::str::from_utf8(&sent).unwrap();
+            prop_assert!(serde_json::from_str::<Value>(sent).is_ok(), "{body}\n{sent}");
+            let kept = |text: &str| -> Vec<_> {
+                let all = fields(text).into_iter();
+                all.filter(|(name, _)| !known(quirks, name)).collect()
+            };
+            prop_assert_eq!(kept(&body), kept(sent));
+            let all = |text: &str| -> Vec<String> {
+                let (_, list) = fields(text).into_iter().find(|(name, _)| name == "messages").unwrap();
+                let spans = splice::array(list.as_bytes(), 0..list.len()).unwrap();
+                spans.into_iter().map(|span| list[span].to_owned()).collect()
+            };
+            let (before, after) = (all(&body), all(sent));
+            prop_assert_eq!(before.len(), after.len());
+            for (before, after) in before.iter().zip(&after) {
+                prop_assert_eq!(kept(before), kept(after));
+            }
+        }
     }
 }

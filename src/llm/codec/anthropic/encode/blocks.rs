@@ -3,25 +3,17 @@
 
 use super::super::text_block;
 use crate::llm::{Delta, Extra};
-use serde::Serialize;
 use serde_json::{Value, json};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_CALLS: usize = 1024;
 
 /// More of a block.
-#[derive(Serialize)]
-#[serde(tag = "type")]
 pub(super) enum Piece<'a> {
-    #[serde(rename = "text_delta")]
     Text { text: &'a str },
-    #[serde(rename = "thinking_delta")]
     Thinking { thinking: &'a str },
-    #[serde(rename = "signature_delta")]
     Signature { signature: &'a str },
-    #[serde(rename = "input_json_delta")]
     Json { partial_json: &'a str },
-    #[serde(rename = "citations_delta")]
     Citation { citation: &'a Value },
 }
 

@@ -150,6 +150,27 @@ fn called_without_thought(chat: &Chat) -> bool {
     })
 }
 
+/// Takes the budget for thoughts out of a request in whose last turn a tool was called, and the thought
+/// before it had to be left out: the vendor wants it there, or none at all.
+pub(super) fn stop_between_calls(out: &mut Object, losses: &mut Losses) {
+    let budgeted = |thinking: &Value| thinking["type"] == "enabled";
+    let said = out.get("messages").and_then(Value::as_array);
+    let last = said.into_iter().flatten().rev();
+    let mut last = last.filter(|message| message["role"] == "assistant");
+    let blocks = last.next().and_then(|last| last["content"].as_array());
+    let is = |block: &Value, kinds: &[&str]| kinds.iter().any(|kind| block["type"] == *kind);
+    let called = blocks.is_some_and(|blocks| {
+        let thought = |first| is(first, &["thinking", "redacted_thinking"]);
+        let first = blocks.first().is_some_and(thought);
+        !first && blocks.iter().any(|block| is(block, &["tool_use"]))
+    });
+    if called && out.get("thinking").is_some_and(budgeted) {
+        out.remove("thinking");
+        let why = "A model that called a tool without a thought does not think.";
+        losses.add("thinking", why);
+    }
+}
+
 /// Writes how the next token is chosen, as far as the model takes it.
 pub(crate) fn sampling(
     chat: &Chat,

@@ -18,7 +18,7 @@ use crate::{
         codec::{
             Encoded, Losses, Maker,
             gemini::BUDGET,
-            loss::part_of,
+            literal,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
             },
@@ -26,7 +26,6 @@ use crate::{
     },
     rejection::Kind,
 };
-use bytes::Bytes;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -50,6 +49,7 @@ pub(in super::super) fn encode(
         base: Translation::new(request, chat, to, MOST_NAME),
         ability: model::ability(request.model(), facts),
         ids: HashMap::new(),
+        lost_thought: false,
     };
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
@@ -61,6 +61,9 @@ pub(in super::super) fn encode(
         out.insert("stream".into(), true.into());
     }
     writer.extra(&chat.extra, &mut out);
+    if writer.base.own && writer.lost_thought {
+        thinking::stop_between_calls(&mut out, &mut writer.base.losses);
+    }
     if !writer.base.own {
         few_breakpoints(&mut out, &mut writer.base.losses);
     }
@@ -77,7 +80,7 @@ pub(in super::super) fn encode(
         }
     }
     Ok(Encoded {
-        body: Bytes::from(Value::from(out).to_string()),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })
@@ -88,6 +91,8 @@ struct Writer<'a> {
     ability: Ability,
     /// Names of calls that the vendor would refuse, and what they are instead.
     ids: HashMap<String, String>,
+    /// What another thought was left out.
+    lost_thought: bool,
 }
 
 impl Writer<'_> {
@@ -95,14 +100,14 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = self.base.place(chat, index);
+            let place = format!("messages[{index}]");
             self.base.message(message, &place);
             if matches!(message.role, Role::System | Role::Developer) {
                 if !turns.is_empty() {
                     self.base.losses.add(&place, OPERATOR_FIRST);
                 }
                 for (at, part) in message.parts.iter().enumerate() {
-                    let place = part_of(&place, at);
+                    let place = format!("{place}.content[{at}]");
                     match &part.content {
                         Content::Text(text) if text.trim().is_empty() => {}
                         Content::Text(text) => {
@@ -230,6 +235,7 @@ impl Writer<'_> {
         };
         if block.is_none() {
             self.base.lost_thought(place);
+            self.lost_thought = true;
         }
         block
     }

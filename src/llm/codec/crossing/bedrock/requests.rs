@@ -60,9 +60,9 @@ fn rule_2_and_3_results_of_tools_are_one_turn_in_the_order_of_the_calls_and_none
         ])
     );
     let places = [
-        "messages[5].content[1].arguments",
+        "messages[5].tool_calls[0].function.arguments",
         "messages",
-        "messages[3].content[0]",
+        "messages[3]",
         "messages",
     ];
     assert_eq!(losses, places);
@@ -149,7 +149,7 @@ fn rule_9_not_to_call_a_tool_is_not_to_be_offered_one() {
     let (_, losses) = to_haiku(json!({"tools": tools, "parallel_tool_calls": false}));
     assert_eq!(losses, ["parallel_tool_calls"]);
     let (_, losses) = to_model(LLAMA, json!({"tools": tools}));
-    assert_eq!(losses, ["tools[0].strict"]);
+    assert_eq!(losses, ["tools[0].function.strict"]);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn rule_19_pictures_are_bytes_and_an_address_is_refused() {
         "s3://bucket/a.png",
     ] {
         let body = json!({"model": HAIKU, "messages": [user(image(url))]});
-        let refused = of(BEDROCK).encode_request(&sent(OPENAI, &body), &maker(BEDROCK, HAIKU));
+        let refused = encoded(&sent(OPENAI, &body), &maker(BEDROCK, HAIKU));
         let refused = refused.unwrap_err();
         assert_eq!(refused.kind(), Kind::UnsupportedParameter);
         assert_eq!(refused.param(), Some("messages[0].content[0]"));
@@ -332,7 +332,7 @@ fn rule_21_marks_of_what_to_cache_follow_their_blocks_and_are_four_at_the_most()
     assert_eq!(there["system"], json!([{"text": "s"}, mark]));
     let content = json!([{"text": "a"}, mark, {"text": "b"}, mark, {"text": "c"}]);
     assert_eq!(there["messages"][0]["content"], content);
-    assert_eq!(losses, ["cache_control"]);
+    assert_eq!(losses, ["messages[0].content[2].cache_control"]);
     let (there, losses) = crossed(ANTHROPIC, BEDROCK, NOVA, body.clone());
     assert!(!there["toolConfig"].to_string().contains("cachePoint"));
     assert_eq!(losses, ["tools[0].cache_control"]);

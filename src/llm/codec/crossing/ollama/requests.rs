@@ -25,7 +25,7 @@ fn rule_2_3_and_5_results_name_their_tool_and_arguments_are_objects() {
         result("c", "f", "three"),
     ]);
     assert_eq!(body["messages"], expected);
-    assert_eq!(losses, ["messages[2].content[2].arguments"]);
+    assert_eq!(losses, ["messages[2].tool_calls[1].function.arguments"]);
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn rule_14_thoughts_go_back_to_the_model_that_had_them() {
     assert!(losses.is_empty());
     let (body, losses) = to_ollama(history(&maker(OLLAMA, "gpt-oss:20b").seal("")));
     assert_eq!(body["messages"][1].get("thinking"), None);
-    assert_eq!(losses, ["messages[1].content[0]"]);
+    assert_eq!(losses, ["messages[1].reasoning_details[0]"]);
 }
 
 #[test]
@@ -120,9 +120,7 @@ fn rule_19_a_picture_is_its_bytes_and_never_an_address() {
     assert!(losses.is_empty());
     let content = json!([text("see"), picture("https://a.example/b.png")]);
     let request = sent(OPENAI, &json!({"model": QWEN, "messages": [user(content)]}));
-    let refused = of(OLLAMA)
-        .encode_request(&request, &maker(OLLAMA, QWEN))
-        .unwrap_err();
+    let refused = encoded(&request, &maker(OLLAMA, QWEN)).unwrap_err();
     assert_eq!(refused.kind(), Kind::UnsupportedParameter);
     assert_eq!(refused.param(), Some("messages[0].content[1]"));
 }

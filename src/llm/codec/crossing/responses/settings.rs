@@ -72,7 +72,7 @@ fn rule_9_the_choice_of_a_tool_has_other_words() {
     let claude = json!([{"name": "f", "input_schema": parameters}]);
     let (there, _) = of_anthropic(json!({"tools": claude, "tool_choice": alone}));
     assert_eq!(there["parallel_tool_calls"], false);
-    // A choice among some of them is one in both protocols of the vendor, and in no other.
+    // A choice among some of them is one in both protocols of the vendor.
     let some = json!({"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "f"}]});
     let allowed =
         json!({"mode": "required", "tools": [{"type": "function", "function": {"name": "f"}}]});
@@ -84,8 +84,6 @@ fn rule_9_the_choice_of_a_tool_has_other_words() {
     let hosted = json!([{"type": "web_search"}]);
     let (there, losses) = to(OPENAI, json!({"tools": hosted, "tool_choice": some}));
     assert_eq!(there.get("tool_choice"), None);
-    assert_eq!(sorted(losses), ["tool_choice", "tools[0]"]);
-    let (_, losses) = to(ANTHROPIC, json!({"tools": own, "tool_choice": some}));
     assert_eq!(losses, ["tool_choice"]);
     // Tools of the vendor itself go nowhere else.
     let (there, losses) = to(
@@ -94,10 +92,7 @@ fn rule_9_the_choice_of_a_tool_has_other_words() {
         "input": [user("hi"), {"type": "web_search_call", "id": "ws_1", "status": "completed"}, user("and?")]}),
     );
     assert_eq!(there.get("tools"), None);
-    assert_eq!(
-        losses,
-        ["messages[1].content[0]", "tools[0]", "tool_choice"]
-    );
+    assert_eq!(losses, ["input[1]", "tools[0]", "tool_choice"]);
     for protocol in [OPENAI, GEMINI] {
         let (_, losses) = to(protocol, json!({"tools": [{"type": "web_search"}]}));
         assert_eq!(losses, ["tools[0]"]);
@@ -131,7 +126,7 @@ fn rule_17_effort_is_a_word_or_a_budget() {
     );
     let (there, losses) = to(ANTHROPIC, body("low"));
     assert_eq!(there["thinking"]["budget_tokens"], 2048);
-    assert_eq!(losses, ["reasoning_effort"]);
+    assert_eq!(losses, ["reasoning.effort"]);
     let (there, _) = to(GEMINI, body("low"));
     assert_eq!(
         there["generationConfig"]["thinkingConfig"]["includeThoughts"],
@@ -226,7 +221,7 @@ fn rule_23_settings_that_the_other_has_not_are_told() {
         json!({"top_k": 3, "stop_sequences": ["a"], "metadata": {"user_id": "u"}, "container": "c"}),
     );
     assert_eq!(there["user"], "u");
-    assert_eq!(losses, ["top_k", "stop", "container"]);
+    assert_eq!(losses, ["top_k", "stop_sequences", "container"]);
     // What a client writes out though it is so anyway is no loss, nor what the gateway does itself.
     let plain = json!({
         "metadata": {"a": "b"}, "store": false, "include": ["reasoning.encrypted_content"], "truncation": "disabled",

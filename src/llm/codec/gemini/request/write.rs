@@ -19,8 +19,7 @@ use crate::{
         Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker, Names,
-            loss::part_of,
+            Encoded, Maker, Names, allowed, literal,
             translation::{
                 OPERATOR_FIRST, Object, Translation, UNKNOWN, object_of, put, spoken, with,
             },
@@ -72,7 +71,7 @@ pub(in super::super) fn encode(
         out = Object::from_iter([("generateContentRequest".to_owned(), out.into())]);
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })
@@ -90,7 +89,7 @@ impl Writer<'_> {
         let mut system = Vec::new();
         let mut turns = Vec::with_capacity(chat.messages.len());
         for (index, message) in chat.messages.iter().enumerate() {
-            let place = self.base.place(chat, index);
+            let place = format!("messages[{index}]");
             self.base.message(message, &place);
             if !matches!(message.role, Role::System | Role::Developer) {
                 turns.push(self.turn(message, &place));
@@ -100,7 +99,7 @@ impl Writer<'_> {
                 self.base.losses.add(&place, OPERATOR_FIRST);
             }
             for (at, part) in message.parts.iter().enumerate() {
-                let place = part_of(&place, at);
+                let place = format!("{place}.content[{at}]");
                 match &part.content {
                     Content::Text(text) if text.is_empty() => {}
                     Content::Text(text) => {
@@ -360,7 +359,15 @@ impl Writer<'_> {
             self.base.losses.add("parallel_tool_calls", why);
         }
         let mode = |mode: &str| json!({"mode": mode});
-        let choice = self.base.choice(chat, !declared.is_empty());
+        let some = allowed::required(chat).filter(|_| self.base.foreign);
+        let some = some.map(|names| {
+            let names: Vec<_> = names.map(|name| self.base.names.sent(name)).collect();
+            json!({"mode": "ANY", "allowedFunctionNames": names})
+        });
+        let choice = match some {
+            Some(_) => None,
+            None => self.base.choice(chat, !declared.is_empty()),
+        };
         let choice = choice.map(|choice| match choice {
             ToolChoice::Other(choice) => choice.clone(),
             ToolChoice::Auto => mode("AUTO"),
@@ -371,7 +378,7 @@ impl Writer<'_> {
                 "allowedFunctionNames": [self.base.names.sent(name)],
             }),
         });
-        if let Some(choice) = choice {
+        if let Some(choice) = some.or(choice) {
             out.insert(
                 "toolConfig".into(),
                 json!({"functionCallingConfig": choice}),

@@ -4,7 +4,7 @@ use super::{finish_reason, head_of, object, spread, usage};
 use crate::llm::{
     Choice, Completion, Content, Event, Extra, FinishReason, Operation, Reasoning,
     codec::{
-        Asked, Encode,
+        Asked, Encode, custom,
         openai::{embed, thought},
     },
 };
@@ -29,9 +29,10 @@ impl Document {
         if self.asked.operation == Operation::Embeddings {
             return embed::encode(&all, &start.model, self.asked.base64);
         }
+        let custom = custom::Calls::of(&self.asked);
         let choices = (0_u32..)
             .zip(all.choices)
-            .map(|(index, choice)| one(index, choice, self.asked.operation));
+            .map(|(index, choice)| one(index, choice, self.asked.operation, &custom));
         let mut out = Map::new();
         out.insert("id".into(), start.id.into());
         let object = object(self.asked.operation, false);
@@ -61,7 +62,7 @@ impl Encode for Document {
     }
 }
 
-fn one(index: u32, choice: Choice, operation: Operation) -> Value {
+fn one(index: u32, choice: Choice, operation: Operation, custom: &custom::Calls) -> Value {
     let finish = choice.finish.clone().unwrap_or(FinishReason::Stop);
     let mut out = Map::new();
     let mut more = Extra::new();
@@ -70,7 +71,7 @@ fn one(index: u32, choice: Choice, operation: Operation) -> Value {
         out.insert("text".into(), choice.message.all_text().into());
         spread(choice.extra, &mut more, &mut Map::new());
     } else {
-        let mut message = said(&choice);
+        let mut message = said(&choice, custom);
         spread(choice.extra, &mut more, &mut message);
         out.insert("message".into(), message.into());
     }
@@ -80,7 +81,7 @@ fn one(index: u32, choice: Choice, operation: Operation) -> Value {
     out.into()
 }
 
-fn said(choice: &Choice) -> Map<String, Value> {
+fn said(choice: &Choice, custom: &custom::Calls) -> Map<String, Value> {
     let (mut text, mut refusal) = (None::<String>, None::<String>);
     let mut calls: Vec<Value> = Vec::new();
     let mut thoughts: Vec<&Reasoning> = Vec::new();
@@ -89,6 +90,11 @@ fn said(choice: &Choice) -> Map<String, Value> {
             Content::Text(more) => text.get_or_insert_default().push_str(more),
             Content::Refusal(more) => refusal.get_or_insert_default().push_str(more),
             Content::Reasoning(thought) => thoughts.push(thought),
+            Content::ToolCall(call) if custom.names(&call.name) => calls.push(json!({
+                "id": call.id,
+                "type": "custom",
+                "custom": {"name": call.name, "input": call.arguments},
+            })),
             Content::ToolCall(call) => calls.push(json!({
                 "id": call.id,
                 "type": "function",

@@ -7,17 +7,53 @@ use crate::{
         Chat, ChatRequest, Content, Embed, EmbedInput, Extra, Media, Message, Operation, Part,
         ResponseFormat, Role, Tool, ToolCall, ToolChoice,
         codec::{
+            literal,
             peek::INCLUDE_USAGE,
             translation::{self, Object, put},
             value::Path,
         },
     },
 };
+use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
+/// A request of which most is its messages. Those are text as soon as each is made: of a long conversation
+/// nobody needs to hold all of it in pieces.
+pub(in super::super) struct Written {
+    /// In the place of the messages, if there are any, stands nothing.
+    pub(in super::super) fields: Object,
+    messages: Option<Vec<u8>>,
+}
+
+const MESSAGES: &str = "messages";
+
+impl Written {
+    /// All of it.
+    pub(in super::super) fn bytes(&self) -> Bytes {
+        let messages = self.messages.as_deref();
+        let mut out = BytesMut::with_capacity(messages.map_or(0, <[u8]>::len) + 1024);
+        for (index, (key, value)) in self.fields.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"{" } else { b"," });
+            literal::string(&mut out, key);
+            out.extend_from_slice(b":");
+            match messages.filter(|_| key == MESSAGES) {
+                Some(messages) => out.extend_from_slice(messages),
+                // Only what is no string can fail as a key, and there is none.
+                None => drop(serde_json::to_writer((&mut out).writer(), value)),
+            }
+        }
+        out.extend_from_slice(b"}");
+        out.freeze()
+    }
+}
+
 /// A conversation, as a chat or as an older completion.
-pub(in super::super) fn write_chat(request: &ChatRequest, chat: &Chat) -> Result<Value, Rejection> {
+pub(in super::super) fn write_chat(
+    request: &ChatRequest,
+    chat: &Chat,
+) -> Result<Written, Rejection> {
     let mut out = Object::new();
+    let mut said = None;
     out.insert("model".into(), (**request.model()).into());
     if request.operation() == Operation::Completions {
         let text = only_text(chat).ok_or_else(|| {
@@ -26,7 +62,8 @@ pub(in super::super) fn write_chat(request: &ChatRequest, chat: &Chat) -> Result
         })?;
         out.insert("prompt".into(), text.into());
     } else {
-        out.insert("messages".into(), messages(&chat.messages)?.into());
+        out.insert(MESSAGES.into(), Value::Null);
+        said = Some(messages(&chat.messages, literal::about(request))?);
     }
     if !chat.tools.is_empty() {
         let tools: Vec<_> = chat.tools.iter().map(tool).collect();
@@ -61,7 +98,10 @@ pub(in super::super) fn write_chat(request: &ChatRequest, chat: &Chat) -> Result
     } else {
         out.remove("stream_options");
     }
-    Ok(out.into())
+    Ok(Written {
+        fields: out,
+        messages: said,
+    })
 }
 
 /// Texts to embed.
@@ -121,13 +161,20 @@ fn with_extra(value: Value, extra: &Extra) -> Value {
     }
 }
 
-fn messages(all: &[Message]) -> Result<Vec<Value>, Rejection> {
+/// The text of their list.
+fn messages(all: &[Message], about: usize) -> Result<Vec<u8>, Rejection> {
     let path = Path::Root;
-    let path = path.key("messages");
-    let mut out = Vec::with_capacity(all.len());
+    let path = path.key(MESSAGES);
+    let mut out = Vec::with_capacity(about);
+    let mut made = Vec::new();
     for (index, one) in all.iter().enumerate() {
-        message(one, path.index(index), &mut out)?;
+        message(one, path.index(index), &mut made)?;
+        for message in made.drain(..) {
+            out.push(if out.is_empty() { b'[' } else { b',' });
+            let _ = serde_json::to_writer(&mut out, &message);
+        }
     }
+    out.extend_from_slice(if out.is_empty() { b"[]" } else { b"]" });
     Ok(out)
 }
 

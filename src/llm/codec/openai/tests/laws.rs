@@ -269,6 +269,34 @@ proptest! {
     }
 
     #[test]
+    fn a_piece_is_the_same_alone_and_where_more_might_stand_beside_it(
+        events in events(),
+        batch in 1_usize..5,
+        legacy in any::<bool>(),
+        include_usage in any::<bool>(),
+    ) {
+        let operation = if legacy { Operation::Completions } else { Operation::Chat };
+        let asked = Asked { operation, include_usage, ..asked(Framing::Sse) };
+        let (mut alone, mut beside) = (OpenAi.encoder(asked.clone()), OpenAi.encoder(asked));
+        let (mut one, mut other) = (BytesMut::new(), BytesMut::new());
+        for events in events.chunks(batch) {
+            alone.events(events.to_vec(), &mut one);
+            let and_nothing = events.iter().flat_map(|event| {
+                let nothing = match event {
+                    Event::Delta { choice, .. } => {
+                        let delta = Delta::Extra(crate::llm::Extra::new());
+                        Some(Event::Delta { choice: *choice, delta })
+                    }
+                    _ => None,
+                };
+                [Some(event.clone()), nothing]
+            });
+            beside.events(and_nothing.flatten().collect(), &mut other);
+        }
+        prop_assert_eq!(one, other);
+    }
+
+    #[test]
     fn a_stream_comes_to_the_answer_in_one_piece(events in events()) {
         let document = write(asked(Framing::Json), &events, 1);
         let whole = completion(read(Operation::Chat, Framing::Json, [&document[..]]).unwrap());

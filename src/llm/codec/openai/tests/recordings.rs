@@ -77,11 +77,11 @@ impl Exchange {
             }
         };
         let written = match &view {
-            Typed::Chat(chat) => request::write_chat(&request, chat).unwrap(),
-            Typed::Embed(embed) => request::write_embed(&request, embed),
+            Typed::Chat(chat) => request::write_chat(&request, chat).unwrap().bytes(),
+            Typed::Embed(embed) => request::write_embed(&request, embed).to_string().into(),
             Typed::Rerank(_) => unreachable!("no path of this protocol"),
         };
-        let again = OpenAi.parse(self.of, written.to_string().as_bytes());
+        let again = OpenAi.parse(self.of, &written);
         assert_eq!(again.unwrap(), view);
     }
 

@@ -392,8 +392,22 @@ fn the_most_tokens_have_the_name_that_the_model_knows() {
         ("ollama/orca", "max_tokens"),
     ] {
         let request = ChatRequest::new().for_model(model);
-        assert_eq!(request::write_chat(&request, &chat).unwrap()[key], 5);
+        let written = request::write_chat(&request, &chat).unwrap();
+        assert_eq!(written.fields[key], 5);
     }
+}
+
+#[test]
+fn messages_beside_a_prompt_stay_what_they_were() {
+    let body = json!({"model": "m", "prompt": "a", "messages": [1]});
+    let ask = Operation::Completions.into();
+    let request = OpenAi.peek(&ask, body.to_string().into()).unwrap();
+    let sent = request::write_chat(&request, request.chat().unwrap()).unwrap();
+    let sent: Value = serde_json::from_slice(&sent.bytes()).unwrap();
+    assert_eq!(
+        (&sent["prompt"], &sent["messages"]),
+        (&json!("a"), &json!([1]))
+    );
 }
 
 #[test]
@@ -409,6 +423,7 @@ fn results_of_tools_in_one_message_become_several() {
     let parts = [result("a"), crate::llm::Part::text("and?"), result("b")];
     let request = ChatRequest::new().message(crate::llm::Message::new(Role::User, parts));
     let sent = request::write_chat(&request, request.chat().unwrap()).unwrap();
+    let sent: Value = serde_json::from_slice(&sent.bytes()).unwrap();
     assert_eq!(
         sent["messages"],
         json!([

@@ -1,6 +1,7 @@
 //! The items of an answer that are open, and the events that each of them makes.
 
-use serde::Serialize;
+use crate::llm::codec::literal;
+use bytes::BytesMut;
 use serde_json::{Value, json};
 
 /// A name, and the fields of an event.
@@ -34,20 +35,49 @@ pub(super) struct Part {
     pub(super) logprobs: Vec<Value>,
 }
 
-/// More of a text: most events are one, and are written without a detour.
-#[derive(Serialize)]
+/// More of an item: most events are this, and are written without a detour.
 pub(super) struct More<'a> {
-    item_id: &'a str,
-    output_index: usize,
-    content_index: usize,
+    name: &'static str,
+    item: &'a str,
+    at: usize,
+    /// The list within the item, and the place in it.
+    inner: Option<(&'static str, usize)>,
     delta: &'a str,
-    logprobs: [(); 0],
-    r#type: &'static str,
-    sequence_number: u64,
 }
 
 impl More<'_> {
-    pub(super) const NAME: &'static str = "response.output_text.delta";
+    const TEXT: &'static str = "response.output_text.delta";
+    const REFUSAL: &'static str = "response.refusal.delta";
+    const THOUGHT: &'static str = "response.reasoning_summary_text.delta";
+    const ARGUMENTS: &'static str = "response.function_call_arguments.delta";
+    const INPUT: &'static str = "response.custom_tool_call_input.delta";
+
+    /// Writes the event of this number.
+    pub(super) fn write(&self, number: u64, out: &mut BytesMut) {
+        let place = |at: usize| u64::try_from(at).unwrap_or(u64::MAX);
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(b"\ndata: {\"item_id\":");
+        literal::string(out, self.item);
+        out.extend_from_slice(br#","output_index":"#);
+        literal::number(out, place(self.at));
+        if let Some((list, at)) = self.inner {
+            out.extend_from_slice(b",");
+            literal::string(out, list);
+            out.extend_from_slice(b":");
+            literal::number(out, place(at));
+        }
+        out.extend_from_slice(br#","delta":"#);
+        literal::string(out, self.delta);
+        if self.name == Self::TEXT {
+            out.extend_from_slice(br#","logprobs":[]"#);
+        }
+        out.extend_from_slice(br#","type":"#);
+        literal::string(out, self.name);
+        out.extend_from_slice(br#","sequence_number":"#);
+        literal::number(out, number);
+        out.extend_from_slice(b"}\n\n");
+    }
 }
 
 impl Part {
@@ -99,26 +129,8 @@ impl Message {
         (name, fields)
     }
 
-    /// More of the text that goes on, as the event of this number.
-    pub(super) fn more<'a>(&'a mut self, text: &'a str, number: u64) -> Option<More<'a>> {
-        let content_index = self.parts.len().saturating_sub(1);
-        let part = self
-            .parts
-            .last_mut()
-            .filter(|part| part.said == Said::Text)?;
-        part.text.push_str(text);
-        Some(More {
-            item_id: &self.id,
-            output_index: self.at,
-            content_index,
-            delta: text,
-            logprobs: [],
-            r#type: More::NAME,
-            sequence_number: number,
-        })
-    }
-
-    pub(super) fn say(&mut self, said: Said, text: &str, events: &mut Vec<Event>) {
+    /// Begins a part of this kind, unless the one that goes on is of it.
+    pub(super) fn enter(&mut self, said: Said, events: &mut Vec<Event>) {
         if self.parts.last().is_none_or(|part| part.said != said) {
             self.close(events);
             let part = Part {
@@ -131,16 +143,23 @@ impl Message {
             self.parts.push(part);
             events.push(self.event("response.content_part.added", json!({"part": value})));
         }
-        if let Some(part) = self.parts.last_mut() {
-            part.text.push_str(text);
-        }
-        events.push(match said {
-            Said::Text => self.event(
-                "response.output_text.delta",
-                json!({"delta": text, "logprobs": []}),
-            ),
-            Said::Refusal => self.event("response.refusal.delta", json!({"delta": text})),
-        });
+    }
+
+    /// More of the part that goes on.
+    pub(super) fn say<'a>(&'a mut self, text: &'a str) -> Option<More<'a>> {
+        let at = self.parts.len().saturating_sub(1);
+        let part = self.parts.last_mut()?;
+        part.text.push_str(text);
+        Some(More {
+            name: match part.said {
+                Said::Text => More::TEXT,
+                Said::Refusal => More::REFUSAL,
+            },
+            item: &self.id,
+            at: self.at,
+            inner: Some(("content_index", at)),
+            delta: text,
+        })
     }
 
     /// What a text refers to.
@@ -219,15 +238,23 @@ impl Thought {
         (name, fields)
     }
 
-    pub(super) fn think(&mut self, text: &str, events: &mut Vec<Event>) {
-        if text.is_empty() {
-            return;
-        }
+    /// Begins its text, once.
+    pub(super) fn enter(&mut self, events: &mut Vec<Event>) {
         if !std::mem::replace(&mut self.begun, true) {
             events.push(self.event("response.reasoning_summary_part.added", "part", self.part()));
         }
+    }
+
+    /// More of its text.
+    pub(super) fn think<'a>(&'a mut self, text: &'a str) -> More<'a> {
         self.text.push_str(text);
-        events.push(self.event("response.reasoning_summary_text.delta", "delta", text));
+        More {
+            name: More::THOUGHT,
+            item: &self.id,
+            at: self.at,
+            inner: Some(("summary_index", 0)),
+            delta: text,
+        }
     }
 
     pub(super) fn close(&mut self, events: &mut Vec<Event>) {
@@ -250,6 +277,8 @@ pub(super) struct Call {
     /// How much of the arguments was written.
     written: usize,
     state: State,
+    /// Its tool takes any text: the arguments are that.
+    custom: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -280,7 +309,8 @@ impl Call {
 
     /// Whether nothing but space can come.
     pub(super) fn is_whole(&self) -> bool {
-        self.arguments.trim_end().ends_with('}')
+        !self.custom
+            && self.arguments.trim_end().ends_with('}')
             && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
     }
 
@@ -290,14 +320,19 @@ impl Call {
 
     /// No arguments are an empty object.
     pub(super) fn arguments(&self) -> &str {
-        match self.arguments.trim().is_empty() {
+        match self.arguments.trim().is_empty() && !self.custom {
             true => "{}",
             false => &self.arguments,
         }
     }
 
-    pub(super) fn begin(&mut self, id: String, call_id: String, at: usize) {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn begin(&mut self, id: String, call_id: String, at: usize, custom: bool) {
         self.state = State::Open;
+        self.custom = custom;
         self.id = id;
         self.at = at;
         if self.call_id.is_empty() {
@@ -306,6 +341,16 @@ impl Call {
     }
 
     pub(super) fn item(&self, status: &str, arguments: &str) -> Value {
+        if self.custom {
+            return json!({
+                "id": self.id,
+                "type": "custom_tool_call",
+                "status": status,
+                "call_id": self.call_id,
+                "name": self.name,
+                "input": arguments,
+            });
+        }
         json!({
             "id": self.id,
             "type": "function_call",
@@ -322,18 +367,30 @@ impl Call {
         (name, fields)
     }
 
-    /// More of its arguments.
-    pub(super) fn advance(&mut self, events: &mut Vec<Event>) {
-        let more = &self.arguments[self.written..];
-        if !more.is_empty() {
-            events.push(self.event("response.function_call_arguments.delta", "delta", more));
-            self.written = self.arguments.len();
-        }
+    /// More of its arguments, if more came.
+    pub(super) fn advance(&mut self) -> Option<More<'_>> {
+        let from = std::mem::replace(&mut self.written, self.arguments.len());
+        let delta = self.arguments.get(from..).filter(|more| !more.is_empty())?;
+        Some(More {
+            name: match self.custom {
+                true => More::INPUT,
+                false => More::ARGUMENTS,
+            },
+            item: &self.id,
+            at: self.at,
+            inner: None,
+            delta,
+        })
     }
 
+    /// Ends it, when all of its arguments are written.
     pub(super) fn close(&mut self, events: &mut Vec<Event>) {
-        self.advance(events);
         self.state = State::Done;
+        if self.custom {
+            let name = "response.custom_tool_call_input.done";
+            events.push(self.event(name, "input", &self.arguments));
+            return;
+        }
         let mut done = self.event(
             "response.function_call_arguments.done",
             "arguments",

@@ -176,6 +176,11 @@ fn call(value: Value, path: Path<'_>) -> Result<Part, Rejection> {
     Ok(Part { content, extra })
 }
 
+/// What a tool answered that takes any text, as if it were a function.
+pub(in super::super::super) fn answer(value: Value) -> Option<Part> {
+    output(value, Path::Root).ok()
+}
+
 fn output(value: Value, path: Path<'_>) -> Result<Part, Rejection> {
     let mut fields = Fields::new(value, path)?;
     fields.string("type")?;

@@ -14,8 +14,8 @@ use crate::{
         Role, Tool, ToolChoice,
         catalog::Entry,
         codec::{
-            Encoded, Maker,
-            translation::{Object, Translation, put, with},
+            Encoded, Maker, literal,
+            translation::{Object, Translation, put, spoken, with},
         },
     },
     rejection::Kind,
@@ -44,6 +44,9 @@ pub(in super::super) fn encode(
     let mut out = Object::new();
     out.insert("model".into(), (**request.model()).into());
     writer.conversation(chat, &mut out);
+    if writer.base.foreign {
+        spoken(out.get("input"))?;
+    }
     writer.tools(chat, &mut out);
     writer.settings(chat, &mut out);
     writer.extra(&chat.extra, &mut out);
@@ -67,7 +70,7 @@ pub(in super::super) fn encode(
         out.retain(|key, _| COUNTED.contains(&&**key));
     }
     Ok(Encoded {
-        body: Value::from(out).to_string().into(),
+        body: literal::document(&out, request),
         losses: writer.base.losses.into_vec(),
         names: writer.base.names,
     })
@@ -188,7 +191,7 @@ impl Writer<'_> {
                 }
                 Content::Reasoning(thought) => self.thought(thought, &inside(&part.extra), &place),
                 Content::Other(item) if !self.base.foreign => {
-                    input.push(item.clone());
+                    input.extend(self.own(item, &place));
                     continue;
                 }
                 _ => {
@@ -316,6 +319,21 @@ impl Writer<'_> {
             [one] if is_plain(one) => one["text"].take(),
             _ => out.into(),
         }
+    }
+
+    /// An item of the vendor's own. What a conversation was compacted to is for whoever sealed it.
+    fn own(&mut self, item: &Value, place: &str) -> Option<Value> {
+        let mut item = item.clone();
+        if let Some(Value::String(sealed)) = item.get_mut("encrypted_content") {
+            match self.base.proof(Some(sealed)) {
+                Some(opened) => *sealed = opened,
+                None => {
+                    self.base.lost_thought(place);
+                    return None;
+                }
+            }
+        }
+        Some(item)
     }
 
     /// A thought goes to its maker alone, in the form in which it was shown.
