@@ -288,12 +288,6 @@ impl Principal {
         let routes = self.0.routes.as_deref();
         routes.is_none_or(|routes| names(routes, template))
     }
-
-    /// Whether there are routes that it may not use.
-    #[must_use]
-    pub fn is_bound_to_routes(&self) -> bool {
-        self.0.routes.is_some()
-    }
 }
 
 #[cfg(test)]
