@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Makes the corpora to begin with: seed.py TARGET FOLDER DICTIONARY
 
-They are the texts in the crate's own tests, and what lies in ../shared beside the repository where
-there is such a folder. A target reads a byte or two before the text; those come first here, too.
+They are the corpora that the tests of the crate read, the texts in those tests, and what lies in ../shared
+beside the repository where there is such a folder. A target reads a byte or two before the text; those come
+first here, too.
 """
 import base64
 import hashlib
@@ -29,6 +30,8 @@ TARGETS = {
     "request": ([b""], []),
     "form": ([b"\x00\x07", b"\x01\x0a", b"\x02\x03"], ["src/llm/serve/form/*.rs", "tests/it/passed.rs"]),
     "rate_limits": ([b""], ["src/llm/rate_limits.rs", "src/llm/rate_limits/*.rs"]),
+    "catalog": ([b""], ["src/llm/catalog/*.rs", "tests/it/catalog.rs"]),
+    "sealed": ([bytes([vendor | client << 4]) for vendor in range(3) for client in range(4)], ["src/llm/codec/envelope.rs", "src/llm/codec/gemini/proof.rs"]),
 }
 LITERAL = re.compile(r'b?r(#+)"(.*?)"\1|b?"((?:[^"\\]|\\.)*)"', re.S)
 JSON = ("chat_request", "chat_answer", "answer", "request")
@@ -76,9 +79,15 @@ def recorded(target):
             yield body if isinstance(body, str) else json.dumps(body)
 
 
+def corpus(target):
+    """What the tests of the crate read: names and texts."""
+    folder = ROOT / "tests/corpus" / target
+    return [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())] if folder.exists() else []
+
+
 def frames():
-    """The corpus that the tests of the crate read, and recorded streams."""
-    texts = [path.read_bytes() for path in sorted((ROOT / "tests/corpus/event_stream").iterdir())]
+    """Recorded streams of frames."""
+    texts = []
     for path in sorted((SHARED / "wire").rglob("*.json")):
         answer = json.loads(path.read_text()).get("response", {})
         if answer.get("eventstream_base64"):
@@ -90,6 +99,14 @@ def spoken(target):
     """The texts beside each codec, for that codec."""
     # Its number among the targets' protocols, and the paths where it is served.
     codecs = {"openai": (0, [4]), "responses": (1, [0, 11]), "anthropic": (2, [1, 10]), "gemini": (3, [2, 3, 7, 8, 9]), "bedrock": (4, []), "cohere": (5, [5, 6]), "ollama": (6, [])}
+    dialects = {"chat": [4], "responses": [0, 11], "messages": [1, 10], "generate": [2, 3, 9], "embed": [7, 8], "rerank": [5, 6]}
+    for name, text in corpus(target):
+        owner, what = name.split(".", 1)
+        if target == "request":
+            yield from (bytes([path | to << 4]) + text for path in dialects[owner] for to in range(7))
+        else:
+            kinds = [0x30] if what.startswith("embed") else [0x38] if what.startswith("rerank") else [0, 0x20, 0x40, 0x80]
+            yield from (bytes([codecs[owner][0] | kind, 0x03]) + text for kind in kinds)
     frames = ("messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata", "!throttlingException")
     for name, (number, paths) in codecs.items():
         patterns = [f"src/llm/codec/{name}/**/*.rs", f"tests/it/{name}*.rs", f"tests/it/vendors/{name}*.rs", f"src/testing/{name}.rs"]
@@ -144,6 +161,7 @@ def main():
     if target == "sse" or target in JSON:
         texts += sorted(set(recorded(target)))
     texts = [text.encode("utf-8", "surrogatepass") for text in texts]
+    texts += [text for _, text in corpus(target)]
     if target == "event_stream":
         texts += frames()
     if target == "rate_limits":
@@ -151,6 +169,8 @@ def main():
     if target in ("answer", "request"):
         texts = sorted(set(spoken(target)))
         own = list(literals(LLM))
+    if target == "event_stream":
+        own = list(literals(["src/llm/codec/bedrock/frame.rs", "src/llm/codec/bedrock/decode.rs"]))
     count = 0
     for text in texts:
         if not 1 < len(text) <= 16384:
@@ -160,7 +180,7 @@ def main():
             (folder / hashlib.sha1(seed).hexdigest()[:16]).write_bytes(seed)
             count += 1
     words = {word for text in own for word in re.findall(r"[A-Za-z0-9_$-]{3,30}|%[0-9a-fA-F]{2}", text)}
-    words |= {f'"{word}"' for word in words if word.islower()} if target in JSON or target == "schema" else set()
+    words |= {f'"{word}"' for word in words if word.islower()} if target in JSON or target in ("schema", "catalog") else set()
     with open(dictionary, "w") as out:
         for word in sorted(words):
             out.write('"' + word.replace("\\", "\\\\").replace('"', '\\"') + '"\n')

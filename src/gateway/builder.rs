@@ -1,5 +1,7 @@
 //! Building a gateway.
 
+mod browsers;
+
 use super::{
     GatewayService, Shared,
     bounds::{Bounded, Limits},
@@ -29,7 +31,7 @@ use crate::{
     route::{Methods, Routes},
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header};
+use http::{Request, Response};
 use http_body::Body as HttpBody;
 use std::{
     any::type_name,
@@ -39,11 +41,6 @@ use std::{
     time::Duration,
 };
 use tower::util::{BoxCloneSyncService, Either, MapErr};
-use tower_http::{
-    compression::{CompressionLayer, DefaultPredicate, Predicate, predicate::NotForContentType},
-    cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer},
-    set_header::SetResponseHeaderLayer,
-};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -175,71 +172,6 @@ impl GatewayBuilder {
         // A year or more is none: the clock must be able to tell its end.
         let year = Duration::from_secs(365 * 24 * 60 * 60);
         self.route_limits.idle = time.into().filter(|time| *time < year);
-        self
-    }
-
-    // Browsers and the wire.
-
-    /// Lets pages of these origins call, such as `https://app.example.com`. `*` lets all of them call,
-    /// without cookies.
-    pub fn cors(mut self, origins: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let mut list = Vec::new();
-        let mut any = false;
-        for origin in origins {
-            let origin = origin.as_ref();
-            any |= origin == "*";
-            match HeaderValue::from_str(origin) {
-                Ok(value) if origin == "*" || origin.contains("://") => list.push(value),
-                _ => self.fault(
-                    "cors",
-                    format!("{origin:?} is not an origin such as https://app.example.com"),
-                ),
-            }
-        }
-        let origins = if any {
-            AllowOrigin::any()
-        } else {
-            AllowOrigin::list(list)
-        };
-        let layer = CorsLayer::new()
-            .allow_origin(origins)
-            .allow_methods(AllowMethods::mirror_request())
-            // `*` would not cover `Authorization`, says the Fetch standard.
-            .allow_headers(AllowHeaders::mirror_request())
-            .max_age(Duration::from_secs(600))
-            .expose_headers([
-                HeaderName::from_static("x-request-id"),
-                header::RETRY_AFTER,
-                HeaderName::from_static("ratelimit"),
-                HeaderName::from_static("ratelimit-policy"),
-                HeaderName::from_static("x-ratelimit-limit-requests"),
-                HeaderName::from_static("x-ratelimit-remaining-requests"),
-                HeaderName::from_static("x-ratelimit-reset-requests"),
-            ]);
-        self.layer_at(Slot::Edge, layer)
-    }
-
-    /// Compresses answers with gzip or brotli for clients that ask for it. Event streams are left
-    /// alone: they would be held back.
-    pub fn compression(self) -> Self {
-        let predicate = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
-        self.layer_at(Slot::Edge, CompressionLayer::new().compress_when(predicate))
-    }
-
-    /// Adds `X-Content-Type-Options: nosniff`, `X-Frame-Options: DENY` and `Referrer-Policy:
-    /// no-referrer` to answers that do not say otherwise.
-    pub fn security_headers(mut self) -> Self {
-        for (name, value) in [
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::X_FRAME_OPTIONS, "DENY"),
-            (header::REFERRER_POLICY, "no-referrer"),
-        ] {
-            let value = HeaderValue::from_static(value);
-            self = self.layer_at(
-                Slot::Edge,
-                SetResponseHeaderLayer::if_not_present(name, value),
-            );
-        }
         self
     }
 

@@ -134,6 +134,14 @@ pub(crate) fn error(protocol: Protocol, error: &Error, exchange: Option<&Exchang
     answer
 }
 
+/// An error in the middle of a stream in the words of a protocol, likewise.
+pub(crate) fn error_event(protocol: Protocol, error: &Error, exchange: Option<&Exchange>) -> Bytes {
+    match protocol {
+        Protocol::Anthropic => anthropic::error::write_event(error, exchange.map(Exchange::id)),
+        protocol => codec::of(protocol).encode_error_event(error),
+    }
+}
+
 /// Applies [`Dialect`] to a service.
 ///
 /// See the [module docs](self) for an example.

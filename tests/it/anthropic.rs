@@ -5,18 +5,16 @@
     reason = "`json!` values are handed over as they are written"
 )]
 
+use crate::served::{call, data, document, post};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_gateway::{
-    Body, Exchange, collect,
+    Exchange,
     exchange::Usage,
-    llm::{
-        ChatRequest, Protocol, Provider, Simulator,
-        serve::{Model, Serve},
-    },
+    llm::{ChatRequest, Protocol, Provider, Simulator},
     testing::{MockUpstream, Reply, Turn, Vendor},
 };
 
@@ -61,13 +59,6 @@ fn anthropic(upstream: &MockUpstream) -> Provider {
     provider.base_url(upstream.url()).unwrap()
 }
 
-fn post(path: &str, body: impl ToString) -> Request<Full<Bytes>> {
-    Request::post(path)
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .unwrap()
-}
-
 fn messages(more: Value) -> Value {
     let mut body = json!({
         "model": "claude-sonnet-4-5",
@@ -78,29 +69,6 @@ fn messages(more: Value) -> Value {
         .unwrap()
         .extend(more.as_object().unwrap().clone());
     body
-}
-
-async fn call<S>(service: S, request: Request<Full<Bytes>>) -> Response<Bytes>
-where
-    S: Service<ChatRequest, Response = tower_gateway::llm::ChatResponse> + Clone + Send + 'static,
-    S::Error: Into<tower_gateway::llm::Error>,
-    S::Future: Send,
-{
-    let models = vec![Model::new("a", "lab"), Model::new("b/c", "lab")];
-    let serve = Serve::new(service).models(models);
-    let (parts, body): (_, Body) = serve.oneshot(request).await.unwrap().into_parts();
-    Response::from_parts(parts, collect(body, 1 << 20).await.unwrap())
-}
-
-fn document(answer: &Response<Bytes>) -> Value {
-    serde_json::from_slice(answer.body()).unwrap()
-}
-
-fn data(answer: &Response<Bytes>) -> Vec<Value> {
-    let text = std::str::from_utf8(answer.body()).unwrap();
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data).ok())
-        .collect()
 }
 
 #[tokio::test]
@@ -294,6 +262,18 @@ async fn a_client_of_the_protocol_is_told_the_id_of_its_request() {
     let (answer, told, id) = answered("/v1/messages", wrong.clone()).await;
     assert_eq!((answer.status().as_u16(), told), (400, Some(id.clone())));
     assert_eq!(document(&answer)["request_id"], id);
+    // And in the middle of a stream, where a header is long gone.
+    let all = [&EVENTS[..4], &[("error", r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_of_the_vendor"}"#)]].concat();
+    let reply = Reply::pieces("text/event-stream", events(&all));
+    let upstream = MockUpstream::start(reply).await.unwrap();
+    let mut request = post("/v1/messages", messages(json!({"stream": true})));
+    let id = Exchange::enter(&mut request).id().to_owned();
+    let answer = call(anthropic(&upstream), request).await;
+    let last = data(&answer).pop().unwrap();
+    assert_eq!(
+        (&last["type"], &last["request_id"]),
+        (&json!("error"), &json!(id))
+    );
     // Others look elsewhere.
     let (answer, told, _) = answered("/v1/chat/completions", wrong).await;
     assert_eq!((answer.status().as_u16(), told), (400, None));

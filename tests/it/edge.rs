@@ -99,7 +99,14 @@ async fn a_page_can_read_a_refusal() {
         assert_eq!(status, expected);
         assert_eq!(headers["access-control-allow-origin"], PAGE);
         let exposed = items(&headers, "access-control-expose-headers");
-        for name in ["x-request-id", "retry-after"] {
+        for name in [
+            "x-request-id",
+            "request-id",
+            "retry-after",
+            "x-should-retry",
+            "x-ratelimit-remaining-requests",
+            "x-gateway-loss",
+        ] {
             assert!(exposed.iter().any(|item| item == name), "{exposed:?}");
         }
         assert!(items(&headers, "vary").contains(&"origin".to_owned()));

@@ -5,18 +5,16 @@
     reason = "`json!` values are handed over as they are written"
 )]
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
+mod counts;
+mod paths;
+
+use crate::served::{call, data, document, post};
 use serde_json::{Value, json};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_gateway::{
     Body, Exchange, collect,
     exchange::Usage,
-    llm::{
-        ChatRequest, Provider, Simulator,
-        serve::{Model, Serve},
-    },
+    llm::{Provider, Simulator},
     testing::{MockUpstream, MockVendor, Recorded, Reply, Turn, Vendor},
 };
 
@@ -61,47 +59,12 @@ fn others(vendor: &MockVendor) -> [Provider; 2] {
     ]
 }
 
-fn post(path: &str, body: impl ToString) -> Request<Full<Bytes>> {
-    Request::post(path)
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .unwrap()
-}
-
 fn hello(more: Value) -> Value {
     let mut body = json!({"contents": [{"role": "user", "parts": [{"text": "Hello"}]}]});
     body.as_object_mut()
         .unwrap()
         .extend(more.as_object().unwrap().clone());
     body
-}
-
-async fn call<S>(service: S, request: Request<Full<Bytes>>) -> Response<Bytes>
-where
-    S: Service<ChatRequest, Response = tower_gateway::llm::ChatResponse> + Clone + Send + 'static,
-    S::Error: Into<tower_gateway::llm::Error>,
-    S::Future: Send,
-{
-    let models = vec![Model::new("a", "lab"), Model::new("b/c", "lab")];
-    let serve = Serve::new(service).models(models);
-    let (parts, body): (_, Body) = serve.oneshot(request).await.unwrap().into_parts();
-    Response::from_parts(parts, collect(body, 1 << 20).await.unwrap())
-}
-
-fn document(answer: &Response<Bytes>) -> Value {
-    serde_json::from_slice(answer.body())
-        .unwrap_or_else(|error| panic!("{error}: {:?}", answer.body()))
-}
-
-/// The documents of a stream, of events or in an array.
-fn data(answer: &Response<Bytes>) -> Vec<Value> {
-    let text = std::str::from_utf8(answer.body()).unwrap();
-    if text.starts_with('[') {
-        return serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
-    }
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data).ok())
-        .collect()
 }
 
 /// The parts of the first candidate in all of these.
@@ -282,166 +245,6 @@ async fn a_client_of_the_protocol_reaches_any_model() {
             assert!(last["usageMetadata"]["candidatesTokenCount"].as_u64() > Some(0));
             assert_eq!(documents[0]["responseId"], last["responseId"]);
         }
-    }
-}
-
-#[tokio::test]
-async fn tokens_are_counted_by_a_vendor_that_can() {
-    let ask = || post(&format!("{FLASH}:countTokens"), hello(json!({})));
-    let to = upstream(Reply::json(
-        200,
-        r#"{"totalTokens":42,"totalBillableCharacters":9}"#,
-    ))
-    .await;
-    let mut request = ask();
-    let exchange = Exchange::enter(&mut request);
-    let answer = call(gemini(&to), request).await;
-    assert_eq!(document(&answer)["totalTokens"], 42);
-    assert_eq!(document(&answer)["totalBillableCharacters"], 9);
-    assert_eq!(to.last().unwrap().path, format!("{FLASH}:countTokens"));
-    // To count is to use nothing.
-    assert_eq!(exchange.facts().usage, None);
-    // A conversation may stand a level deeper, with a name of the model of its own.
-    let deeper = json!({"generateContentRequest": hello(json!({"model": "models/other"}))});
-    let answer = call(gemini(&to), post(&format!("{FLASH}:countTokens"), deeper)).await;
-    assert_eq!(answer.status(), 200);
-    let asked = to.last().unwrap().json();
-    assert_eq!(
-        asked["generateContentRequest"]["model"],
-        "models/gemini-2.5-flash"
-    );
-    let own = call(Simulator::new(), ask()).await;
-    assert!(document(&own)["totalTokens"].as_u64() > Some(0));
-    // One counts for the other.
-    let to = upstream(Reply::json(200, r#"{"input_tokens":17}"#)).await;
-    let anthropic = Provider::anthropic(KEY).base_url(to.url()).unwrap();
-    let answer = call(anthropic, ask()).await;
-    assert_eq!(*answer.body(), r#"{"totalTokens":17}"#);
-    assert_eq!(to.last().unwrap().path, "/v1/messages/count_tokens");
-    let to = upstream(Reply::json(200, r#"{"totalTokens":7}"#)).await;
-    let body =
-        json!({"model": "gemini-2.5-flash", "messages": [{"role": "user", "content": "Hello"}]});
-    let answer = call(gemini(&to), post("/v1/messages/count_tokens", body)).await;
-    assert_eq!(*answer.body(), r#"{"input_tokens":7}"#);
-}
-
-#[tokio::test]
-async fn texts_become_vectors_at_a_vendor_of_either_protocol() {
-    let vendor = vendor().await;
-    let one = |text: &str| json!({"model": "models/mock-embed", "content": {"parts": [{"text": text}]}, "outputDimensionality": 6});
-    let floats = |values: &Value| -> Vec<f64> {
-        let values = values.as_array().unwrap().iter();
-        values.map(|value| value.as_f64().unwrap()).collect()
-    };
-    let [openai, _] = others(&vendor);
-    let mut all = Vec::new();
-    for provider in [gemini(&vendor), openai] {
-        let path = "/v1beta/models/mock-embed:embedContent";
-        let mut request = post(path, one("one"));
-        let exchange = Exchange::enter(&mut request);
-        let answer = call(provider.clone(), request).await;
-        let single = floats(&document(&answer)["embedding"]["values"]);
-        assert_eq!(exchange.facts().usage.unwrap().input, 1);
-        let path = "/v1beta/models/mock-embed:batchEmbedContents";
-        let several = json!({"requests": [one("one"), one("two")]});
-        let answer = call(provider.clone(), post(path, several)).await;
-        let several = document(&answer)["embeddings"].clone();
-        assert_eq!(several.as_array().unwrap().len(), 2);
-        assert_eq!(floats(&several[0]["values"]), single);
-        assert_ne!(floats(&several[1]["values"]), single);
-        assert_eq!(single.len(), 6);
-        // A client of OpenAI's gets the same, in either form.
-        let body = json!({"model": "mock-embed", "input": ["one", "two"], "dimensions": 6});
-        let answer = call(provider, post("/v1/embeddings", body)).await;
-        let rows = document(&answer);
-        assert_eq!(floats(&rows["data"][0]["embedding"]), single);
-        assert_eq!(rows["usage"]["prompt_tokens"], 2);
-        all.push(single);
-    }
-    assert_eq!(all[0], all[1]);
-    // What cannot be embedded is no text.
-    let image =
-        json!({"content": {"parts": [{"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]}});
-    let [openai, _] = others(&vendor);
-    let answer = call(
-        openai,
-        post("/v1beta/models/mock-embed:embedContent", image),
-    )
-    .await;
-    assert_eq!(document(&answer)["error"]["status"], "INVALID_ARGUMENT");
-}
-
-#[tokio::test]
-async fn paths_answer_in_the_dialect() {
-    let get = |path: &str| Request::get(path).body(Full::default()).unwrap();
-    let list = document(&call(Simulator::new(), get("/v1beta/models?pageSize=5")).await);
-    assert_eq!(list["models"][0]["name"], "models/a");
-    let one = document(&call(Simulator::new(), get("/v1beta/models/b%2Fc")).await);
-    assert_eq!(one["name"], "models/b/c");
-    // Google's own client asks for another version, and is known by its headers.
-    let mut stable = get("/v1/models");
-    stable
-        .headers_mut()
-        .insert("x-goog-api-key", "k".parse().unwrap());
-    assert_eq!(document(&call(Simulator::new(), stable).await), list);
-    let is = |answer: &Response<Bytes>, status: u16, name: &str| {
-        let error = &document(answer)["error"];
-        assert_eq!(
-            (answer.status().as_u16(), &error["code"]),
-            (status, &json!(status))
-        );
-        assert_eq!(error["status"], name);
-    };
-    for path in [
-        "/v1beta/files",
-        "/v1alpha/models/a:generateContent",
-        "/upload/v1beta/files",
-        "/v1beta/models/no",
-        "/v1beta/models/a:predict",
-        "/v1beta",
-    ] {
-        is(&call(Simulator::new(), get(path)).await, 404, "NOT_FOUND");
-    }
-    for method in [
-        "predict",
-        "generatecontent",
-        "x",
-        "bidiGenerateContent",
-        "8b",
-    ] {
-        let request = post(&format!("/v1beta/models/a:{method}"), hello(json!({})));
-        is(&call(Simulator::new(), request).await, 404, "NOT_FOUND");
-    }
-    let wrong = call(Simulator::new(), post("/v1beta/models/a", "{}")).await;
-    assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(wrong.headers()["allow"], "GET, HEAD");
-    let wrong = call(Simulator::new(), get("/v1beta/models/a:generateContent")).await;
-    assert_eq!(wrong.headers()["allow"], "POST");
-    for (body, field) in [
-        (json!({}), "contents"),
-        (
-            json!({"contents": [{"role": "nobody", "parts": [{"text": "a"}]}]}),
-            "contents[0].role",
-        ),
-        (
-            json!({"contents": [{"parts": [{"text": 5}]}]}),
-            "contents[0].parts[0].text",
-        ),
-        (
-            json!({"contents": [{"parts": [{"text": "a"}]}], "generationConfig": {"temperature": "hot"}}),
-            "generationConfig.temperature",
-        ),
-    ] {
-        let answer = call(
-            Simulator::new(),
-            post("/v1beta/models/a:generateContent", body),
-        )
-        .await;
-        is(&answer, 400, "INVALID_ARGUMENT");
-        let details = document(&answer)["error"]["details"].clone();
-        let mut violations = details.as_array().unwrap().iter();
-        let violation = violations.find_map(|one| one["fieldViolations"][0]["field"].as_str());
-        assert_eq!(violation, Some(field), "{details}");
     }
 }
 

@@ -16,6 +16,8 @@ mod chat;
 mod circuit_breaker;
 mod client_addr;
 mod concurrency;
+#[cfg(feature = "gateway")]
+mod corpora;
 #[cfg(feature = "llm")]
 mod dialect;
 #[cfg(all(feature = "gateway", feature = "testing"))]
@@ -56,6 +58,8 @@ mod responses;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;
+#[cfg(all(feature = "client", feature = "testing"))]
+mod served;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
 #[cfg(feature = "postgres")]
@@ -73,6 +77,8 @@ mod tls;
 #[cfg(all(feature = "testing", feature = "tokens"))]
 mod tokens;
 mod trace;
+#[cfg(feature = "llm")]
+mod unserved;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
 #[cfg(all(feature = "client", feature = "testing"))]

@@ -7,14 +7,15 @@
 
 mod faults;
 
+use crate::served::{call, data, document, post};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use tower::{Service, ServiceExt};
+use tower::ServiceExt;
 use tower_gateway::{
-    Body, Exchange, collect,
-    llm::{ChatRequest, Protocol, Provider, Simulator, provider::Vendor as Row, serve::Serve},
+    Exchange,
+    llm::{ChatRequest, Protocol, Provider, Simulator, provider::Vendor as Row},
     testing::{MockUpstream, MockVendor, Reply, Turn, Vendor},
 };
 
@@ -61,41 +62,12 @@ fn responses_only(base: String) -> Provider {
     provider.speaking(Protocol::Responses)
 }
 
-fn post(path: &str, body: impl ToString) -> Request<Full<Bytes>> {
-    Request::post(path)
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body.to_string())))
-        .unwrap()
-}
-
 fn ask(more: Value) -> Request<Full<Bytes>> {
     let mut body = json!({"model": "gpt-5", "input": "Hello"});
     body.as_object_mut()
         .unwrap()
         .extend(more.as_object().unwrap().clone());
     post("/v1/responses", body)
-}
-
-async fn call<S>(service: S, request: Request<Full<Bytes>>) -> Response<Bytes>
-where
-    S: Service<ChatRequest, Response = tower_gateway::llm::ChatResponse> + Clone + Send + 'static,
-    S::Error: Into<tower_gateway::llm::Error>,
-    S::Future: Send,
-{
-    let serve = Serve::new(service);
-    let (parts, body): (_, Body) = serve.oneshot(request).await.unwrap().into_parts();
-    Response::from_parts(parts, collect(body, 1 << 20).await.unwrap())
-}
-
-fn document(answer: &Response<Bytes>) -> Value {
-    serde_json::from_slice(answer.body()).unwrap()
-}
-
-fn data(answer: &Response<Bytes>) -> Vec<Value> {
-    let text = std::str::from_utf8(answer.body()).unwrap();
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data).ok())
-        .collect()
 }
 
 /// The response of an answer, streamed or not.

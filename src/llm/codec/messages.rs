@@ -4,7 +4,7 @@
 //! What the vendors of such protocols refuse is put in order here: answers stand right behind the
 //! calls, in their order and in pairs.
 
-use super::{base64, translation::Translation};
+use super::{base64, translation::Translation, turns::ByCall};
 use crate::llm::{Chat, Content, Media, Part, Role, ToolCall};
 use std::{collections::HashMap, mem};
 
@@ -240,10 +240,10 @@ fn answered<'c>(
     others: &mut Vec<Turn<'c>>,
     base: &mut Translation<'_>,
 ) {
+    let mut given = ByCall::new(mem::take(given), |answer| answer.call);
     for call in open.drain(..) {
-        let at = given.iter().position(|answer| answer.call == call.id);
-        let answer = match at {
-            Some(at) => given.remove(at),
+        let answer = match given.take(&call.id) {
+            Some(answer) => answer,
             None => {
                 let why = "A call without a result is given one that says so.";
                 base.losses.add("messages", why);
@@ -257,7 +257,7 @@ fn answered<'c>(
         };
         out.push(Turn::Result(answer));
     }
-    for orphan in given.drain(..) {
+    for orphan in given.left() {
         let why = "It answers no call of the turn before.";
         base.losses.add(orphan.place, why);
     }

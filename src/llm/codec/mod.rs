@@ -32,6 +32,10 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
+#[cfg(test)]
+#[path = "../../../tests/it/corpora/pieces.rs"]
+mod pieces;
+mod plain;
 pub(crate) mod proofs;
 #[cfg(test)]
 mod reading;

@@ -8,6 +8,11 @@
 //! deeper than the limit of serde_json. What it declines may be one too (a name with escapes, say),
 //! and is for a reader that knows all cases, and words for faults.
 
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
 /// Deeper than this, and than 128, is for others to judge.
 const DEEPEST: u32 = 100;
 
@@ -53,6 +58,18 @@ pub(crate) fn array<'a>(
     text: &'a [u8],
     mut element: impl FnMut(&'a [u8]) -> Option<()>,
 ) -> Option<&'a [u8]> {
+    elements(text, |text| {
+        let (value, rest) = text.split_at_checked(value(text, 0)?)?;
+        element(value)?;
+        Some(rest)
+    })
+}
+
+/// As [`fields`], of the elements of an array.
+pub(crate) fn elements<'a>(
+    text: &'a [u8],
+    mut element: impl FnMut(&'a [u8]) -> Option<&'a [u8]>,
+) -> Option<&'a [u8]> {
     let open = space(text, 0);
     if *text.get(open)? != b'[' {
         return None;
@@ -61,10 +78,10 @@ pub(crate) fn array<'a>(
     if *text.get(at)? == b']' {
         return text.get(at + 1..);
     }
+    let mut text = text;
     loop {
-        let end = value(text, at)?;
-        element(text.get(at..end)?)?;
-        at = space(text, end);
+        text = element(text.get(at..)?)?;
+        at = space(text, 0);
         match *text.get(at)? {
             b',' => at = space(text, at + 1),
             b']' => return text.get(at + 1..),
@@ -76,6 +93,33 @@ pub(crate) fn array<'a>(
 /// What stands after the value that the text begins with.
 pub(crate) fn skip(text: &[u8]) -> Option<&[u8]> {
     text.get(value(text, 0)?..)
+}
+
+/// The string that the text begins with, and what stands after it.
+pub(crate) fn text(text: &[u8]) -> Option<(Cow<'_, str>, &[u8])> {
+    let (end, escapes) = string(text, 0)?;
+    let (whole, rest) = text.split_at_checked(end)?;
+    let read = match escapes {
+        true => Cow::Owned(serde_json::from_slice(whole).ok()?),
+        false => Cow::Borrowed(std::str::from_utf8(whole.get(1..end - 1)?).ok()?),
+    };
+    Some((read, rest))
+}
+
+/// What stands after a value that is a string without escapes, digits alone, `true`, `false` or `null`:
+/// what passes here has no fault that only a whole reader would find in it.
+pub(crate) fn scalar(text: &[u8]) -> Option<&[u8]> {
+    let end = match *text.first()? {
+        b'"' => match string(text, 0)? {
+            (end, false) => end,
+            (_, true) => return None,
+        },
+        b't' => word(text, 0, b"true")?,
+        b'f' => word(text, 0, b"false")?,
+        b'n' => word(text, 0, b"null")?,
+        _ => return Some(digits(text)?.1),
+    };
+    text.get(end..)
 }
 
 /// The number of digits alone that the text begins with, and what stands after it.
@@ -304,209 +348,4 @@ fn number(text: &[u8], at: usize) -> Option<usize> {
 fn word(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     let end = at + word.len();
     (text.get(at..end)? == word).then_some(end)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use serde_json::{Map, value::RawValue};
-    use std::collections::BTreeMap;
-
-    type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
-
-    fn fields(text: &[u8]) -> Option<(Fields<'_>, &[u8])> {
-        let mut fields = Vec::new();
-        let rest = object(text, |name, value| {
-            fields.push((name, value));
-            Some(())
-        })?;
-        Some((fields, rest))
-    }
-
-    #[test]
-    fn fields_are_given_in_order_and_to_the_byte() {
-        let text = br#" {"a" : -1.5e+3 ,"b":[ {"c":"}\"\u00e9"} , [] ],"b":null} tail"#;
-        let (fields, rest) = fields(text).unwrap();
-        let expected: [(&[u8], &[u8]); 3] = [
-            (b"a", b"-1.5e+3"),
-            (b"b", br#"[ {"c":"}\"\u00e9"} , [] ]"#),
-            (b"b", b"null"),
-        ];
-        assert_eq!(fields, expected);
-        assert_eq!(rest, b" tail");
-    }
-
-    #[test]
-    fn what_is_no_object_is_declined() {
-        let broken: [&[u8]; 23] = [
-            b"",
-            b"[]",
-            b"1",
-            b"{",
-            b"{}}}"[..1].as_ref(),
-            b"{\"a\"}",
-            b"{\"a\":}",
-            b"{\"a\":1,}",
-            b"{,}",
-            b"{\"a\":01}",
-            b"{\"a\":1.}",
-            b"{\"a\":-}",
-            b"{\"a\":1e}",
-            b"{\"a\":tru}",
-            b"{\"a\":[1,]}",
-            b"{\"a\":[1}",
-            b"{\"a\":{\"b\":1]}",
-            b"{\"a\":\"\\x\"}",
-            b"{\"a\":\"\\u12g4\"}",
-            b"{\"a\":\"\n\"}",
-            b"{\"a\":\"\xff\"}",
-            b"{a:1}",
-            b"{\"a\":+1}",
-        ];
-        for text in broken {
-            assert_eq!(fields(text), None, "{}", text.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn depth_is_bounded() {
-        let deep = |levels| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
-        assert!(fields(deep(100).as_bytes()).is_some());
-        assert!(fields(deep(101).as_bytes()).is_none());
-        assert!(fields(deep(1_000_000).as_bytes()).is_none());
-    }
-
-    #[test]
-    fn elements_of_an_array_are_given_in_order_and_to_the_byte() {
-        let read = |text: &'static [u8]| {
-            let mut all = Vec::new();
-            let rest = array(text, |element| {
-                all.push(element);
-                Some(())
-            })?;
-            Some((all, rest))
-        };
-        let (all, rest) = read(br#" [ {"a":[1]} ,"]", [] ,null] tail"#).unwrap();
-        let expected: [&[u8]; 4] = [br#"{"a":[1]}"#, br#""]""#, b"[]", b"null"];
-        assert_eq!((&all[..], rest), (&expected[..], &b" tail"[..]));
-        assert_eq!(read(b"[]").unwrap().0.len(), 0);
-        for broken in [
-            &b""[..],
-            b"{}",
-            b"[",
-            b"[1",
-            b"[1,]",
-            b"[,]",
-            b"[1 2]",
-            b"[1}",
-        ] {
-            assert_eq!(read(broken), None, "{}", broken.escape_ascii());
-        }
-    }
-
-    #[test]
-    fn numbers_are_read_as_far_as_they_fit() {
-        let rest = &b","[..];
-        assert_eq!(
-            digits(b"1234567890123456789,"),
-            Some((1234567890123456789, rest))
-        );
-        assert_eq!(digits(b"0,"), Some((0, rest)));
-        assert_eq!(digits(b"1.0,"), Some((1, &b".0,"[..])), "which is no end");
-        for other in [&b""[..], b"7", b"-1,", b"01,", b"12345678901234567890,"] {
-            assert_eq!(digits(other), None);
-        }
-    }
-
-    #[test]
-    fn whoever_reads_a_value_says_where_it_ends() {
-        let text = br#"{"a":{"b" : 12 },"c":["x"] , "d":3} tail"#;
-        let mut found = Vec::new();
-        let rest = super::fields(text, |name, text| match name {
-            b"a" => super::fields(text, |_, text| {
-                let (number, rest) = digits(text)?;
-                found.push(number);
-                Some(rest)
-            }),
-            b"d" => digits(text).map(|(number, rest)| {
-                found.push(number);
-                rest
-            }),
-            _ => skip(text),
-        });
-        assert_eq!((rest, found), (Some(&b" tail"[..]), vec![12, 3]));
-        for broken in [&br#"{"a":1.5}"#[..], br#"{"a":1"#, br#"{"a":1 2}"#] {
-            assert_eq!(super::fields(broken, |_, text| Some(digits(text)?.1)), None);
-        }
-    }
-
-    fn json() -> impl Strategy<Value = serde_json::Value> {
-        let leaf = prop_oneof![
-            Just(serde_json::Value::Null),
-            any::<bool>().prop_map(Into::into),
-            any::<i64>().prop_map(Into::into),
-            any::<f64>().prop_map(Into::into),
-            any::<String>().prop_map(Into::into),
-        ];
-        leaf.prop_recursive(5, 40, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
-                prop::collection::btree_map(any::<String>(), inner, 0..6).prop_map(|map| {
-                    serde_json::Value::Object(map.into_iter().collect::<Map<_, _>>())
-                }),
-            ]
-        })
-    }
-
-    /// What serde_json makes of the same text.
-    fn judged(text: &[u8]) -> Option<BTreeMap<String, Box<RawValue>>> {
-        serde_json::from_slice(text).ok()
-    }
-
-    proptest! {
-        #[test]
-        fn what_it_accepts_is_what_a_whole_reader_finds(
-            value in prop::collection::btree_map("[a-z\\\\é]{0,8}", json(), 0..6),
-            pretty in any::<bool>(),
-            edit in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
-        ) {
-            let mut text = match pretty {
-                true => serde_json::to_vec_pretty(&value).unwrap(),
-                false => serde_json::to_vec(&value).unwrap(),
-            };
-            if let Some((at, byte)) = edit {
-                let at = at.index(text.len());
-                text[at] = byte;
-            }
-            if let Some((fields, rest)) = fields(&text)
-                && is_blank(rest)
-            {
-                let whole = judged(&text);
-                prop_assert!(whole.is_some(), "accepted what is no JSON: {}", text.escape_ascii());
-                for (name, value) in fields {
-                    let name = std::str::from_utf8(name).unwrap();
-                    let of_whole = whole.as_ref().unwrap().get(name);
-                    prop_assert!(of_whole.is_some());
-                    // Of a field that stands there twice the last counts with a map.
-                    prop_assert!(serde_json::from_slice::<&RawValue>(value).is_ok());
-                }
-            }
-        }
-
-        #[test]
-        fn documents_without_escaped_names_are_accepted(
-            value in prop::collection::btree_map("[a-zé]{0,8}", json(), 0..6),
-        ) {
-            let text = serde_json::to_vec(&value).unwrap();
-            let (fields, rest) = fields(&text).unwrap();
-            prop_assert!(is_blank(rest));
-            let whole = judged(&text).unwrap();
-            prop_assert_eq!(fields.len(), whole.len());
-            for (name, value) in fields {
-                let name = std::str::from_utf8(name).unwrap();
-                prop_assert_eq!(whole[name].get().as_bytes(), value);
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use super::Losses;
 use serde_json::Value;
-use std::mem;
+use std::{collections::HashMap, mem};
 
 /// What one of the two says in a row.
 #[derive(Debug)]
@@ -61,6 +61,36 @@ impl Turn {
     }
 }
 
+/// The answers of a turn, to be taken by the calls that they are for. A turn may have a hundred thousand, in
+/// any order.
+pub(crate) struct ByCall<A> {
+    all: Vec<Option<A>>,
+    /// Where those to a call stand, the first one last.
+    places: HashMap<String, Vec<usize>>,
+}
+
+impl<A> ByCall<A> {
+    pub(crate) fn new(all: Vec<A>, call: impl Fn(&A) -> &str) -> Self {
+        let mut places: HashMap<String, Vec<usize>> = HashMap::with_capacity(all.len());
+        for (at, answer) in all.iter().enumerate().rev() {
+            places.entry(call(answer).to_owned()).or_default().push(at);
+        }
+        let all = all.into_iter().map(Some).collect();
+        Self { all, places }
+    }
+
+    /// The first one to this call that was not taken yet.
+    pub(crate) fn take(&mut self, call: &str) -> Option<A> {
+        let at = self.places.get_mut(call)?.pop()?;
+        self.all.get_mut(at)?.take()
+    }
+
+    /// Those that nobody took, in their order.
+    pub(crate) fn left(self) -> impl Iterator<Item = A> {
+        self.all.into_iter().flatten()
+    }
+}
+
 /// Puts those of the same one together.
 fn merged(turns: Vec<Turn>) -> Vec<Turn> {
     let mut out: Vec<Turn> = Vec::with_capacity(turns.len());
@@ -87,16 +117,15 @@ fn paired(turns: Vec<Turn>, form: &Form, losses: &mut Losses) -> Vec<Turn> {
             out.push(turn);
             continue;
         }
-        let mut given = mem::take(&mut turn.results);
+        let mut given = ByCall::new(mem::take(&mut turn.results), |answer| &answer.call);
         for (call, name) in mem::take(&mut open) {
-            let at = given.iter().position(|answer| answer.call == call);
-            let answer = match at {
-                Some(at) => given.remove(at),
+            let answer = match given.take(&call) {
+                Some(answer) => answer,
                 None => stub(call, &name, form, losses),
             };
             turn.results.push(answer);
         }
-        for answer in given {
+        for answer in given.left() {
             losses.add(answer.place, "It answers no call of the turn before.");
         }
         out.push(turn);

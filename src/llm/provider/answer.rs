@@ -281,6 +281,11 @@ impl Source {
             .get_or_insert_with(|| self.codec.decoder(operation, framing));
         // It has seen all from the start, and knows where a byte order mark is one.
         decoder.decode(raw, events)?;
+        for event in events.iter_mut() {
+            if let Event::Usage(usage) = event {
+                *usage = self.of_operation(*usage);
+            }
+        }
         self.begun |= events.iter().any(Event::is_content);
         Ok(())
     }

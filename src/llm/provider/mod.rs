@@ -76,6 +76,7 @@ mod count;
 pub mod credential;
 mod environment;
 mod google;
+mod invalid;
 mod key;
 mod media;
 mod passed;
@@ -88,6 +89,7 @@ pub use self::aws::AwsCredentials;
 use self::{address::Place, base_url::BaseUrl, credential::Bearer, key::ApiKey};
 pub use self::{
     credential::{Credential, Token},
+    invalid::InvalidProvider,
     table::Vendor,
 };
 use super::{ChatRequest, ChatResponse, Error, Protocol, catalog::Catalog};
@@ -533,46 +535,3 @@ impl Service<ChatRequest> for &mut Untimed {
         Box::pin(call::complete(self.0.clone(), request))
     }
 }
-
-/// Why a provider cannot be made.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct InvalidProvider {
-    variable: Option<&'static str>,
-    reason: &'static str,
-}
-
-impl InvalidProvider {
-    fn new(reason: &'static str) -> Self {
-        let variable = None;
-        Self { variable, reason }
-    }
-
-    fn of(mut self, variable: &'static str) -> Self {
-        self.variable = Some(variable);
-        self
-    }
-
-    /// The environment variable at fault.
-    #[must_use]
-    pub fn variable(&self) -> Option<&'static str> {
-        self.variable
-    }
-}
-
-impl fmt::Display for InvalidProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.variable {
-            Some(variable) => write!(f, "{variable}: {}", self.reason),
-            None => f.write_str(self.reason),
-        }
-    }
-}
-
-/// As a person reads it: this is what a `main` that returns it prints.
-impl fmt::Debug for InvalidProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for InvalidProvider {}

@@ -20,6 +20,7 @@ use crate::{
 };
 use bytes::Bytes;
 use serde_json::Value;
+use std::borrow::Cow;
 
 /// What is to be edited in a conversation of OpenAI's protocol before a vendor takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,7 +248,7 @@ impl<'a> Edit<'a> {
     }
 
     /// What a string says.
-    fn string(&self, span: Option<Span>) -> Option<std::borrow::Cow<'a, str>> {
+    fn string(&self, span: Option<Span>) -> Option<Cow<'a, str>> {
         splice::string(self.text, span?)
     }
 

@@ -239,6 +239,9 @@ struct Scanner {
     place: Place,
     /// The model's name, when it was found.
     model: Option<(String, Range<usize>)>,
+    /// How many bytes were looked at, those that were looked at twice among them.
+    #[cfg(test)]
+    looked: usize,
 }
 
 #[derive(Debug)]
@@ -248,11 +251,14 @@ enum Place {
     Part(Option<(Vec<u8>, usize)>),
     /// Behind a delimiter.
     Delimiter,
-    Headers,
+    /// In the head of a part, of which so much was looked at.
+    Headers(usize),
     End,
 }
 
 const LONGEST_HEADERS: usize = 8 << 10;
+/// White space behind a delimiter, which nobody needs and RFC 2046 allows.
+const LONGEST_PADDING: usize = 256;
 const LONGEST_NAME: usize = 256;
 
 impl Scanner {
@@ -263,6 +269,8 @@ impl Scanner {
             at: 0,
             place: Place::Part(None),
             model: None,
+            #[cfg(test)]
+            looked: 0,
         }
     }
 
@@ -289,6 +297,10 @@ impl Scanner {
             }
             Place::Part(field) => {
                 let mut field = field.take();
+                #[cfg(test)]
+                {
+                    self.looked += self.pending.len();
+                }
                 let end = memchr::memmem::find(&self.pending, &self.delimiter);
                 // What may be the beginning of a delimiter stays.
                 let known = self.pending.len().saturating_sub(self.delimiter.len() - 1);
@@ -322,13 +334,18 @@ impl Scanner {
                     return Ok(true);
                 }
                 let padding = self.pending.iter().position(|byte| !b" \t".contains(byte));
+                if padding.unwrap_or(self.pending.len()) > LONGEST_PADDING {
+                    return Err(malformed(
+                        "More than 256 bytes of white space stand behind a boundary.",
+                    ));
+                }
                 let Some(padding) = padding else {
                     return Ok(false);
                 };
                 match self.pending.get(padding..padding + 2) {
                     Some(b"\r\n") => {
                         self.drop_front(padding + 2);
-                        self.place = Place::Headers;
+                        self.place = Place::Headers(0);
                         Ok(true)
                     }
                     // Readers differ in what they make of it.
@@ -338,15 +355,25 @@ impl Scanner {
                     None => Ok(false),
                 }
             }
-            Place::Headers => {
+            Place::Headers(seen) => {
+                // The mark may have begun in what was looked at.
+                let from = seen.saturating_sub(3);
+                *seen = self.pending.len();
+                #[cfg(test)]
+                {
+                    self.looked += self.pending.len() - from;
+                }
                 let end = match self.pending.starts_with(b"\r\n") {
                     true => Some(0),
-                    false => memchr::memmem::find(&self.pending, b"\r\n\r\n").map(|at| at + 2),
+                    false => memchr::memmem::find(&self.pending[from..], b"\r\n\r\n")
+                        .map(|at| from + at + 2),
                 };
+                // Where there is no end yet, it is not before the last byte.
+                let least = self.pending.len().saturating_sub(1);
+                if end.unwrap_or(least) > LONGEST_HEADERS {
+                    return Err(malformed("The head of a field is longer than 8 KiB."));
+                }
                 let Some(end) = end else {
-                    if self.pending.len() > LONGEST_HEADERS {
-                        return Err(malformed("The head of a field is longer than 8 KiB."));
-                    }
                     return Ok(false);
                 };
                 let head = self.drop_front(end);

@@ -19,7 +19,7 @@
 //! the next: a response by its id, `previous_response_id`, `conversation`, `background`. A vendor keeps
 //! nothing either, unless the client says `"store":true`. And so are the paths of what vendors store, such
 //! as `/v1/files` and `/v1/batches`: with one key for all callers, each would be shown what the others
-//! have left there.
+//! have left there. The answer says why.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -81,8 +81,8 @@
 mod form;
 mod passed;
 mod read;
-mod stored;
 mod target;
+mod unserved;
 mod write;
 
 pub(super) use self::target::decoded;

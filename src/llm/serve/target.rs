@@ -1,6 +1,6 @@
 //! What a request asks for: its path in its dialect, and its method.
 
-use super::stored;
+use super::unserved;
 use crate::{
     Rejection,
     llm::{
@@ -20,9 +20,9 @@ pub(super) fn of(
 ) -> Result<(Target, Arc<str>), Rejection> {
     let protocol = protocol.ok_or(Kind::NotFound)?;
     let found = codec::of(protocol).target(uri.path(), uri.query());
-    let unserved = || codec::of(protocol).unserved(uri.path());
+    let other = || codec::of(protocol).unserved(uri.path());
     let (target, template) =
-        found.ok_or_else(|| stored::refusal(uri.path()).unwrap_or_else(unserved))?;
+        found.ok_or_else(|| unserved::refusal(uri.path()).unwrap_or_else(other))?;
     // A model's name may have a colon, but whoever posts to one means what stands behind it.
     if let (Target::List(Some(id)), Protocol::Gemini, &Method::POST) = (&target, protocol, method)
         && id.contains(':')

@@ -252,7 +252,7 @@ impl ChatBody {
 
     fn encoded(&mut self, events: Vec<Event>) -> Bytes {
         // Once what went out of it is sent, the same room is written in again.
-        if self.room.capacity() < LEAST_ROOM {
+        if self.asked.framing != Framing::Json && self.room.capacity() < LEAST_ROOM {
             self.room.reserve(ROOM);
         }
         let encoder = self.encoder.get_or_insert_with(|| {
@@ -281,7 +281,8 @@ impl ChatBody {
                 .insert(codec::of(self.protocol).encoder(self.asked.clone())),
             _ => return None,
         };
-        let mut out = BytesMut::new();
+        // In one piece it is about as long as what came.
+        let mut out = BytesMut::with_capacity(self.size);
         encoder.finish(&mut out);
         (!out.is_empty()).then(|| self.joined(out))
     }
@@ -312,7 +313,7 @@ impl ChatBody {
             encoder.fail(error, &mut out);
         }
         match out.is_empty() {
-            true => codec::of(self.protocol).encode_error_event(error),
+            true => dialect::error_event(self.protocol, error, self.exchange.as_ref()),
             false => out.freeze(),
         }
     }

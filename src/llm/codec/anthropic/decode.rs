@@ -1,5 +1,7 @@
 //! Answers, read.
 
+mod plain;
+
 use super::usage::Counts;
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start,
@@ -7,7 +9,7 @@ use crate::llm::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_BLOCKS: usize = 4096;
@@ -20,7 +22,7 @@ pub(super) struct Decoder {
     begun: bool,
     told: bool,
     /// Blocks that have begun and not ended.
-    blocks: HashMap<u64, Block>,
+    blocks: BTreeMap<u64, Block>,
     /// How many calls of tools there were. Their count goes on where a vendor begins a message anew.
     calls: u32,
     counts: Counts,
@@ -76,13 +78,24 @@ impl Decoder {
             framing,
             begun: false,
             told: false,
-            blocks: HashMap::new(),
+            blocks: BTreeMap::new(),
             calls: 0,
             counts: Counts::default(),
         }
     }
 
     fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+        match plain::read(data) {
+            Some((at, piece)) => {
+                self.piece(at, piece, events);
+                Ok(())
+            }
+            None => self.any(data, events),
+        }
+    }
+
+    /// Any event, whatever it is.
+    fn any(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let wire: Wire<'_> = match serde_json::from_slice(data) {
             Ok(wire) => wire,
             // Of an event in a form that nobody knows, nothing is known.

@@ -38,17 +38,23 @@ fn overloaded() -> StatusCode {
     StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// An error in the middle of a stream, the last of it.
-pub(super) fn write_event(error: &Error) -> Bytes {
+/// An error in the middle of a stream, the last of it, with the id of the request if that is known.
+pub(crate) fn write_event(error: &Error, id: Option<&str>) -> Bytes {
     let mut out = BytesMut::new();
-    let document = document(error).to_string();
-    sse::write_event(&mut out, Some("error"), document.as_bytes());
+    let mut document = document(error);
+    if let Some(id) = id {
+        document["request_id"] = id.into();
+    }
+    sse::write_event(&mut out, Some("error"), document.to_string().as_bytes());
     out.freeze()
 }
 
 fn document(error: &Error) -> Value {
     let told = fault::Told::of(error);
-    let kind = kind(error.kind().status().as_u16());
+    let kind = match fault::status(error) {
+        StatusCode::CONFLICT => "conflict_error",
+        _ => kind(error.kind().status().as_u16()),
+    };
     // The gateway's codes say more than the types of the protocol do.
     json!({
         "type": "error",

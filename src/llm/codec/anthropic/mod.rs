@@ -101,7 +101,7 @@ impl Codec for Anthropic {
     }
 
     fn encode_error_event(&self, error: &Error) -> Bytes {
-        error::write_event(error)
+        error::write_event(error, None)
     }
 
     fn path(&self, request: &ChatRequest) -> Cow<'static, str> {

@@ -1,5 +1,7 @@
 //! Answers, read.
 
+mod plain;
+
 use super::{citation, error, frame::frames, usage};
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start, VendorError, VendorFault,
@@ -7,7 +9,7 @@ use crate::llm::{
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_BLOCKS: usize = 4096;
@@ -22,7 +24,7 @@ pub(super) struct Decoder {
     framing: Framing,
     told: bool,
     /// Blocks that have begun and not ended.
-    blocks: HashMap<u64, Block>,
+    blocks: BTreeMap<u64, Block>,
     calls: u32,
 }
 
@@ -84,12 +86,24 @@ impl Decoder {
             operation,
             framing,
             told: false,
-            blocks: HashMap::new(),
+            blocks: BTreeMap::new(),
             calls: 0,
         }
     }
 
     fn event(&mut self, kind: &str, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+        if kind == "contentBlockDelta"
+            && let Some((at, piece)) = plain::read(data)
+        {
+            self.head(events);
+            self.piece(at, piece, events);
+            return Ok(());
+        }
+        self.any(kind, data, events)
+    }
+
+    /// Any event, whatever it is.
+    fn any(&mut self, kind: &str, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         match kind {
             "messageStart" => self.head(events),
             "contentBlockStart" | "contentBlockDelta" | "contentBlockStop" => {

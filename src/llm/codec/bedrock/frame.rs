@@ -47,7 +47,7 @@ pub(crate) struct Cutter {
 impl Cutter {
     /// The frames that are whole by now, and why there will be no more.
     pub(crate) fn push(&mut self, chunk: Bytes) -> (Option<Bytes>, Result<(), Broken>) {
-        let all = if self.partial.is_empty() {
+        let mut all = if self.partial.is_empty() {
             chunk
         } else {
             self.partial.extend_from_slice(&chunk);
@@ -64,11 +64,13 @@ impl Cutter {
                 Err(broken) => break Err(broken),
             }
         };
-        let whole = (end > 0).then(|| all.slice(..end));
+        // Where nothing is left, this is no copy, and no count of who holds it either.
+        let rest = all.split_off(end);
+        let whole = (end > 0).then_some(all);
         match next {
             Ok(bytes) => {
                 self.needs = bytes;
-                self.partial.extend_from_slice(&all[end..]);
+                self.partial.extend_from_slice(&rest);
                 (whole, Ok(()))
             }
             Err(broken) => (whole, Err(broken)),

@@ -1,10 +1,14 @@
 //! Recorded traffic of vendors, where a folder of it lies beside the project.
 
+#[path = "../../../../tests/it/corpora/event_stream.rs"]
+mod fuzzed;
+
 use super::*;
 use crate::llm::{
     Content, Event, VendorFault,
     codec::{
         base64,
+        pieces::pieces,
         reading::{self, completion},
         recordings,
     },
@@ -27,6 +31,18 @@ fn exchanges() -> Option<Vec<Exchange>> {
         let frames = all["response"]["eventstream_base64"].as_str();
         Some((operation, frames.and_then(base64::decode)))
     })
+}
+
+/// What the fuzzer begins with.
+#[test]
+fn frames_of_the_corpus_are_the_same_however_they_are_cut() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/event_stream");
+    for file in std::fs::read_dir(folder).unwrap().flatten() {
+        let raw = std::fs::read(file.path()).unwrap();
+        for seed in 0..24 {
+            fuzzed::check(&[&[seed], &*raw].concat());
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Answers, read.
 
+mod plain;
+
 use super::{PLAN, embed, usage};
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start,
     codec::{Decode, Framing, fault, rerank, sse},
 };
 use serde_json::{Map, Value, json};
+use std::borrow::Cow;
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_CALLS: usize = 1024;
@@ -39,6 +42,19 @@ impl Decoder {
     }
 
     fn data(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+        let chats = !matches!(self.operation, Operation::Embeddings | Operation::Rerank);
+        if chats
+            && self.framing == Framing::Sse
+            && let Some(plain::Plain { thought, text }) = plain::read(data)
+        {
+            self.piece(thought, text, events);
+            return Ok(());
+        }
+        self.any(data, events)
+    }
+
+    /// Any event, or a document.
+    fn any(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let whole: Value =
             serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
         if whole.get("error").is_some_and(|error| !error.is_null()) {
@@ -145,12 +161,21 @@ impl Decoder {
     }
 
     fn part(&mut self, part: &Value, events: &mut Vec<Event>) {
-        let text = |key: &str| part.get(key).and_then(Value::as_str);
-        if let Some(thought) = text("thinking") {
-            self.say(Delta::Reasoning(thought.to_owned()), events);
+        let text = |key: &str| part.get(key).and_then(Value::as_str).map(Cow::Borrowed);
+        self.piece(text("thinking"), text("text"), events);
+    }
+
+    fn piece(
+        &mut self,
+        thought: Option<Cow<'_, str>>,
+        text: Option<Cow<'_, str>>,
+        events: &mut Vec<Event>,
+    ) {
+        if let Some(thought) = thought {
+            self.say(Delta::Reasoning(thought.into_owned()), events);
         }
-        if let Some(text) = text("text") {
-            self.say(Delta::Text(text.to_owned()), events);
+        if let Some(text) = text {
+            self.say(Delta::Text(text.into_owned()), events);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Answers, read.
 
 mod partial;
+mod plain;
 
 use self::partial::Partial;
 use super::{array, embed, usage};
@@ -46,6 +47,44 @@ impl Decoder {
     }
 
     fn chunk(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+        match self.plainly(data, events) {
+            Some(()) => Ok(()),
+            None => self.any(data, events),
+        }
+    }
+
+    /// Reads a chunk that adds text to a choice that goes on. `None`: it is more than that.
+    fn plainly(&mut self, data: &[u8], events: &mut Vec<Event>) -> Option<()> {
+        let counts = matches!(
+            self.operation,
+            Operation::CountTokens | Operation::Embeddings
+        );
+        if counts || self.seed.is_none() {
+            return None;
+        }
+        let plain::Plain {
+            choice,
+            part,
+            usage,
+        } = plain::read(data)?;
+        let state = self.choices.get(choice as usize)?;
+        if state.finish.is_some() {
+            return None;
+        }
+        if let Some(plain::Part { text, thought }) = part {
+            let text = text.into_owned();
+            let delta = match thought {
+                true => Delta::Reasoning(text),
+                false => Delta::Text(text),
+            };
+            events.push(Event::Delta { choice, delta });
+        }
+        events.extend(usage.map(Event::Usage));
+        Some(())
+    }
+
+    /// Any chunk, or a document.
+    fn any(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let whole: Value =
             serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
         let pieces = match whole {

@@ -1,12 +1,17 @@
 //! Answers, read.
 
+mod plain;
+
 use super::{embed, usage};
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start,
     codec::{Decode, Framing, fault, lines, sse},
 };
 use serde_json::{Map, Value};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_CALLS: u32 = 1024;
@@ -36,6 +41,19 @@ impl Decoder {
     }
 
     fn document(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+        if self.seed.is_some()
+            && self.operation != Operation::Embeddings
+            && let Some(plain::Plain { thought, text }) = plain::read(data)
+        {
+            piece(Delta::Reasoning, thought, events);
+            piece(Delta::Text, text, events);
+            return Ok(());
+        }
+        self.any(data, events)
+    }
+
+    /// Any line, or a document.
+    fn any(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let whole: Value =
             serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
         if whole.get("error").is_some_and(|error| !error.is_null()) {
@@ -101,10 +119,8 @@ impl Decoder {
             ("thinking", Delta::Reasoning as fn(String) -> Delta),
             ("content", Delta::Text),
         ] {
-            if let Some(Value::String(text)) = message.remove(key)
-                && !text.is_empty()
-            {
-                events.push(said(delta(text)));
+            if let Some(Value::String(text)) = message.remove(key) {
+                piece(delta, Some(text.into()), events);
             }
         }
         if let Some(Value::Array(calls)) = message.remove("tool_calls") {
@@ -150,6 +166,12 @@ impl Decoder {
         if !fields.is_empty() {
             events.push(said(Delta::Extra(fields)));
         }
+    }
+}
+
+fn piece(delta: fn(String) -> Delta, text: Option<Cow<'_, str>>, events: &mut Vec<Event>) {
+    if let Some(text) = text.filter(|text| !text.is_empty()) {
+        events.push(said(delta(text.into_owned())));
     }
 }
 

@@ -1,5 +1,7 @@
 //! Answers, read: what vendors make of the protocol.
 
+mod plain;
+
 use super::{
     embed, thought,
     wire::{Call, Choice, Chunk, Function, Said},
@@ -9,7 +11,10 @@ use crate::llm::{
     codec::{Decode, Framing, fault, rerank, sse},
 };
 use serde_json::{Map, Value};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::{
+    borrow::Cow,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_CHOICES: usize = 128;
@@ -67,6 +72,38 @@ impl Decoder {
             let whole = serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
             return rerank::decode(whole, events);
         }
+        match self.plainly(data, events) {
+            Some(()) => Ok(()),
+            None => self.chunk(data, events),
+        }
+    }
+
+    /// Reads a chunk that adds text to a choice that has begun. `None`: it is more than that.
+    fn plainly(&mut self, data: &[u8], events: &mut Vec<Event>) -> Option<()> {
+        let told = matches!(self.head, Head::Told { .. });
+        if !told || (self.operation, self.framing) != (Operation::Chat, Framing::Sse) {
+            return None;
+        }
+        let plain::Plain {
+            choice,
+            said,
+            usage,
+        } = plain::read(data)?;
+        self.choices.get(choice as usize)?;
+        let mut say = |delta: fn(String) -> Delta, text: Option<Cow<'_, str>>| {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                let delta = delta(text.into_owned());
+                events.push(Event::Delta { choice, delta });
+            }
+        };
+        say(Delta::Reasoning, said.thought);
+        say(Delta::Text, said.text);
+        say(Delta::Refusal, said.refusal);
+        events.extend(usage.map(Event::Usage));
+        Some(())
+    }
+
+    fn chunk(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
         let chunk: Chunk =
             serde_json::from_slice(data).map_err(|error| fault::malformed(&error))?;
         let failed = chunk.is_error();

@@ -9,8 +9,8 @@ use crate::{
     Rejection,
     llm::Protocol,
     llm::{
-        Chat, ChatRequest, Content, Embed, Extra, Media, Message, Part, Reasoning, Role,
-        ToolChoice,
+        Chat, ChatRequest, Content, Embed, Extra, Media, Message, Part, Reasoning, ResponseFormat,
+        Role, ToolChoice,
         catalog::{Ability, Dial, Entry, Level, ModelFacts, Word},
         codec::{
             Encoded, Losses, Maker, Names, base64, literal, responses,
@@ -185,6 +185,10 @@ fn translated(
     if let Some(ToolChoice::Other(_)) = chat.tool_choice {
         losses.add("tool_choice", UNKNOWN);
         chat.tool_choice = None;
+    }
+    if let Some(ResponseFormat::Other(_)) = chat.response_format {
+        losses.add("response_format", UNKNOWN);
+        chat.response_format = None;
     }
     let last = chat.messages.len().checked_sub(1);
     for (index, (message, parts)) in chat.messages.iter_mut().zip(parts).enumerate() {

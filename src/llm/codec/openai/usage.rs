@@ -228,7 +228,7 @@ fn last_key(data: &[u8]) -> Option<usize> {
 }
 
 /// Usage as it mostly is, and what follows it: an object that gives each count once, as digits alone.
-fn plain(value: &[u8]) -> Option<(Wire, &[u8])> {
+pub(super) fn plain(value: &[u8]) -> Option<(Wire, &[u8])> {
     let mut wire = Wire::default();
     let rest = skim::fields(value, |name, text| {
         let count = match name {

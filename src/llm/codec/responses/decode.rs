@@ -1,13 +1,18 @@
 //! Answers, read.
 
+mod plain;
+
 use super::{error, request::thought, usage};
 use crate::llm::{
     Delta, Error, Event, Extra, FinishReason, Operation, Start, VendorError, VendorFault,
-    codec::{Decode, Framing, fault, sse},
+    codec::{
+        Decode, Framing, fault,
+        sse::{self, SseEvent},
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
 const MOST_ITEMS: usize = 4096;
@@ -21,7 +26,7 @@ pub(super) struct Decoder {
     /// The last word was said, or something that is no part of the protocol.
     done: bool,
     told: bool,
-    items: HashMap<u64, Item>,
+    items: BTreeMap<u64, Item>,
     /// How many calls of tools there were.
     calls: u32,
 }
@@ -71,12 +76,41 @@ impl Decoder {
             begun: false,
             done: false,
             told: false,
-            items: HashMap::new(),
+            items: BTreeMap::new(),
             calls: 0,
         }
     }
 
-    fn event(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
+    fn event(
+        &mut self,
+        event: &SseEvent<'_>,
+        data: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<(), Error> {
+        // Whatever is in an event of this name, it is no piece of text.
+        let plain = match event.event {
+            Some(b"error") => None,
+            _ => plain::read(data),
+        };
+        match plain {
+            Some(piece) => {
+                self.piece(&piece.kind, piece.at, piece.delta, events);
+                Ok(())
+            }
+            None => self.any(event, data, events),
+        }
+    }
+
+    /// Any event, whatever it is.
+    fn any(
+        &mut self,
+        event: &SseEvent<'_>,
+        data: &[u8],
+        events: &mut Vec<Event>,
+    ) -> Result<(), Error> {
+        if let Some(error) = error::of_event(event.event, data) {
+            return Err((*error).into());
+        }
         let wire: Wire<'_> = match serde_json::from_slice(data) {
             Ok(wire) => wire,
             // Of an event in a form that nobody knows, nothing is known.
@@ -93,10 +127,11 @@ impl Decoder {
             return Ok(());
         };
         let at = wire.output_index.unwrap_or(0);
-        let delta = match &wire.delta {
-            Some(Value::String(delta)) => &**delta,
-            _ => "",
+        let delta = match wire.delta {
+            Some(Value::String(delta)) => delta,
+            _ => String::new(),
         };
+        self.piece(kind, at, delta, events);
         match kind {
             "created" | "in_progress" | "queued" => {
                 if let Some(response) = &wire.response {
@@ -113,31 +148,15 @@ impl Decoder {
                     self.end(at, item, events);
                 }
             }
-            "output_text.delta" => {
-                self.said(at);
-                say(Delta::Text(delta.to_owned()), events);
-                logprobs(wire.logprobs, events);
-            }
-            "refusal.delta" => {
-                self.said(at);
-                say(Delta::Refusal(delta.to_owned()), events);
-            }
+            "output_text.delta" => logprobs(wire.logprobs, events),
             "output_text.annotation.added" => {
                 if let Some(annotation) = wire.annotation {
                     say(beside("annotations", chat_annotation(annotation)), events);
                 }
             }
-            "function_call_arguments.delta" => {
-                if let Some(index) = self.items.get(&at).and_then(|item| item.call) {
-                    self.said(at);
-                    arguments(index, delta, events);
-                }
-            }
             "reasoning_summary_part.added" if wire.summary_index.unwrap_or(0) > 0 => {
-                self.thought(at, SUMMARY, "\n\n", events);
+                self.thought(at, SUMMARY, "\n\n".into(), events);
             }
-            "reasoning_summary_text.delta" => self.thought(at, SUMMARY, delta, events),
-            "reasoning_text.delta" => self.thought(at, CONTENT, delta, events),
             "completed" | "incomplete" => {
                 self.done = true;
                 if let Some(response) = wire.response {
@@ -147,6 +166,29 @@ impl Decoder {
             _ => {}
         }
         Ok(())
+    }
+
+    /// A piece of an item, if it is one.
+    fn piece(&mut self, kind: &str, at: u64, delta: String, events: &mut Vec<Event>) {
+        match kind {
+            "output_text.delta" => {
+                self.said(at);
+                say(Delta::Text(delta), events);
+            }
+            "refusal.delta" => {
+                self.said(at);
+                say(Delta::Refusal(delta), events);
+            }
+            "function_call_arguments.delta" => {
+                if let Some(index) = self.items.get(&at).and_then(|item| item.call) {
+                    self.said(at);
+                    arguments(index, &delta, events);
+                }
+            }
+            "reasoning_summary_text.delta" => self.thought(at, SUMMARY, delta, events),
+            "reasoning_text.delta" => self.thought(at, CONTENT, delta, events),
+            _ => {}
+        }
     }
 
     fn document(&mut self, data: &[u8], events: &mut Vec<Event>) -> Result<(), Error> {
@@ -227,11 +269,11 @@ impl Decoder {
         }
     }
 
-    fn thought(&mut self, at: u64, field: &'static str, more: &str, events: &mut Vec<Event>) {
+    fn thought(&mut self, at: u64, field: &'static str, more: String, events: &mut Vec<Event>) {
         let item = self.item(at);
         // Whoever tells both a thought and its summary is heard once.
         if item.is_some_and(|item| *item.thought.get_or_insert(field) == field) {
-            say(Delta::Reasoning(more.to_owned()), events);
+            say(Delta::Reasoning(more), events);
         }
     }
 
@@ -325,10 +367,7 @@ impl Decode for Decoder {
             if data.is_empty() || data == b"[DONE]" || self.done {
                 continue;
             }
-            if let Some(error) = error::of_event(event.event, data) {
-                return Err((*error).into());
-            }
-            self.event(data, events)?;
+            self.event(&event, data, events)?;
         }
         Ok(())
     }

@@ -1,4 +1,8 @@
+#[path = "../../../../tests/it/corpora/sse.rs"]
+mod fuzzed;
+
 use super::*;
+use crate::llm::codec::{pieces::pieces, sse};
 use proptest::prelude::*;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -289,4 +293,21 @@ proptest! {
         let read = through([&out[..]]).1;
         prop_assert_eq!(read, [(name, data.into_bytes())]);
     }
+}
+
+/// What the fuzzer begins with.
+#[test]
+fn the_corpus_is_read_as_the_standard_reads_it() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/sse");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap().flatten() {
+        let text = std::fs::read(file.path()).unwrap();
+        for seed in 0..8 {
+            for limit in [0, 5, 32, 255] {
+                fuzzed::check(&[&[seed, limit], &*text].concat());
+            }
+        }
+        count += 1;
+    }
+    assert!(count > 8, "{count}");
 }

@@ -93,6 +93,71 @@ async fn what_readers_differ_in_is_refused() {
 }
 
 #[tokio::test]
+async fn white_space_behind_a_boundary_has_an_end_wherever_it_is_cut() {
+    let form_of = |spaces: usize| {
+        let padding = " \t".repeat(spaces).split_off(spaces);
+        format!("--b{padding}\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na\r\n--b--")
+    };
+    for (spaces, fits) in [(0, true), (256, true), (257, false), (5000, false)] {
+        let text = form_of(spaces);
+        for size in (1..300).chain([text.len()]) {
+            match form(&text, size, 9999).await {
+                Ok(form) => assert!(fits && form.model.unwrap().0 == "a", "{spaces} {size}"),
+                Err(refused) => {
+                    assert!(!fits, "{spaces} {size}");
+                    assert_eq!(refused.kind(), Kind::InvalidRequest);
+                    let detail = "More than 256 bytes of white space stand behind a boundary.";
+                    assert!(refused.message().contains(detail), "{refused}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_has_the_same_end_wherever_it_is_cut() {
+    for (length, fits) in [(8192, true), (8193, false)] {
+        let head = "Content-Disposition: form-data; name=\"model\"\r\nx: ";
+        let head = format!("{head:y<width$}\r\n", width = length - 2);
+        assert_eq!(head.len(), length);
+        let text = format!("--b\r\n{head}\r\na\r\n--b--");
+        for size in [
+            1, 2, 3, 4, 5, 8190, 8191, 8192, 8193, 8194, 8195, 8196, 8197, 9999,
+        ] {
+            let read = form(&text, size, 19_999).await;
+            assert_eq!(read.is_ok(), fits, "{length} {size}");
+        }
+    }
+}
+
+/// However small the pieces are in which it comes.
+#[test]
+fn a_byte_is_looked_at_no_more_often_than_the_boundary_is_long() {
+    let part = "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n";
+    for (before, again) in [
+        (part, "a"),
+        (part, "\r\n--"),
+        (part, "\r"),
+        ("", "--b\r\na: b\r\n\r\n\r\n"),
+        ("", "--b\r\n\r\n\r\n"),
+        ("--b--", "\r\n--b"),
+        ("--b\r\n", &("x: y\r\n".repeat(1300) + "\r\n\r\n--b\r\n")),
+    ] {
+        let looked = |count: usize| {
+            let mut scanner = Scanner::new("b");
+            let text = before.to_owned() + &again.repeat(count);
+            for byte in text.as_bytes().chunks(1) {
+                scanner.push(byte).unwrap();
+            }
+            assert!(scanner.looked <= text.len() * 8, "{again:?}");
+            scanner.looked
+        };
+        let (once, twice) = (looked(100), looked(200));
+        assert!(twice <= once * 2, "{again:?}: {once}, {twice}");
+    }
+}
+
+#[tokio::test]
 async fn a_form_is_bounded_also_while_it_is_passed_on() {
     let refused = form(FORM, 10, 50).await.unwrap_err();
     assert_eq!(refused.kind(), Kind::TooLarge);

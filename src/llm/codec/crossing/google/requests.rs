@@ -407,3 +407,26 @@ fn rule_23_settings_have_other_names_and_limits() {
     let config = json!({"topK": 40, "maxOutputTokens": 7, "mediaResolution": "LOW"});
     assert_eq!(own["generationConfig"], config);
 }
+
+/// A fuzzer found it written as it came, in a field of another form.
+#[test]
+fn a_form_of_answers_that_only_gemini_knows_is_told_and_not_written() {
+    let request = from_gemini(json!({"generationConfig": {"responseMimeType": "text/x.enum"}}));
+    for to in [
+        OPENAI,
+        Protocol::Responses,
+        Protocol::Anthropic,
+        Protocol::Bedrock,
+        Protocol::Cohere,
+        Protocol::Ollama,
+    ] {
+        let (body, losses) = gets(to, &request);
+        assert!(!body.to_string().contains("x.enum"), "{to:?}: {body}");
+        assert!(
+            losses
+                .iter()
+                .any(|one| one == "generationConfig.responseMimeType"),
+            "{to:?}: {losses:?}"
+        );
+    }
+}

@@ -102,6 +102,8 @@ pub(super) fn subset(schema: &Value, place: &str, losses: &mut Losses) -> Result
 
 /// References to references can make a schema very large.
 const MOST: usize = 10_000;
+/// So many words are told of that are lost.
+const MOST_LOST: usize = 256;
 
 const KEPT: [&str; 17] = [
     "type",
@@ -256,7 +258,8 @@ impl<'a> Writer<'a> {
     }
 
     fn lost(&mut self, key: &str) {
-        if !self.lost.iter().any(|lost| lost == key) {
+        // What is told has an end, and each is compared with all before it.
+        if self.lost.len() < MOST_LOST && !self.lost.iter().any(|lost| lost == key) {
             self.lost.push(key.to_owned());
         }
     }

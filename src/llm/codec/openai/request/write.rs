@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub(in super::super) struct Written {
     /// In the place of the messages, if there are any, stands nothing.
     pub(in super::super) fields: Object,
-    messages: Option<Vec<u8>>,
+    messages: Option<BytesMut>,
 }
 
 const MESSAGES: &str = "messages";
@@ -30,8 +30,8 @@ const MESSAGES: &str = "messages";
 impl Written {
     /// All of it.
     pub(in super::super) fn bytes(&self) -> Bytes {
-        let messages = self.messages.as_deref();
-        let mut out = BytesMut::with_capacity(messages.map_or(0, <[u8]>::len) + 1024);
+        let messages = self.messages.as_ref();
+        let mut out = BytesMut::with_capacity(messages.map_or(0, BytesMut::len) + 1024);
         for (index, (key, value)) in self.fields.iter().enumerate() {
             out.extend_from_slice(if index == 0 { b"{" } else { b"," });
             literal::string(&mut out, key);
@@ -162,20 +162,49 @@ fn with_extra(value: Value, extra: &Extra) -> Value {
 }
 
 /// The text of their list.
-fn messages(all: &[Message], about: usize) -> Result<Vec<u8>, Rejection> {
+fn messages(all: &[Message], about: usize) -> Result<BytesMut, Rejection> {
     let path = Path::Root;
     let path = path.key(MESSAGES);
-    let mut out = Vec::with_capacity(about);
+    let mut out = BytesMut::with_capacity(about);
     let mut made = Vec::new();
     for (index, one) in all.iter().enumerate() {
+        if let Some(text) = plain(one) {
+            out.extend_from_slice(if out.is_empty() { b"[" } else { b"," });
+            out.extend_from_slice(br#"{"role":"#);
+            literal::string(&mut out, role(one));
+            out.extend_from_slice(br#","content":"#);
+            literal::string(&mut out, text);
+            out.extend_from_slice(b"}");
+            continue;
+        }
         message(one, path.index(index), &mut made)?;
         for message in made.drain(..) {
-            out.push(if out.is_empty() { b'[' } else { b',' });
-            let _ = serde_json::to_writer(&mut out, &message);
+            out.extend_from_slice(if out.is_empty() { b"[" } else { b"," });
+            // Only what is no string can fail as a key, and there is none.
+            let _ = serde_json::to_writer((&mut out).writer(), &message);
         }
     }
     out.extend_from_slice(if out.is_empty() { b"[]" } else { b"]" });
     Ok(out)
+}
+
+/// The text of a message that is nothing else, as most are.
+fn plain(message: &Message) -> Option<&str> {
+    match &message.parts[..] {
+        [part] if part.extra.is_empty() && message.name.is_none() && message.extra.is_empty() => {
+            part.as_text()
+        }
+        _ => None,
+    }
+}
+
+fn role(message: &Message) -> &'static str {
+    match message.role {
+        Role::System => "system",
+        Role::Developer => "developer",
+        Role::User | Role::Tool => "user",
+        Role::Assistant => "assistant",
+    }
 }
 
 /// Results of tools are messages of their own here, and come before what else is said.
@@ -209,13 +238,7 @@ fn message(message: &Message, path: Path<'_>, out: &mut Vec<Value>) -> Result<()
         return Ok(());
     }
     let mut object = Object::new();
-    let role = match message.role {
-        Role::System => "system",
-        Role::Developer => "developer",
-        Role::User | Role::Tool => "user",
-        Role::Assistant => "assistant",
-    };
-    object.insert("role".into(), role.into());
+    object.insert("role".into(), role(message).into());
     if message.role == Role::Assistant {
         assistant(&own, path, &mut object)?;
     } else {
@@ -412,5 +435,35 @@ pub(in super::super) fn sound(mime: &str) -> &str {
         "mpeg" | "mpeg3" | "x-mp3" => "mp3",
         "wave" | "x-wav" | "vnd.wave" => "wav",
         format => format,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_alone_is_written_as_any_message() {
+        let (mut all, mut made) = (Vec::new(), Vec::new());
+        for role in [
+            Role::System,
+            Role::Developer,
+            Role::User,
+            Role::Tool,
+            Role::Assistant,
+        ] {
+            for text in ["", "a", "\"\n\u{e9}"] {
+                all.push(Message::new(role, [Part::text(text)]));
+            }
+        }
+        for one in &all {
+            assert!(plain(one).is_some());
+            message(one, Path::Root, &mut made).unwrap();
+        }
+        let text = messages(&all, 0).unwrap();
+        assert_eq!(text, serde_json::to_vec(&made).unwrap());
+        assert_eq!(messages(&[], 0).unwrap(), &b"[]"[..]);
+        all[0].name = Some("n".into());
+        assert_eq!(plain(&all[0]), None);
     }
 }

@@ -1,0 +1,90 @@
+//! What layers ask of an answer, whatever it is of.
+
+use super::ChatResponse;
+use crate::{
+    End, Follow, Health, Reject, Rejection,
+    answer::{Begin, Outcome, Remedy},
+    describe::Status,
+    llm::Error,
+    principal::Extensible,
+};
+use http::{Extensions, HeaderMap, StatusCode};
+use std::task::{Context, Poll};
+
+impl Extensible for ChatResponse {
+    fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.head.headers
+    }
+
+    fn extensions(&self) -> &Extensions {
+        &self.head.extensions
+    }
+
+    fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.head.extensions
+    }
+}
+
+impl Reject<Error> for ChatResponse {
+    fn reject(rejection: Rejection) -> Result<Self, Error> {
+        Err(rejection.into())
+    }
+}
+
+/// A vendor that found fault with the request was well enough to read it.
+impl Health<Error> for ChatResponse {
+    fn health(answer: Result<&Self, &Error>) -> Outcome {
+        match answer {
+            Ok(_) => Outcome::Success,
+            Err(Error::Vendor(error)) if error.fault().concerns_caller() => Outcome::Success,
+            Err(error) => Outcome::from(&*error.rejection()),
+        }
+    }
+
+    fn remedy(answer: Result<&Self, &Error>) -> Remedy {
+        match answer {
+            Ok(_) => Remedy::Nothing,
+            Err(error) => Remedy::from(&*error.rejection()),
+        }
+    }
+}
+
+impl Status<Error> for ChatResponse {
+    fn status(answer: Result<&Self, &Error>) -> Option<StatusCode> {
+        Some(answer.map_or_else(|error| error.kind().status(), |_| StatusCode::OK))
+    }
+
+    fn code(answer: Result<&Self, &Error>) -> Option<&'static str> {
+        answer.err().map(|error| error.kind().code())
+    }
+}
+
+impl Begin<Error> for ChatResponse {
+    async fn begin(self) -> Result<Self, Error> {
+        self.primed().await
+    }
+}
+
+impl Follow<Error> for ChatResponse {
+    type Followed = Self;
+
+    fn follow(self, end: impl FnOnce(End<'_, Error>) + Send + 'static) -> Self {
+        self.settle(move |ended, _| end(ended))
+    }
+
+    fn unfollowed(self) -> Self {
+        self
+    }
+
+    fn cut(
+        mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self {
+        self.followers.push_cut(cut);
+        self
+    }
+}
