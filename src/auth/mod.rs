@@ -115,7 +115,7 @@
 mod any_of;
 #[cfg_attr(
     not(feature = "jwt"),
-    expect(dead_code, reason = "tokens need all of it")
+    allow(dead_code, reason = "tokens need all of it")
 )]
 mod base64;
 #[cfg(feature = "jwt")]

@@ -29,7 +29,7 @@
 //!     FsaWNlIiwic2NvcGUiOiJjaGF0IiwiZXhwIjo0MTAyNDQ0ODAwfQ.6e1RpSNtJmg-dvjG8sem8wQL4m0MojPjTYTHEh6gFjo";
 //! assert_eq!(get(token).await?.status(), StatusCode::OK);
 //!
-//! let forged = token.replace("HUzI1NiJ9", "ub25lIn0");
+//! let forged = token.replace("IUzI1NiJ9", "ub25lIn0");
 //! let answer = get(&forged).await?;
 //! assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(answer.headers()["www-authenticate"], r#"Bearer realm="api", error="invalid_token""#);
