@@ -6,7 +6,10 @@ use std::{
     convert::Infallible,
     future::{Ready, ready},
     hint::black_box,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, UNIX_EPOCH},
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn, util::ServiceFn};
@@ -17,6 +20,7 @@ use tower_gateway::{
         introspection::Introspection,
         jwt::{Issuer, JwkSet, Jwt},
         signature::SignatureLayer,
+        stored::{Grant, Keyring, MemoryKeys, Pepper, StoredKeys},
     },
     client_addr::{ClientAddrLayer, PeerAddr},
     rate_limit::{Quota, RateLimitLayer},
@@ -124,6 +128,12 @@ async fn rows() -> Result<f64, BoxError> {
         keys.add(format!("caller-{n}"), format!("a-key-of-caller-{n:04}"))
     });
     row("API key, of 1001", AuthLayer::new(keys), || bearer(KEY)).await;
+    let (store, pepper) = (Arc::new(MemoryKeys::new()), Pepper::new(1, [7; 32])?);
+    let keyring = Keyring::new(store.clone(), pepper.clone());
+    let (_, secret) = keyring.issue(Grant::new("bench").scopes(["chat"])).await?;
+    let stored = AuthLayer::new(StoredKeys::new(store, pepper));
+    let shown = || bearer(secret.expose());
+    row("API key in a store, looked up before", stored, shown).await;
     for (name, token, key) in TOKENS {
         let jwt = jwt(key)?;
         let cached = format!("JWT {name}, verified before");
