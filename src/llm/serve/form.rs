@@ -51,10 +51,21 @@ pub(super) fn boundary(headers: &HeaderMap) -> Option<Result<String, Rejection>>
     }))
 }
 
-/// A parameter of a header, with or without quotes.
+/// A parameter of a header that is given once.
 fn param(params: &str, name: &str) -> Option<String> {
+    let all = all(params).into_iter();
+    let mut named = all.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    // Of two, readers take either.
+    named
+        .next()
+        .filter(|_| named.next().is_none())
+        .map(|(_, value)| value)
+}
+
+/// The parameters of a header, with or without quotes.
+fn all(params: &str) -> Vec<(&str, String)> {
     let mut rest = params;
-    let mut found = None;
+    let mut found = Vec::new();
     while !rest.is_empty() {
         rest = rest.trim_start_matches([' ', '\t', ';']);
         let Some((key, after)) = rest.split_once('=') else {
@@ -80,13 +91,7 @@ fn param(params: &str, name: &str) -> Option<String> {
             value.push_str(after[..end].trim());
             rest = &after[end..];
         }
-        if key.trim().eq_ignore_ascii_case(name) {
-            // Of two, readers take either.
-            if found.is_some() {
-                return None;
-            }
-            found = Some(value);
-        }
+        found.push((key.trim(), value));
     }
     found
 }
@@ -397,14 +402,33 @@ fn names_model(head: &[u8]) -> Result<bool, Rejection> {
     let mut model = false;
     let mut plain = true;
     for line in head.split("\r\n") {
+        // Some readers add a line that begins with space to the one before, and end lines otherwise: a
+        // second name would be hidden from here.
+        if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
+            return Err(malformed("A head has a line that is no field."));
+        }
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
         let name = name.trim();
         if name.eq_ignore_ascii_case("content-disposition") {
             let params = value.split_once(';').map_or("", |(_, params)| params);
-            model |= param(params, "name").as_deref() == Some("model");
-            plain &= param(params, "filename").is_none() && param(params, "name*").is_none();
+            let all = all(params);
+            let begins = |key: &str, name: &str| {
+                let start = key.get(..name.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+            };
+            // Twice, or as RFC 2231 has it.
+            let names = all.iter().filter(|(key, _)| begins(key, "name"));
+            let mut names =
+                names.filter(|(key, _)| matches!(key.as_bytes().get(4), None | Some(b'*')));
+            let name = names.next();
+            if names.next().is_some() || name.is_some_and(|(key, _)| key.contains('*')) {
+                let detail = "A field is named in a way that readers differ in.";
+                return Err(malformed(detail));
+            }
+            model |= name.is_some_and(|(_, name)| name == "model");
+            plain &= !all.iter().any(|(key, _)| begins(key, "filename"));
         } else if name.eq_ignore_ascii_case("content-transfer-encoding") {
             let known = ["7bit", "8bit", "binary"];
             plain &= known.iter().any(|is| value.trim().eq_ignore_ascii_case(is));
