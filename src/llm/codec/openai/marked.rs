@@ -3,7 +3,7 @@
 //! are, but for the [mark](crate::llm::codec::proofs) of whoever made them.
 
 use crate::llm::{
-    Chat, Extra, Message,
+    Chat, Content, Extra, Message,
     codec::{Losses, Maker},
 };
 use serde_json::{Map, Value};
@@ -61,9 +61,11 @@ pub(super) fn open(message: &mut Message, at: usize, to: &Maker, losses: &mut Lo
     if !kept_beside(&mut message.extra, to) {
         lost(BESIDE);
     }
-    for part in &mut message.parts {
+    let calls = message.parts.iter_mut();
+    let calls = calls.filter(|part| matches!(part.content, Content::ToolCall(_)));
+    for (call, part) in calls.enumerate() {
         if !kept_beside(&mut part.extra, to) {
-            lost("tool_calls.extra_content");
+            lost(&format!("tool_calls[{call}].extra_content"));
         }
     }
 }
@@ -125,6 +127,11 @@ mod tests {
         let body = json!({"model": "m", "messages": [{
             "role": "assistant", "content": "a", "thought_signature": proof,
             "extra_content": {"google": {"thought": true, "thought_signature": proof}},
+            "tool_calls": [
+                {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}},
+                {"id": "b", "type": "function", "function": {"name": "f", "arguments": "{}"},
+                    "extra_content": {"google": {"thought_signature": proof}}},
+            ],
         }]});
         let body = Bytes::from(body.to_string());
         assert!(proofs::homeward(body.clone(), &maker("other")).is_none());
@@ -155,7 +162,11 @@ mod tests {
                 true => assert!(told.is_empty()),
                 false => assert_eq!(
                     told,
-                    ["messages[0].thought_signature", "messages[0].extra_content"]
+                    [
+                        "messages[0].thought_signature",
+                        "messages[0].extra_content",
+                        "messages[0].tool_calls[1].extra_content"
+                    ]
                 ),
             }
         }
