@@ -242,6 +242,8 @@ struct Scanner {
     /// end of line before it, and is given one.
     at: usize,
     place: Place,
+    /// Whether what was not judged yet begins where the part does.
+    begins: bool,
     /// The model's name, when it was found.
     model: Option<(String, Range<usize>)>,
     /// How many bytes were looked at, those that were looked at twice among them.
@@ -273,6 +275,7 @@ impl Scanner {
             pending: BytesMut::from(&b"\r\n"[..]),
             at: 0,
             place: Place::Part(None),
+            begins: false,
             model: None,
             #[cfg(test)]
             looked: 0,
@@ -306,10 +309,11 @@ impl Scanner {
                 {
                     self.looked += self.pending.len();
                 }
-                let end = memchr::memmem::find(&self.pending, &self.delimiter);
+                let end = delimiter(&self.pending, &self.delimiter, self.begins)?;
                 // What may be the beginning of a delimiter stays.
                 let known = self.pending.len().saturating_sub(self.delimiter.len() - 1);
                 let data = self.drop_front(end.unwrap_or(known));
+                self.begins &= data.is_empty();
                 if let Some((name, _)) = &mut field {
                     if name.len() + data.len() > LONGEST_NAME {
                         return Err(fault("Expected the name of a model, of at most 256 bytes."));
@@ -386,10 +390,30 @@ impl Scanner {
                 let start = self.at - 2;
                 let model = names_model(&head)?;
                 self.place = Place::Part(model.then(|| (Vec::new(), start)));
+                self.begins = true;
                 Ok(true)
             }
         }
     }
+}
+
+/// Where a delimiter begins. A boundary on a line that ends otherwise before it, or at the beginning of a
+/// part, is one to some readers and not to others.
+fn delimiter(text: &[u8], delimiter: &[u8], begins: bool) -> Result<Option<usize>, Rejection> {
+    let boundary = delimiter.get(2..).unwrap_or_default();
+    let found = memchr::memmem::find_iter(text, boundary);
+    for at in found {
+        let before = &text[..at];
+        if before.ends_with(b"\r\n") {
+            return Ok(Some(at - 2));
+        }
+        if matches!(before.last(), Some(b'\r' | b'\n')) || at == 0 && begins {
+            return Err(malformed(
+                "A boundary does not stand behind an end of line.",
+            ));
+        }
+    }
+    Ok(None)
 }
 
 fn malformed(detail: &'static str) -> Rejection {

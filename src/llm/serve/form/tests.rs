@@ -92,6 +92,14 @@ async fn what_readers_differ_in_is_refused() {
             "A field is named in a way that readers differ in.",
         ),
         (
+            model("a") + &part("x: y", "z\n--b\r\n\r\n"),
+            "A boundary does not stand behind an end of line.",
+        ),
+        (
+            model("a") + &part("x: y", "--b\r\n\r\n"),
+            "A boundary does not stand behind an end of line.",
+        ),
+        (
             model("a") + &part("Content-Disposition: form-data; name*0=\"model\"", "b"),
             "A field is named in a way that readers differ in.",
         ),
