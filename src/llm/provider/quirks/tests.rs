@@ -503,3 +503,21 @@ fn odd_json_stays_json() {
         assert_eq!(read, expected, "{}", vendor.name());
     }
 }
+
+/// Clients send back what Google answered, and others refuse it.
+#[test]
+fn what_google_puts_beside_a_text_is_for_nobody_who_counts_fields() {
+    let request = said(json!([{
+        "role": "assistant", "content": "a", "thought_signature": "AVSo",
+        "extra_content": {"google": {"thought": true, "thought_signature": "AVSo"}},
+    }]));
+    for vendor in ["mistral", "groq"] {
+        let (sent, lost) = sent(vendor, &request);
+        assert_eq!(
+            sent["messages"],
+            json!([{"role": "assistant", "content": "a"}])
+        );
+        let told = ["messages[0].extra_content", "messages[0].thought_signature"];
+        assert_eq!(lost, told, "{vendor}");
+    }
+}
