@@ -135,8 +135,8 @@ impl Ranges {
             }
         }
         Self {
-            v4: merged(self.v4, |end| end.checked_add(1)),
-            v6: merged(self.v6, |end| end.checked_add(1)),
+            v4: merged(&mut self.v4, |end| end.checked_add(1)),
+            v6: merged(&mut self.v6, |end| end.checked_add(1)),
         }
     }
 
@@ -148,10 +148,10 @@ impl Ranges {
     }
 }
 
-fn merged<N: Ord + Copy>(mut ranges: Vec<(N, N)>, next: impl Fn(N) -> Option<N>) -> Vec<(N, N)> {
+fn merged<N: Ord + Copy>(ranges: &mut [(N, N)], next: fn(N) -> Option<N>) -> Vec<(N, N)> {
     ranges.sort_unstable();
     let mut merged: Vec<(N, N)> = Vec::with_capacity(ranges.len());
-    for (start, end) in ranges {
+    for &mut (start, end) in ranges {
         match merged.last_mut() {
             // Without a next one the last range goes to the end of all.
             Some((_, last)) if next(*last).is_none_or(|next| start <= next) => {
@@ -164,7 +164,7 @@ fn merged<N: Ord + Copy>(mut ranges: Vec<(N, N)>, next: impl Fn(N) -> Option<N>)
     merged
 }
 
-fn within<N: Ord>(ranges: &[(N, N)], at: N) -> bool {
+fn within<N: Ord + Copy>(ranges: &[(N, N)], at: N) -> bool {
     let after = ranges.partition_point(|(start, _)| *start <= at);
     after > 0 && ranges[after - 1].1 >= at
 }

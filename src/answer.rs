@@ -170,6 +170,8 @@ impl From<&Rejection> for Remedy {
             | Kind::CircuitOpen
             | Kind::RateLimited
             | Kind::Overloaded
+            | Kind::AuthUnavailable
+            | Kind::LimiterUnavailable
             | Kind::Draining => Self::Elsewhere,
             _ => Self::again(None),
         }

@@ -109,7 +109,6 @@ impl Exchange {
     }
 
     /// Reads what is known so far, without a copy. Do not call back into the exchange from within.
-    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Facts) -> T) -> T {
         read(&self.lock())
     }

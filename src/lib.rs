@@ -38,6 +38,8 @@
 //! | layer | what it does | plane | feature |
 //! |---|---|---|---|
 //! | [`AuthLayer`](auth::AuthLayer) | finds out who calls, and may they | any | `auth` |
+//! | [`SignatureLayer`](auth::signature::SignatureLayer) | the same, of requests that are signed | HTTP | `auth` |
+//! | [`ClientCertLayer`](auth::client_cert::ClientCertLayer) | the same, by a certificate | any | `auth` |
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
@@ -76,7 +78,9 @@
 //!
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
-//! `testing` adds a mock vendor and a mock upstream; `full` is everything.
+//! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `sqlite` and `postgres` add
+//! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
+//! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
@@ -95,6 +99,7 @@ pub mod path;
 pub mod principal;
 mod problem;
 pub mod rejection;
+pub mod storage;
 pub mod tls;
 
 // Tier 1: policies.
@@ -117,6 +122,10 @@ pub mod llm;
 #[cfg(feature = "client")]
 pub mod proxy;
 pub mod route;
+
+// Tier 4: backends.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod store;
 
 // Tier 5: assembly.
 #[cfg(feature = "gateway")]

@@ -1,7 +1,7 @@
 //! Who calls, and where requests and answers carry such things.
 
 use http::{Extensions, HeaderMap};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// Where headers and typed extensions live, on the way in and on the way out.
 ///
@@ -66,6 +66,77 @@ struct Inner {
     team: Option<Arc<str>>,
     tenant: Option<Arc<str>>,
     scopes: BTreeSet<Arc<str>>,
+    roles: BTreeSet<Arc<str>>,
+    limits: Arc<[Limit]>,
+    /// `None`: all.
+    models: Option<Arc<[Arc<str>]>>,
+    routes: Option<Arc<[Arc<str>]>>,
+}
+
+/// So many units in so much time, for one principal alone, such as 600 calls a minute.
+///
+/// A limiter that counts by principal goes by these in the place of its own quotas.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    name: Arc<str>,
+    units: u64,
+    period: Duration,
+    burst: u64,
+}
+
+impl Limit {
+    /// So many units in this time. As many may be used at once after a rest. Callers learn of it by
+    /// its name.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, units: u64, period: Duration) -> Self {
+        Self {
+            name: name.into(),
+            units,
+            period,
+            burst: units,
+        }
+    }
+
+    /// Sets how many units may be used at once after a rest.
+    #[must_use]
+    pub fn with_burst(mut self, units: u64) -> Self {
+        self.burst = units;
+        self
+    }
+
+    /// By which name callers learn of it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many units the period grants.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// In what time.
+    #[must_use]
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// How many units may be used at once after a rest.
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.burst
+    }
+}
+
+/// Whether one of these names it: exactly, or by its beginning and a `*`.
+fn names(patterns: &[Arc<str>], name: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => **pattern == *name,
+        })
 }
 
 impl Principal {
@@ -78,6 +149,10 @@ impl Principal {
             team: None,
             tenant: None,
             scopes: BTreeSet::new(),
+            roles: BTreeSet::new(),
+            limits: Arc::default(),
+            models: None,
+            routes: None,
         }))
     }
 
@@ -107,6 +182,38 @@ impl Principal {
     pub fn with_scopes(mut self, scopes: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
         let all = &mut Arc::make_mut(&mut self.0).scopes;
         all.extend(scopes.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds roles, what the principal is to whoever issued its credential.
+    #[must_use]
+    pub fn with_roles(mut self, roles: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        let all = &mut Arc::make_mut(&mut self.0).roles;
+        all.extend(roles.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets what it may use in what time, in the place of what everyone may.
+    #[must_use]
+    pub fn with_limits(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
+        Arc::make_mut(&mut self.0).limits = limits.into_iter().collect();
+        self
+    }
+
+    /// Lets it use no models but those of these names. A `*` at the end stands for any ending.
+    #[must_use]
+    pub fn with_models(mut self, models: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        let models = models.into_iter().map(Into::into).collect();
+        Arc::make_mut(&mut self.0).models = Some(models);
+        self
+    }
+
+    /// Lets it use no routes but those of these templates, such as `/users/{id}`. A `*` at the end
+    /// stands for any ending.
+    #[must_use]
+    pub fn with_routes(mut self, routes: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        let routes = routes.into_iter().map(Into::into).collect();
+        Arc::make_mut(&mut self.0).routes = Some(routes);
         self
     }
 
@@ -149,5 +256,64 @@ impl Principal {
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.0.scopes.contains(scope)
+    }
+
+    /// What it is, in alphabetical order.
+    pub fn roles(&self) -> impl Iterator<Item = &str> {
+        self.0.roles.iter().map(|role| &**role)
+    }
+
+    /// Whether it is this.
+    #[must_use]
+    pub fn has_role(&self, role: &str) -> bool {
+        self.0.roles.contains(role)
+    }
+
+    /// What it may use in what time. Empty: what everyone may.
+    #[must_use]
+    pub fn limits(&self) -> &Arc<[Limit]> {
+        &self.0.limits
+    }
+
+    /// Whether it may use the model of this name.
+    #[must_use]
+    pub fn may_use_model(&self, name: &str) -> bool {
+        let models = self.0.models.as_deref();
+        models.is_none_or(|models| names(models, name))
+    }
+
+    /// Whether it may use the route of this template.
+    #[must_use]
+    pub fn may_use_route(&self, template: &str) -> bool {
+        let routes = self.0.routes.as_deref();
+        routes.is_none_or(|routes| names(routes, template))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_restricted_is_allowed_and_an_empty_list_allows_nothing() {
+        let all = Principal::new("alice");
+        assert!(all.may_use_model("fast") && all.may_use_route("/a/{b}"));
+        let none = all.with_models([""; 0]).with_routes([""; 0]);
+        assert!(!none.may_use_model("fast") && !none.may_use_route("/a/{b}"));
+    }
+
+    #[test]
+    fn a_star_stands_for_any_ending_and_for_nothing_else() {
+        let some = Principal::new("alice").with_models(["fast", "claude-*"]);
+        for (model, may) in [
+            ("fast", true),
+            ("faster", false),
+            ("fas", false),
+            ("claude-opus", true),
+            ("Claude-opus", false),
+            ("x-claude-opus", false),
+        ] {
+            assert_eq!(some.may_use_model(model), may, "{model}");
+        }
     }
 }

@@ -28,8 +28,12 @@ pub enum Kind {
     Unauthenticated,
     /// The credentials are unknown, wrong, expired or revoked; which of these is not told.
     InvalidCredentials,
+    /// The credentials cannot be checked: what knows of them does not answer.
+    AuthUnavailable,
     /// The caller is known and may not do this.
     Forbidden,
+    /// The caller has sent this very request before, and it may be had only once.
+    Replayed,
     /// Nobody is let in from where the caller is, or with what it sent. Why is not told.
     Blocked,
     /// What the caller sent cannot be understood or is not allowed.
@@ -52,6 +56,8 @@ pub enum Kind {
     UnsupportedParameter,
     /// The caller has used up what it was granted.
     RateLimited,
+    /// What the caller has used cannot be counted: what counts it does not answer.
+    LimiterUnavailable,
     /// More calls at once than are let in.
     Overloaded,
     /// The service is failing, and calls to it are suspended.
@@ -108,11 +114,23 @@ impl Kind {
                 Caller,
                 "The credentials are not valid.",
             ),
+            Self::AuthUnavailable => Row(
+                503,
+                "auth_unavailable",
+                Gateway,
+                "Credentials cannot be checked for now.",
+            ),
             Self::Forbidden => Row(
                 403,
                 "insufficient_permissions",
                 Caller,
                 "The credentials do not permit this.",
+            ),
+            Self::Replayed => Row(
+                409,
+                "replay",
+                Caller,
+                "This very request was received before.",
             ),
             Self::Blocked => Row(403, "request_blocked", Caller, "The request is blocked."),
             Self::InvalidRequest => {
@@ -166,6 +184,12 @@ impl Kind {
                 "rate_limit_exceeded",
                 Gateway,
                 "Too many calls in a short time.",
+            ),
+            Self::LimiterUnavailable => Row(
+                503,
+                "rate_limiter_unavailable",
+                Gateway,
+                "Limits cannot be checked for now.",
             ),
             Self::Overloaded => Row(503, "overloaded", Gateway, "Too many calls at once."),
             Self::CircuitOpen => Row(

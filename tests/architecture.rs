@@ -21,6 +21,7 @@ const TIERS: &[&[&str]] = &[
         "client_addr",
         "tls",
         "client",
+        "storage",
     ],
     // Policies never import one another.
     &[
@@ -36,6 +37,8 @@ const TIERS: &[&[&str]] = &[
     ],
     // Domains.
     &["llm", "proxy", "route"],
+    // What stores are made of.
+    &["store"],
     // Assembly. Nothing imports it.
     &["gateway", "testing"],
     &["lib"],
@@ -51,7 +54,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("problem", &["answer", "body", "follow", "rejection"]),
     ("principal", &[]),
     ("tls", &[]),
-    ("key", &["principal"]),
+    ("key", &["exchange", "principal"]),
     ("exchange", &["principal"]),
     ("path", &["rejection"]),
     (

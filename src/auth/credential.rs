@@ -179,7 +179,7 @@ fn is_claim(name: &str) -> bool {
         && words.next().is_some()
 }
 
-fn malformed(detail: &'static str) -> Rejection {
+pub(super) fn malformed(detail: &'static str) -> Rejection {
     Rejection::new(Kind::InvalidRequest).with_detail(detail)
 }
 

@@ -83,6 +83,14 @@ impl ApiKey {
     /// If the prefix is not 1 to 32 letters, digits, `-` and `_` of ASCII, or if the system has no
     /// random numbers.
     pub fn generate(prefix: &str) -> Result<(Self, Secret), KeyFault> {
+        let (id, secret) = Self::generate_text(prefix)?;
+        let mut key = Self::from_hash(id.as_str().into(), hash_of(secret.expose()));
+        key.id = id.into();
+        Ok((key, secret))
+    }
+
+    /// The id of a new key, and the key.
+    pub(super) fn generate_text(prefix: &str) -> Result<(String, Secret), KeyFault> {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         if !(1..=32).contains(&prefix.len()) || !prefix.bytes().all(fine) {
             return Err(KeyFault::Prefix);
@@ -90,27 +98,28 @@ impl ApiKey {
         let id = random::<ID_CHARS>()?;
         let mut text = format!("{prefix}_{id}_{}", random::<SECRET_CHARS>()?);
         text.push_str(&checksum(&text));
-        let mut key = Self::from_hash(id.as_str().into(), hash_of(&text));
-        key.id = id.into();
-        Ok((key, Secret(text.into())))
+        Ok((id, Secret(text.into())))
     }
 
     /// Whether a text looks like a key that was [made](Self::generate) here, without a typing error.
     /// It says nothing about whether the key is one.
     #[must_use]
     pub fn is_well_formed(text: &str) -> bool {
+        Self::id_in(text).is_some()
+    }
+
+    /// The id in a key that looks like one that was made here.
+    pub(super) fn id_in(text: &str) -> Option<&str> {
         let mut parts = text.rsplitn(3, '_');
-        let (Some(secret), Some(id), Some(prefix)) = (parts.next(), parts.next(), parts.next())
-        else {
-            return false;
-        };
+        let (secret, id, prefix) = (parts.next()?, parts.next()?, parts.next()?);
         let base62 = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        !prefix.is_empty()
+        let well_formed = !prefix.is_empty()
             && id.len() == ID_CHARS
             && base62(id)
             && secret.len() == SECRET_CHARS + CHECKSUM_CHARS
             && base62(secret)
-            && text.ends_with(&checksum(&text[..text.len() - CHECKSUM_CHARS]))
+            && text.ends_with(&checksum(&text[..text.len() - CHECKSUM_CHARS]));
+        well_formed.then_some(id)
     }
 
     fn from_hash(principal: Arc<str>, hash: Result<Hash, KeyFault>) -> Self {

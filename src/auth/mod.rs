@@ -4,6 +4,10 @@
 //! [`Principal`] in the request's extensions: for limits, access rules and logs further in. The key
 //! itself goes no further, neither to a handler nor to an upstream.
 //!
+//! Here are [API keys](ApiKeys). Beside them there are [tokens](jwt) that say themselves whose they are,
+//! tokens of which [their issuer is asked](introspection), requests that are [signed](signature), and
+//! [certificates](client_cert) of clients.
+//!
 //! # Example
 //!
 //! ```
@@ -47,8 +51,19 @@
 //! | a key without a [required scope](AuthLayer::require_scope) | 403 | `insufficient_permissions` | `error="insufficient_scope", scope="…"` |
 //! | a wrong key, from an address that has [shown too many](#wrong-keys) | 429 | `rate_limit_exceeded` | no challenge, but `Retry-After` |
 //! | a key that the authenticator forbids, where no scope is required | 403 | `insufficient_permissions` | `error="insufficient_scope"` |
+//! | a key that cannot be checked, for its store or its issuer does not answer | 503 | `auth_unavailable` | no challenge, but `Retry-After` |
 //!
 //! Which of the reasons for `invalid_api_key` it was shows neither in the answer nor in its time.
+//!
+//! # More than one scheme
+//!
+//! - *Any of*: [`AnyOf`] asks the first authenticator that recognises the form of the credential, and
+//!   no other. Where a scheme is a layer of its own, that layer stands further out and is optional, and
+//!   [`or_outer`](AuthLayer::or_outer) lets pass whom it has let in. Two credentials are refused in
+//!   either case.
+//! - *All of*: one layer further out, and [`and_outer`](AuthLayer::and_outer) further in, each with
+//!   [places](AuthLayer::places) of its own.
+//! - *Optional*: [`optional`](AuthLayer::optional).
 //!
 //! # Wrong keys
 //!
@@ -81,6 +96,8 @@
 //!
 //! # What is kept
 //!
+//! Keys that come and go while requests flow are kept in a [store](stored).
+//!
 //! [`ApiKeys`] keeps SHA-256 hashes, never keys. That is enough for keys that are long and random,
 //! and the only thing that is fast enough for every request. Nothing here shows a key in `Debug`.
 //!
@@ -95,13 +112,33 @@
 //! The service is called only after the key was found good. A call that is dropped before leaves no
 //! trace.
 
+mod any_of;
+#[cfg_attr(
+    not(feature = "jwt"),
+    allow(dead_code, reason = "tokens need all of it")
+)]
+mod base64;
+#[cfg(feature = "jwt")]
+mod cache;
+pub mod client_cert;
 mod credential;
 mod failures;
+#[cfg(feature = "jwt")]
+pub mod introspection;
+#[cfg(feature = "jwt")]
+mod json;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod key;
 mod keys;
+#[cfg(feature = "jwt")]
+mod outward;
 mod rules;
+pub mod signature;
+pub mod stored;
 
 pub use self::{
+    any_of::{AnyOf, AnyOfFuture},
     credential::{Credential, Place},
     failures::FailureLimit,
     key::{ApiKey, KeyFault, Secret},
@@ -111,7 +148,7 @@ pub use self::{
 use self::{
     credential::Places,
     failures::Failures,
-    rules::{Challenges, Rules},
+    rules::{Challenges, Outer, Rules},
 };
 use crate::{Extensible, Principal, Reject, Rejection};
 use http::HeaderName;
@@ -156,6 +193,15 @@ pub trait Authenticate {
 
     /// Looks up the principal.
     fn verify(&self, credential: Credential) -> Verdict<Self::Future>;
+
+    /// Whether a credential has the form of those that are known here. By default any has.
+    ///
+    /// Asked where there is [more than one](AnyOf) who might know it. Judge the form alone: whoever
+    /// says yes decides.
+    fn recognises(&self, credential: &Credential) -> bool {
+        let _ = credential;
+        true
+    }
 }
 
 /// Whose a credential is, now or later.
@@ -178,6 +224,11 @@ where
         Verdict::Later(self(credential))
     }
 }
+
+/// Whose the other credential is, where [two are asked for](AuthLayer::and_outer). In the extensions of
+/// the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecondPrincipal(pub Principal);
 
 /// Applies [`Auth`] to a service.
 ///
@@ -205,6 +256,7 @@ impl<A> AuthLayer<A> {
             scopes: Vec::new(),
             optional: false,
             keep: false,
+            outer: Outer::Nothing,
             failures: Some(Arc::new(Failures::new(FailureLimit::default()))),
             challenges: Challenges::default(),
         };
@@ -238,6 +290,22 @@ impl<A> AuthLayer<A> {
     #[must_use]
     pub fn optional(self) -> Self {
         self.set(|rules| rules.optional = true)
+    }
+
+    /// Lets pass whom a layer further out has let in by name. A credential beside that is one too many,
+    /// and refused with 400. See [more than one scheme](self#more-than-one-scheme).
+    #[must_use]
+    pub fn or_outer(self) -> Self {
+        self.set(|rules| rules.outer = Outer::Or)
+    }
+
+    /// Asks for a credential beside the one for which a layer further out has let in by name. That name
+    /// stays the [`Principal`]; the one found here is the [`SecondPrincipal`], and the scopes that are
+    /// required here are required of it. There is no [`optional`](Self::optional) then. See
+    /// [more than one scheme](self#more-than-one-scheme).
+    #[must_use]
+    pub fn and_outer(self) -> Self {
+        self.set(|rules| rules.outer = Outer::And)
     }
 
     /// Leaves the credential in the request. Then whatever the request is forwarded to sees it.

@@ -1,6 +1,10 @@
 //! What a layer asks of every call, and what it refuses with.
 
-use super::{Authenticate, Credential, Verdict, credential::Places, failures::Failures};
+use super::{
+    Authenticate, Credential, SecondPrincipal, Verdict,
+    credential::{Places, malformed},
+    failures::Failures,
+};
 use crate::{
     Exchange, Extensible, Principal, Rejection, client_addr::ByClientAddr, key::Key,
     rejection::Kind,
@@ -15,8 +19,19 @@ pub(super) struct Rules {
     pub(super) scopes: Vec<Box<str>>,
     pub(super) optional: bool,
     pub(super) keep: bool,
+    pub(super) outer: Outer,
     pub(super) failures: Option<Arc<Failures>>,
     pub(super) challenges: Challenges,
+}
+
+/// What a principal is worth that a layer further out found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outer {
+    Nothing,
+    /// It will do.
+    Or,
+    /// It must be there too.
+    And,
 }
 
 /// `WWW-Authenticate` for each kind of refusal, made once.
@@ -52,10 +67,33 @@ impl Rules {
         &self,
         req: &mut impl Extensible,
     ) -> Result<Option<Credential>, Rejection> {
-        // Whoever put it there, it was not us.
-        req.extensions_mut().remove::<Principal>();
+        let outer = match self.outer {
+            // Whoever put it there, it was not us.
+            Outer::Nothing => {
+                req.extensions_mut().remove::<Principal>();
+                req.extensions_mut().remove::<SecondPrincipal>();
+                None
+            }
+            Outer::Or => Principal::of(req).cloned(),
+            Outer::And if Principal::of(req).is_none() => {
+                return Err(self.challenge(Kind::Unauthenticated.into()));
+            }
+            Outer::And => {
+                req.extensions_mut().remove::<SecondPrincipal>();
+                None
+            }
+        };
+        if let Some(outer) = outer {
+            return match self.places.find(req.headers_mut(), self.keep) {
+                Ok(None) => {
+                    self.places.strip_claims(req.headers_mut());
+                    self.permit(&outer).map(|()| None)
+                }
+                _ => Err(self.challenge(malformed("More than one credential was given."))),
+            };
+        }
         match self.places.find(req.headers_mut(), self.keep) {
-            Ok(None) if !self.optional || !self.scopes.is_empty() => {
+            Ok(None) if !self.optional || !self.scopes.is_empty() || self.outer == Outer::And => {
                 Err(self.challenge(Kind::Unauthenticated.into()))
             }
             Ok(credential) => {
@@ -109,14 +147,25 @@ impl Rules {
         req: &mut impl Extensible,
     ) -> Result<(), Rejection> {
         let principal = verdict.map_err(|rejection| self.failed(rejection, req))?;
-        if !self.scopes.iter().all(|scope| principal.has_scope(scope)) {
-            return Err(self.challenge(Kind::Forbidden.into()));
+        self.permit(&principal)?;
+        if self.outer == Outer::And {
+            req.extensions_mut().insert(SecondPrincipal(principal));
+            return Ok(());
         }
         if let Some(exchange) = Exchange::of(req) {
             exchange.update(|facts| facts.principal = Some(principal.id().clone()));
         }
         req.extensions_mut().insert(principal);
         Ok(())
+    }
+
+    /// Whether it has all scopes that are required.
+    fn permit(&self, principal: &Principal) -> Result<(), Rejection> {
+        if self.scopes.iter().all(|scope| principal.has_scope(scope)) {
+            Ok(())
+        } else {
+            Err(self.challenge(Kind::Forbidden.into()))
+        }
     }
 
     fn challenge(&self, rejection: Rejection) -> Rejection {

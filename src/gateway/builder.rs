@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
-    auth::{ApiKeys, AuthLayer},
+    auth::{ApiKeys, AuthLayer, stored::StoredKeys},
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     key::ByPrincipal,
@@ -103,6 +103,15 @@ impl GatewayBuilder {
         self.once("api_keys", "put all keys into one `ApiKeys`");
         let layer = AuthLayer::new(keys);
         self.gauges.auth(&layer);
+        self.layer_at(Slot::Auth, layer)
+    }
+
+    /// Lets in whoever shows a key that is in a [store](crate::auth::stored). In the place of
+    /// [`api_keys`](Self::api_keys).
+    pub fn stored_keys(mut self, keys: StoredKeys) -> Self {
+        self.once("api_keys", "either keys in a store or fixed ones");
+        let layer = AuthLayer::new(keys.clone());
+        self.gauges.stored_keys(&layer, keys);
         self.layer_at(Slot::Auth, layer)
     }
 

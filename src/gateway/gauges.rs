@@ -2,7 +2,7 @@
 
 use super::directory::ChatService;
 use crate::{
-    auth::{ApiKeys, AuthLayer},
+    auth::{ApiKeys, AuthLayer, stored::StoredKeys},
     circuit_breaker::{CircuitBreakerLayer, State},
     llm::{self, ChatRequest, ChatResponse},
     metrics::Metrics,
@@ -16,6 +16,7 @@ use tower_service::Service;
 #[derive(Default)]
 pub(super) struct Gauges {
     auth: Vec<AuthLayer<ApiKeys>>,
+    stored: Vec<(AuthLayer<StoredKeys>, StoredKeys)>,
     limits: Vec<RateLimitLayer>,
     circuits: Vec<CircuitBreakerLayer>,
 }
@@ -23,6 +24,10 @@ pub(super) struct Gauges {
 impl Gauges {
     pub(super) fn auth(&mut self, layer: &AuthLayer<ApiKeys>) {
         self.auth.push(layer.clone());
+    }
+
+    pub(super) fn stored_keys(&mut self, layer: &AuthLayer<StoredKeys>, keys: StoredKeys) {
+        self.stored.push((layer.clone(), keys));
     }
 
     pub(super) fn rate_limit(&mut self, layer: &RateLimitLayer) {
@@ -50,21 +55,53 @@ impl Gauges {
     pub(super) fn read_by(self, metrics: &Metrics) {
         let Self {
             auth,
+            stored,
             limits,
             circuits,
         } = self;
-        if !auth.is_empty() {
+        if !stored.is_empty() {
+            let keys: Vec<_> = stored.iter().map(|(_, keys)| keys.clone()).collect();
+            metrics.gauge(
+                "gateway_auth_known_keys",
+                "Keys in memory of those in a store.",
+                move || sum(&keys, StoredKeys::known_keys),
+            );
+        }
+        if !auth.is_empty() || !stored.is_empty() {
             metrics.gauge(
                 "gateway_auth_failing_addresses",
                 "Addresses whose wrong keys are counted.",
-                move || sum(&auth, AuthLayer::failing_addresses),
+                move || {
+                    let stored = sum(&stored, |(layer, _)| layer.failing_addresses());
+                    sum(&auth, AuthLayer::failing_addresses) + stored
+                },
             );
         }
         if !limits.is_empty() {
             metrics.gauge(
                 "gateway_rate_limit_keys",
                 "Keys that the rate limit keeps count of.",
-                move || sum(&limits, RateLimitLayer::tracked_keys),
+                {
+                    let limits = limits.clone();
+                    move || sum(&limits, RateLimitLayer::tracked_keys)
+                },
+            );
+            metrics.gauge(
+                "gateway_rate_limit_bytes",
+                "Memory of the keys that the rate limit keeps count of, about.",
+                {
+                    let limits = limits.clone();
+                    move || sum(&limits, |limit| limit.stats().bytes())
+                },
+            );
+            metrics.gauge(
+                "gateway_rate_limit_shadow_refusals",
+                "Calls that quotas in shadow mode would have refused, so far.",
+                move || {
+                    sum(&limits, |limit| {
+                        usize::try_from(limit.stats().shadow_refusals()).unwrap_or(usize::MAX)
+                    })
+                },
             );
         }
         if !circuits.is_empty() {

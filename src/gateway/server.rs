@@ -454,16 +454,16 @@ async fn until_closed<C: GracefulConnection>(
     .await
 }
 
+/// A connection that can be served.
+type Begun = (Wire<Socket<TcpStream>>, Option<TlsInfo>);
+
 /// Waits until a connection can be served: the handshake is over, or the client has said which protocol
 /// it speaks. The hold on its socket is there from the start.
 fn begins(
     stream: TcpStream,
     tls: Option<Tls>,
     write_time: Duration,
-) -> (
-    impl Future<Output = io::Result<(Wire<Socket<TcpStream>>, Option<TlsInfo>)>>,
-    Hold,
-) {
+) -> (impl Future<Output = io::Result<Begun>>, Hold) {
     // Below TLS: what it writes by itself is bounded too.
     let (socket, hold) = socket::bounded(stream, write_time);
     let begun = async move {

@@ -352,7 +352,7 @@ fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
         file.take(LARGEST + 1).read_to_end(&mut text)?;
         Ok(text)
     };
-    let text: Vec<u8> = read().map_err(|error| TlsError::unreadable(path, error))?;
+    let text: Vec<u8> = read().map_err(|error| TlsError::unreadable(path, &error))?;
     match text.len() as u64 > LARGEST {
         true => Err(TlsError::empty(path, "more than 16 MiB, and no PEM")),
         false => Ok(text),

@@ -1,6 +1,6 @@
 //! What callers are told of their quotas.
 
-use super::{gcra::Decision, quota::Quota};
+use super::{meter::Decision, quota::Quota};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -32,14 +32,20 @@ pub(super) struct Lines {
     which: Headers,
     /// The value of `RateLimit-Policy`.
     policy: HeaderValue,
-    /// `"name";r=` and `x-ratelimit-limit-requests` of each quota.
-    quotas: Box<[(Box<[u8]>, HeaderValue)]>,
+    /// `"name";r=` and `x-ratelimit-limit-requests` of each quota. `None`: it is a shadow, and nobody
+    /// is told of it.
+    quotas: Box<[Option<Line>]>,
 }
+
+type Line = (Box<[u8]>, HeaderValue);
 
 impl Lines {
     pub(super) fn new(which: Headers, quotas: &[Quota]) -> Self {
         let mut policy = Vec::new();
         let lines = quotas.iter().map(|quota| {
+            if quota.is_shadow() {
+                return None;
+            }
             let name = quoted(quota.label());
             comma(&mut policy);
             policy.extend_from_slice(&name);
@@ -48,7 +54,7 @@ impl Lines {
             policy.extend_from_slice(b";w=");
             integer(&mut policy, quota.window());
             let head = [&*name, b";r="].concat();
-            (head.into(), quota.limit().into())
+            Some((head.into(), quota.limit().into()))
         });
         let quotas = lines.collect();
         Self {
@@ -59,7 +65,7 @@ impl Lines {
     }
 
     pub(super) fn silent(&self) -> bool {
-        self.which == Headers::Off || self.quotas.is_empty()
+        self.which == Headers::Off || self.quotas.iter().all(Option::is_none)
     }
 
     /// Adds to what limiters further in have said, and overrides only what was less strict.
@@ -67,31 +73,34 @@ impl Lines {
         if self.silent() {
             return;
         }
+        let told = || {
+            let told = self.quotas.iter().zip(decisions);
+            told.filter_map(|(line, decision)| Some((line.as_ref()?, decision.left)))
+        };
         // One buffer for all that is told anew.
         let mut text = Vec::with_capacity(128);
         if self.which != Headers::OpenAi {
-            for ((head, _), decision) in self.quotas.iter().zip(decisions) {
+            for ((head, _), left) in told() {
                 comma(&mut text);
                 text.extend_from_slice(head);
-                integer(&mut text, decision.remaining);
-                if decision.next > 0 {
+                integer(&mut text, left.remaining);
+                if left.next > 0 {
                     text.extend_from_slice(b";t=");
-                    integer(&mut text, decision.next.div_ceil(1_000_000));
+                    integer(&mut text, left.next.div_ceil(1_000_000));
                 }
             }
         }
         let current = text.len();
-        let told = self.quotas.iter().zip(decisions);
-        let tightest = told
-            .min_by_key(|(_, decision)| (decision.remaining, std::cmp::Reverse(decision.reset)))
+        let tightest = told()
+            .min_by_key(|(_, left)| (left.remaining, std::cmp::Reverse(left.reset)))
             .filter(|_| self.which != Headers::Ietf)
-            .filter(|(_, decision)| said(headers).is_none_or(|said| decision.remaining < said));
-        if let Some((_, decision)) = tightest {
-            decimal(&mut text, decision.remaining);
+            .filter(|(_, left)| said(headers).is_none_or(|said| left.remaining < said));
+        if let Some((_, left)) = tightest {
+            decimal(&mut text, left.remaining);
         }
         let remaining = text.len();
-        if let Some((_, decision)) = tightest {
-            go_duration(&mut text, decision.reset);
+        if let Some((_, left)) = tightest {
+            go_duration(&mut text, left.reset);
         }
         let text = Bytes::from(text);
         if self.which != Headers::OpenAi {
@@ -192,14 +201,17 @@ fn go_duration(out: &mut Vec<u8>, micros: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rate_limit::meter::Left;
 
     fn decision(remaining: u64, next: u64, reset: u64) -> Decision {
         Decision {
             allowed: true,
-            remaining,
             retry_after: Some(0),
-            next,
-            reset,
+            left: Left {
+                remaining,
+                next,
+                reset,
+            },
         }
     }
 
@@ -232,6 +244,18 @@ mod tests {
         assert_eq!(lines(&headers, "x-ratelimit-limit-requests"), ["500"]);
         assert_eq!(lines(&headers, "x-ratelimit-remaining-requests"), ["3"]);
         assert_eq!(lines(&headers, "x-ratelimit-reset-requests"), ["6m0s"]);
+    }
+
+    #[test]
+    fn a_shadow_is_not_told_of() {
+        let told = [decision(1, 1, 1), decision(7, 1, 1)];
+        let quotas = [Quota::per_minute(60).shadow(), Quota::per_day(9)];
+        let mut headers = HeaderMap::new();
+        Lines::new(Headers::All, &quotas).write(&told, &mut headers);
+        assert_eq!(lines(&headers, "ratelimit"), [r#""per-day";r=7;t=1"#]);
+        assert_eq!(lines(&headers, "ratelimit-policy").len(), 1);
+        assert_eq!(lines(&headers, "x-ratelimit-remaining-requests"), ["7"]);
+        assert!(Lines::new(Headers::All, &quotas[..1]).silent());
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! Quotas and buckets in this process, and who decides on them.
+//! Buckets in this process, and who decides on them.
 
 use super::{
-    gcra::{self, Decision, Rate, State},
+    gcra::{Rate, Time},
+    meter::{self, Decision, Rule, State},
     quota::Quota,
+    store::Taken,
     table::{Slot, Table},
 };
-use governor::{
-    RateLimiter, clock::Clock, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore,
-};
+use governor::{RateLimiter, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 use std::{
     cell::Cell,
     hash::{Hash, Hasher},
     num::NonZeroU32,
     slice,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::time::Instant;
 
@@ -34,59 +34,175 @@ impl Decided {
     }
 }
 
+/// Microseconds since 1970.
+///
+/// What the system's clock said once, and what has gone by since: a clock that is set back or forward
+/// grants nothing and takes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    then: u64,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        let then = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            start: Instant::now(),
+            then: then.map_or(0, |then| whole(then.as_micros())),
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.then
+            .saturating_add(whole(self.start.elapsed().as_micros()))
+    }
+}
+
 #[derive(Debug)]
-pub(super) enum Memory {
-    Governor(Governor),
-    Gcra(Gcra),
+pub(super) struct Memory {
+    /// Decides on all who have no limits of their own.
+    governor: Option<Governor>,
+    own: Own,
 }
 
 impl Memory {
     pub(super) fn new(quotas: &[Quota], max_keys: usize) -> Self {
-        if let [quota] = quotas
-            && let Some(governor) = Governor::new(quota, max_keys)
-        {
-            return Self::Governor(governor);
-        }
-        Self::Gcra(Gcra {
-            rates: quotas.iter().map(Quota::rate).collect(),
-            table: Table::new(max_keys),
-            start: Instant::now(),
-        })
+        let own = Own::new(max_keys);
+        let governor = match quotas {
+            [quota] => Governor::new(quota, own.table.beside()),
+            _ => None,
+        };
+        Self { governor, own }
     }
 
-    pub(super) fn take(&self, slot: Slot, cost: u64) -> Decided {
-        match self {
-            Self::Governor(governor) => Decided::One(governor.take(slot, cost)),
-            Self::Gcra(gcra) => Decided::Several(gcra.take(slot, cost)),
+    /// For keys that are counted elsewhere as well.
+    pub(super) fn beside_a_store(max_keys: usize) -> Self {
+        Self {
+            governor: None,
+            own: Own::new(max_keys),
         }
+    }
+
+    /// By these rules, which are those of the quotas unless somebody has limits of their own.
+    pub(super) fn take(&self, slot: Slot, rules: &[Rule], limited: bool, cost: u64) -> Decided {
+        match &self.governor {
+            Some(governor) if !limited => Decided::One(governor.take(slot, cost)),
+            _ => self.own.take(slot, rules, cost, self.own.clock.now()),
+        }
+    }
+
+    /// Brings the buckets up to what a store has said of them.
+    pub(super) fn warm(&self, slot: Slot, rules: &[Rule], taken: &Taken, part: f64) {
+        self.own
+            .warm(slot, rules, taken, part, self.own.clock.now());
     }
 
     pub(super) fn tracked(&self) -> usize {
-        match self {
-            Self::Governor(governor) => governor.table.tracked(),
-            Self::Gcra(gcra) => gcra.table.tracked(),
-        }
+        self.own.table.tracked()
+    }
+
+    pub(super) fn bytes(&self, quotas: usize) -> usize {
+        let governor = self.governor.as_ref();
+        // A heap hands out no less than 32 bytes, and of each piece keeps a word.
+        let states = (quotas * size_of::<State>() + 8).next_multiple_of(16);
+        self.own.table.bytes()
+            + self.own.table.len() * states
+            + governor.map_or(0, |governor| governor.table.bytes())
     }
 }
 
-/// Several quotas, all or nothing. Also one that governor cannot count.
-#[derive(Debug)]
-pub(super) struct Gcra {
-    rates: Box<[Rate]>,
-    table: Table<Vec<State>>,
-    start: Instant,
+/// The buckets of one key.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// When they are all full again.
+    until: u64,
+    states: Box<[State]>,
 }
 
-impl Gcra {
-    fn take(&self, slot: Slot, cost: u64) -> Vec<Decision> {
-        let now = whole(self.start.elapsed().as_micros());
-        let idle = |states: &Vec<State>| {
-            let mut all = states.iter().zip(&self.rates);
-            all.all(|(state, rate)| state.is_full(rate, now))
-        };
-        self.table.with(slot, now, idle, |states| {
-            states.resize(self.rates.len(), State::default());
-            gcra::take_all(states, &self.rates, cost, now)
+impl Kept {
+    fn states(&mut self, rules: &[Rule]) -> &mut [State] {
+        if self.states.len() != rules.len() {
+            self.states = vec![State::default(); rules.len()].into();
+        }
+        &mut self.states
+    }
+}
+
+/// Quotas of any algorithm, all or nothing.
+#[derive(Debug)]
+pub(super) struct Own {
+    pub(super) table: Table<Kept>,
+    pub(super) clock: Clock,
+}
+
+impl Own {
+    pub(super) fn new(max_keys: usize) -> Self {
+        Self {
+            table: Table::new(max_keys),
+            clock: Clock::new(),
+        }
+    }
+
+    pub(super) fn take(&self, slot: Slot, rules: &[Rule], cost: u64, now: u64) -> Decided {
+        self.with(slot, rules, now, |states| {
+            let mut one = None;
+            let mut several = Vec::new();
+            meter::take_all(states, rules, cost, now, |rule, fits, state| {
+                let decision = rule.meter.tell(fits, state, cost, now);
+                match rules {
+                    [_] => one = Some(decision),
+                    _ => several.push(decision),
+                }
+            });
+            let decided = one.map_or(Decided::Several(several), Decided::One);
+            let resets = decided.as_slice().iter().map(|one| one.left.reset);
+            let reset = resets.max().unwrap_or(0);
+            (decided, reset)
+        })
+    }
+
+    /// The numbers themselves, for who asks as a store is asked.
+    pub(super) fn take_raw(&self, slot: Slot, rules: &[Rule], cost: u64, now: u64) -> Taken {
+        self.with(slot, rules, now, |states| {
+            let mut taken = Taken::at(now);
+            let mut reset = 0;
+            meter::take_all(states, rules, cost, now, |rule, fits, state| {
+                reset = reset.max(rule.meter.look(state, now).reset);
+                taken.push(fits, state);
+            });
+            (taken, reset)
+        })
+    }
+
+    fn warm(&self, slot: Slot, rules: &[Rule], taken: &Taken, part: f64, now: u64) {
+        let idle = |kept: &Kept| kept.until <= now;
+        // What one key has used is nothing to all those who find no room.
+        let _ = self.table.if_room(slot, now, idle, |kept| {
+            let mut reset = 0;
+            let states = kept.states(rules).iter_mut();
+            for ((state, rule), (_, there)) in states.zip(rules).zip(taken.buckets()) {
+                let clocks = (taken.now(), now);
+                *state = rule.meter.warm(*state, there, clocks, part);
+                reset = reset.max(rule.meter.look(*state, now).reset);
+            }
+            kept.until = now.saturating_add(reset);
+        });
+    }
+
+    /// Does something with the buckets of a key, and learns in what time they are full again.
+    fn with<R>(
+        &self,
+        slot: Slot,
+        rules: &[Rule],
+        now: u64,
+        with: impl FnOnce(&mut [State]) -> (R, u64),
+    ) -> R {
+        let idle = |kept: &Kept| kept.until <= now;
+        self.table.with(slot, now, idle, |kept| {
+            let (answer, reset) = with(kept.states(rules));
+            kept.until = now.saturating_add(reset);
+            answer
         })
     }
 }
@@ -96,7 +212,7 @@ impl Gcra {
 /// One reading of tokio's clock serves the whole call: governor decides at zero, on a bucket whose
 /// times count from now on.
 #[derive(Debug)]
-pub(super) struct Governor {
+struct Governor {
     limiter: RateLimiter<Call, Store, Now, NoOpMiddleware<Nanos>>,
     table: Arc<Table<u64>>,
     start: Instant,
@@ -106,9 +222,9 @@ pub(super) struct Governor {
 }
 
 impl Governor {
-    fn new(quota: &Quota, max_keys: usize) -> Option<Self> {
+    fn new(quota: &Quota, table: Table<u64>) -> Option<Self> {
         let (interval, burst) = quota.nanoseconds()?;
-        let table = Arc::new(Table::new(max_keys));
+        let table = Arc::new(table);
         let quota = governor::Quota::with_period(Duration::from_nanos(interval))?
             .allow_burst(NonZeroU32::new(burst)?);
         Some(Self {
@@ -139,13 +255,13 @@ impl Governor {
                 (other.is_none(), other.is_none().then_some(0))
             }
         };
-        let left = State::until(call.debt.get()).look(&self.rate, 0);
+        let mut left = self.rate.look(Time::at(call.debt.get()), 0);
+        left.next = micros(left.next);
+        left.reset = micros(left.reset);
         Decision {
             allowed,
-            remaining: left.remaining,
             retry_after,
-            next: micros(left.next),
-            reset: micros(left.reset),
+            left,
         }
     }
 }
@@ -208,7 +324,7 @@ impl StateStore for Store {
 #[derive(Clone, Copy, Debug)]
 struct Now;
 
-impl Clock for Now {
+impl governor::clock::Clock for Now {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {
@@ -229,20 +345,12 @@ fn micros(nanos: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn decision(decided: &Decided) -> Decision {
-        decided.as_slice()[0]
-    }
-
     #[tokio::test(start_paused = true)]
     async fn both_tell_the_same() {
         let quota = Quota::per_second(10).burst(3);
-        let governor = Memory::new(std::slice::from_ref(&quota), 10);
-        let gcra = Memory::Gcra(Gcra {
-            rates: [quota.rate()].into(),
-            table: Table::new(10),
-            start: Instant::now(),
-        });
-        assert!(matches!(governor, Memory::Governor(_)));
+        let memory = Memory::new(std::slice::from_ref(&quota), 10);
+        assert!(memory.governor.is_some());
+        let rules = [quota.rule()];
         for (cost, rest) in [
             (1, 0),
             (1, 30),
@@ -253,10 +361,22 @@ mod tests {
             (1, 0),
             (3, 900),
         ] {
-            let slot = Slot::Named(7);
-            let both = [governor.take(slot, cost), gcra.take(slot, cost)];
-            assert_eq!(decision(&both[0]), decision(&both[1]), "{cost} {rest}");
+            let take = |limited| {
+                let decided = memory.take(Slot::Named(7), &rules, limited, cost);
+                decided.as_slice()[0]
+            };
+            assert_eq!(take(false), take(true), "{cost} {rest}");
             tokio::time::advance(Duration::from_millis(rest)).await;
         }
+    }
+
+    #[test]
+    fn who_has_limits_of_their_own_finds_room_among_the_others() {
+        let quota = Quota::per_second(10);
+        let memory = Memory::new(std::slice::from_ref(&quota), 3);
+        for key in 0..5 {
+            memory.take(Slot::Named(key), &[quota.rule()], key % 2 == 0, 1);
+        }
+        assert_eq!(memory.tracked(), 3, "together");
     }
 }

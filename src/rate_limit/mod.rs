@@ -1,7 +1,8 @@
 //! Let each caller use so much in so much time, and turn away what is more.
 //!
 //! Every key has a bucket, which a [`Quota`] fills evenly: 60 a minute are one a second, and after a
-//! rest up to 60 at once (the generic cell rate algorithm, GCRA). A call takes its
+//! rest up to 60 at once (the generic cell rate algorithm, GCRA). A quota may also be counted in a
+//! [sliding](Quota::sliding_window) or a [fixed](Quota::fixed_window) window. A call takes its
 //! [`cost`](RateLimitLayer::cost) out of the bucket, or is refused with [`Kind::RateLimited`].
 //!
 //! # Example
@@ -32,16 +33,25 @@
 //! ```
 //!
 //! The request type is free, so the same layer limits a language model by
-//! `(ByPrincipal, |req: &ChatRequest| …)`.
+//! `(ByPrincipal, ByModel)`, with a cost in tokens. What a limit says of a model is decided there, around the
+//! model: over HTTP nobody knows it yet.
 //!
 //! # Whose quota
 //!
 //! By default that of the [`Principal`](crate::Principal), so authentication stands further out. A
-//! call without a key is [`OnMissingKey`]'s: by default all such calls share one bucket.
+//! [`key`](crate::key) may have several parts: team, tenant, route, model, address, header. A call without
+//! a key is [`OnMissingKey`]'s: by default all such calls share one bucket.
 //!
 //! Several quotas, such as 10 a second and 1,000 a day, go into one layer:
-//! [`RateLimitLayer::all`]. A call takes from all of them or from none. Two layers, one around the
-//! other, would charge the outer one for what the inner one refuses.
+//! [`RateLimitLayer::all`]. A call takes from all of them or from none, whatever their algorithms. Two
+//! layers, one around the other, would charge the outer one for what the inner one refuses.
+//!
+//! Who has [limits](crate::principal::Limit) of their own is counted by these: a limit stands in the place
+//! of the quota that has its name, and is counted by that one's algorithm. They come with the principal,
+//! as long as the key has it for a part, or from a closure ([`WithLimits`](crate::key::WithLimits)).
+//!
+//! A quota in [shadow mode](Quota::shadow) counts and refuses nobody. Whom it would have refused is in
+//! [`Stats::shadow_refusals`], and in the log once a second.
 //!
 //! # Answers
 //!
@@ -49,8 +59,10 @@
 //! |---|--:|---|---|---|
 //! | let in | the service's | | | the quota headers |
 //! | the quota is used up | 429 | `rate_limit_exceeded` | whole seconds, rounded up, never 0 | the quota headers, `violated-policies` |
-//! | costs more than a [`burst`](Quota::burst), or the quota is zero | 429 | `rate_limit_exceeded` | none: it never fits | the same, and `x-should-retry: false` |
+//! | costs more than a [`burst`](Quota::burst) or a window grants, or the quota is zero | 429 | `rate_limit_exceeded` | none: it never fits | the same, and `x-should-retry: false` |
 //! | no key, with [`OnMissingKey::Reject`] | 401 | `missing_api_key` | | `WWW-Authenticate` |
+//! | no key, with [`OnMissingKey::Forbid`] | 403 | `insufficient_permissions` | | |
+//! | its store is down, with [`OnStoreDown::Deny`] | 503 | `rate_limiter_unavailable` | the [`pause`](RateLimitLayer::pause) | |
 //!
 //! | quota header | says |
 //! |---|---|
@@ -63,66 +75,95 @@
 //! Limiters further out append to the first two. In the other three the one with the least left
 //! speaks, be it an upstream. [`RateLimitLayer::headers`] chooses.
 //!
+//! # What if its store is down
+//!
+//! Buckets in this process are never down. Those that [several processes share](RateLimitLayer::shared)
+//! are waited for 20 ms; what is done then is [`OnStoreDown`]'s, which is chosen when the layer is made:
+//! this process decides by itself, all calls pass, or none. After three failures in a row the store is left
+//! alone for a second, and then one call asks it, so that a dead store costs no caller its 20 ms. One
+//! line in the log tells of each change, [`Stats::is_degraded`] tells how it stands, and
+//! [`Stats::without_store`] counts.
+//!
 //! # What is shared
 //!
 //! The buckets belong to the layer value. Every service that a layer or a clone of it wraps counts
-//! with the same ones. They are not made in [`Layer::layer`], because a router may call that once
-//! for each route, or once for each request. Every setter starts with fresh buckets.
+//! with the same ones. They are not made in [`Layer::layer`](tower_layer::Layer::layer), because a router
+//! may call that once for each route, or once for each request. Every setter starts with fresh buckets,
+//! but for those in a store, which belong to the store and to a name.
 //!
 //! # What it keeps
 //!
-//! One time for each quota and key, under a keyed hash; never the key. Keys whose bucket is full
-//! again are forgotten within a minute or so. There are at most 100,000
-//! ([`max_keys`](RateLimitLayer::max_keys)); beyond that new keys share one bucket, which is neither
-//! a free pass nor growth without bound. [`tracked_keys`](RateLimitLayer::tracked_keys) tells how
-//! many there are.
+//! Of each key a keyed hash and some numbers; never the key. Keys whose buckets are full again are
+//! forgotten within a minute or so. There are at most 100,000 ([`max_keys`](RateLimitLayer::max_keys));
+//! beyond that new keys share one bucket, which is neither a free pass nor growth without bound. For each
+//! key that is at most
+//!
+//! | quotas | bytes |
+//! |---|--:|
+//! | one, by GCRA | 40 |
+//! | any others | 80, and 32 for each quota |
+//!
+//! so that 10 million of them, if there shall be so many, take 400 MB, 1.1 GB, or 1.5 GB for two quotas. The
+//! table grows by one part of 64 at a time. [`Stats::tracked_keys`] and [`Stats::bytes`] tell how it
+//! stands. A store is told the name of the layer and the first 128 bits of a SHA-256 hash of the key;
+//! what it keeps it forgets as soon as it is full again.
 //!
 //! # Cancellation
 //!
 //! A call is charged when it is made, and stays charged if it is dropped. The service is called only
-//! after.
+//! after. What a store has not answered in time may have been charged there as well.
 
+#[cfg(test)]
+mod contract;
+mod core;
+mod digest;
 mod gcra;
 mod headers;
 mod memory;
+mod meter;
+mod pause;
+mod plan;
 mod quota;
+#[cfg(feature = "rate-limit-redis")]
+mod redis;
+mod service;
+mod shared;
+mod store;
 mod table;
+mod window;
 
-pub use self::{headers::Headers, quota::Quota};
+#[cfg(feature = "rate-limit-redis")]
+pub use self::redis::RedisStore;
+pub use self::{
+    headers::Headers,
+    meter::State,
+    quota::Quota,
+    service::{RateLimit, ResponseFuture, SharedFuture},
+    shared::{OnStoreDown, Shared},
+    store::{MemoryStore, Store, Take, Taken},
+};
 
-use self::{
-    headers::Lines,
-    memory::{Decided, Memory},
-    table::Slot,
-};
-use crate::{
-    Extensible, Reject, Rejection,
-    key::{ByPrincipal, Cost, Key, One},
-    rejection::Kind,
-};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use pin_project_lite::pin_project;
-use std::{
-    fmt,
-    future::Future,
-    hash::{BuildHasher, RandomState},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use self::core::{Config, Core, Place};
+use crate::key::{ByPrincipal, One};
+use std::{sync::Arc, time::Duration};
+
+#[cfg(doc)]
+use crate::rejection::Kind;
 
 /// Applies [`RateLimit`] to a service.
 ///
 /// See the [module docs](self) for an example.
 #[derive(Clone, Debug)]
-pub struct RateLimitLayer<K = ByPrincipal, C = One> {
-    shared: Arc<Shared>,
+pub struct RateLimitLayer<K = ByPrincipal, C = One, B = InProcess> {
+    core: Arc<Core>,
     key: K,
     cost: C,
+    buckets: B,
 }
+
+/// Where the buckets of a layer are: in this process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InProcess;
 
 /// What is done with a call that has no key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -131,8 +172,10 @@ pub enum OnMissingKey {
     /// All such calls share one bucket.
     #[default]
     Shared,
-    /// It is refused with [`Kind::Unauthenticated`].
+    /// It is refused with [`Kind::Unauthenticated`]: what is missing is a principal.
     Reject,
+    /// It is refused with [`Kind::Forbidden`]: what is missing is something else.
+    Forbid,
     /// It passes, and nothing is counted.
     Skip,
 }
@@ -148,28 +191,31 @@ impl RateLimitLayer {
     /// Several quotas, of which a call takes from all or from none. Without any, all calls pass.
     #[must_use]
     pub fn all(quotas: impl IntoIterator<Item = Quota>) -> Self {
-        let shared = Shared::new(Config {
+        let core = Core::new(Config {
             quotas: quotas.into_iter().collect(),
             max_keys: 100_000,
             on_missing_key: OnMissingKey::default(),
             headers: Headers::default(),
+            place: Place::Here,
         });
         Self {
-            shared,
+            core,
             key: ByPrincipal,
             cost: One,
+            buckets: InProcess,
         }
     }
 }
 
-impl<K, C> RateLimitLayer<K, C> {
+impl<K, C, B> RateLimitLayer<K, C, B> {
     /// Sets in whose name calls are counted.
     #[must_use]
-    pub fn key<T>(self, key: T) -> RateLimitLayer<T, C> {
+    pub fn key<T>(self, key: T) -> RateLimitLayer<T, C, B> {
         RateLimitLayer {
-            shared: Shared::new(self.shared.config.clone()),
+            core: Core::new(self.core.config.clone()),
             key,
             cost: self.cost,
+            buckets: self.buckets,
         }
     }
 
@@ -178,11 +224,12 @@ impl<K, C> RateLimitLayer<K, C> {
     /// With units that are not calls choose [`Headers::Ietf`], for the other headers speak of
     /// requests.
     #[must_use]
-    pub fn cost<T>(self, cost: T) -> RateLimitLayer<K, T> {
+    pub fn cost<T>(self, cost: T) -> RateLimitLayer<K, T, B> {
         RateLimitLayer {
-            shared: Shared::new(self.shared.config.clone()),
+            core: Core::new(self.core.config.clone()),
             key: self.key,
             cost,
+            buckets: self.buckets,
         }
     }
 
@@ -192,7 +239,8 @@ impl<K, C> RateLimitLayer<K, C> {
         self.set(|config| config.on_missing_key = on_missing_key)
     }
 
-    /// Sets how many keys have a bucket of their own. By default 100,000, of 50 to 150 bytes each.
+    /// Sets how many keys have a bucket of their own in this process. By default 100,000, of
+    /// [so many bytes](self#what-it-keeps) each.
     #[must_use]
     pub fn max_keys(self, keys: usize) -> Self {
         self.set(|config| config.max_keys = keys)
@@ -204,200 +252,129 @@ impl<K, C> RateLimitLayer<K, C> {
         self.set(|config| config.headers = headers)
     }
 
-    /// How many keys have a bucket now. For a gauge.
+    /// How many keys have a bucket in this process now. For a gauge.
     #[must_use]
     pub fn tracked_keys(&self) -> usize {
-        self.shared.memory.tracked()
+        self.core.tracked()
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
-        let mut config = self.shared.config.clone();
+        let mut config = self.core.config.clone();
         set(&mut config);
-        self.shared = Shared::new(config);
+        self.core = Core::new(config);
         self
     }
 }
 
-impl<S, K: Clone, C: Clone> Layer<S> for RateLimitLayer<K, C> {
-    type Service = RateLimit<S, K, C>;
+impl<K, C> RateLimitLayer<K, C> {
+    /// Keeps the buckets in a store that several processes share, under this name: all layers that use
+    /// the name and the store count together. At most 64 characters of printable ASCII.
+    ///
+    /// The store is waited for 20 ms, and left alone for a second when it does not answer.
+    #[must_use]
+    pub fn shared(
+        self,
+        name: impl AsRef<str>,
+        store: impl Store,
+        on_store_down: OnStoreDown,
+    ) -> RateLimitLayer<K, C, Shared> {
+        let place = match on_store_down {
+            OnStoreDown::LocalFallback { fraction } => Place::StandIn(fraction),
+            OnStoreDown::Allow | OnStoreDown::Deny => Place::Elsewhere,
+        };
+        let Self {
+            core, key, cost, ..
+        } = self.set(|config| config.place = place);
+        RateLimitLayer {
+            core,
+            key,
+            cost,
+            buckets: Shared::new(name.as_ref(), Arc::new(store), on_store_down),
+        }
+    }
 
-    fn layer(&self, inner: S) -> Self::Service {
-        RateLimit {
-            inner,
-            layer: self.clone(),
+    /// What there is to know of it. For gauges.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            core: self.core.clone(),
+            shared: None,
         }
     }
 }
 
-/// Turns away calls for which the quota of their key does not suffice.
+impl<K, C> RateLimitLayer<K, C, Shared> {
+    /// Sets how long the store is waited for. By default 20 ms.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.buckets = self.buckets.patience(Some(timeout), None);
+        self
+    }
+
+    /// Sets how long the store is left alone when it does not answer. By default a second, at most an
+    /// hour.
+    #[must_use]
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.buckets = self.buckets.patience(None, Some(pause));
+        self
+    }
+
+    /// What there is to know of it. For gauges.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            core: self.core.clone(),
+            shared: Some(self.buckets.clone()),
+        }
+    }
+}
+
+/// What there is to know of a limiter, for gauges: a handle, which tells what is so now.
 ///
-/// See the [module docs](self) for an example.
+/// ```
+/// # #[cfg(feature = "metrics")] {
+/// use tower_gateway::{metrics::Metrics, rate_limit::{Quota, RateLimitLayer}};
+///
+/// let layer = RateLimitLayer::new(Quota::per_minute(60));
+/// let (metrics, stats) = (Metrics::new(), layer.stats());
+/// metrics.gauge("api_limit_bytes", "Memory of the limit.", move || stats.bytes() as i64);
+/// assert!(metrics.encode().contains("api_limit_bytes 0"));
+/// # }
+/// ```
 #[derive(Clone, Debug)]
-pub struct RateLimit<S, K = ByPrincipal, C = One> {
-    inner: S,
-    layer: RateLimitLayer<K, C>,
+pub struct Stats {
+    core: Arc<Core>,
+    shared: Option<Shared>,
 }
 
-impl<S, K, C, Req> Service<Req> for RateLimit<S, K, C>
-where
-    S: Service<Req>,
-    S::Response: Reject<S::Error> + Extensible,
-    K: Key<Req>,
-    C: Cost<Req>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    // A quota that is used up does not show here: it is another one for every caller.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+impl Stats {
+    /// How many keys have a bucket in this process.
+    #[must_use]
+    pub fn tracked_keys(&self) -> usize {
+        self.core.tracked()
     }
 
-    fn call(&mut self, req: Req) -> Self::Future {
-        let RateLimitLayer { shared, key, cost } = &self.layer;
-        let told = match shared.take(key.key(&req).as_ref(), || cost.cost(&req)) {
-            Ok(told) => told,
-            Err(rejection) => {
-                let rejection = Some(rejection);
-                let state = State::Rejected { rejection };
-                return ResponseFuture { state };
-            }
-        };
-        let told = told.map(|decided| (shared.clone(), decided));
-        let future = self.inner.call(req);
-        let state = State::Called { future, told };
-        ResponseFuture { state }
-    }
-}
-
-pin_project! {
-    /// Response future of [`RateLimit`].
-    pub struct ResponseFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F> {
-        Called {
-            #[pin]
-            future: F,
-            told: Option<(Arc<Shared>, Decided)>,
-        },
-        Rejected {
-            rejection: Option<Rejection>,
-        },
-    }
-}
-
-impl<F, Res, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Res, E>>,
-    Res: Reject<E> + Extensible,
-{
-    type Output = Result<Res, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project().state.project() {
-            StateProj::Called { future, told } => {
-                let mut answer = ready!(future.poll(cx));
-                if let (Ok(response), Some((shared, decided))) = (&mut answer, told.take()) {
-                    let headers = response.headers_mut();
-                    shared.lines.write(decided.as_slice(), headers);
-                }
-                answer
-            }
-            StateProj::Rejected { rejection } => {
-                Res::reject(rejection.take().expect("polled after completion"))
-            }
-        })
-    }
-}
-
-impl<F> fmt::Debug for ResponseFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Config {
-    quotas: Arc<[Quota]>,
-    max_keys: usize,
-    on_missing_key: OnMissingKey,
-    headers: Headers,
-}
-
-#[derive(Debug)]
-struct Shared {
-    config: Config,
-    lines: Lines,
-    hasher: RandomState,
-    memory: Memory,
-}
-
-impl Shared {
-    fn new(config: Config) -> Arc<Self> {
-        Arc::new(Self {
-            lines: Lines::new(config.headers, &config.quotas),
-            hasher: RandomState::new(),
-            memory: Memory::new(&config.quotas, config.max_keys),
-            config,
-        })
+    /// How many bytes these take, about. It locks one part of them after the other.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.core.bytes()
     }
 
-    /// Takes what a call costs. What is left, if the caller shall be told.
-    fn take<K: std::hash::Hash>(
-        &self,
-        key: Option<&K>,
-        cost: impl FnOnce() -> u64,
-    ) -> Result<Option<Decided>, Rejection> {
-        let slot = match (key, self.config.on_missing_key) {
-            _ if self.config.quotas.is_empty() => return Ok(None),
-            (Some(key), _) => Slot::Named(self.hasher.hash_one(key)),
-            (None, OnMissingKey::Shared) => Slot::Nameless,
-            (None, OnMissingKey::Skip) => return Ok(None),
-            (None, OnMissingKey::Reject) => {
-                // Every 401 must name a scheme (RFC 9110 §15.5.2).
-                return Err(Rejection::new(Kind::Unauthenticated)
-                    .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
-            }
-        };
-        let decided = self.memory.take(slot, cost());
-        if decided.as_slice().iter().all(|decision| decision.allowed) {
-            return Ok(Some(decided).filter(|_| !self.lines.silent()));
-        }
-        Err(self.refuse(&decided))
+    /// How many refusals there would have been by quotas in [shadow mode](Quota::shadow).
+    #[must_use]
+    pub fn shadow_refusals(&self) -> u64 {
+        self.core.shadow_refusals()
     }
 
-    fn refuse(&self, decided: &Decided) -> Rejection {
-        let decisions = decided.as_slice();
-        let mut rejection = Rejection::new(Kind::RateLimited);
-        let mut wait = Some(Duration::ZERO);
-        for (quota, decision) in self.config.quotas.iter().zip(decisions) {
-            if !decision.allowed {
-                rejection = rejection.with_violated_policy(quota.label());
-                let this = decision.retry_after.map(Duration::from_micros);
-                wait = wait.zip(this).map(|(all, this)| all.max(this));
-            }
-        }
-        let mut headers = HeaderMap::new();
-        self.lines.write(decisions, &mut headers);
-        for (name, value) in &headers {
-            rejection = rejection.with_header(name.clone(), value.clone());
-        }
-        match wait {
-            // Never 0: a caller that comes back at once is only turned away again.
-            Some(wait) => rejection.with_retry_after(wait.max(Duration::from_micros(1))),
-            None => rejection
-                .with_detail("The call takes more than the quota ever holds.")
-                .with_header(
-                    HeaderName::from_static("x-should-retry"),
-                    HeaderValue::from_static("false"),
-                ),
-        }
+    /// Whether the store is down, and calls are decided without it.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.shared.as_ref().is_some_and(Shared::is_degraded)
+    }
+
+    /// How many calls were decided without the store, because it did not answer.
+    #[must_use]
+    pub fn without_store(&self) -> u64 {
+        self.shared.as_ref().map_or(0, Shared::without)
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -27,7 +27,7 @@ pub(super) enum Slot {
 #[derive(Debug)]
 pub(super) struct Table<V> {
     shards: Box<[Mutex<Shard<V>>]>,
-    tracked: AtomicUsize,
+    tracked: Arc<AtomicUsize>,
     most: usize,
     nameless: Mutex<V>,
     /// Of all keys for which there is no room.
@@ -42,6 +42,15 @@ struct Shard<V> {
 
 impl<V: Default> Table<V> {
     pub(super) fn new(most: usize) -> Self {
+        Self::counted(most, Arc::default())
+    }
+
+    /// Another table, of other buckets: both together have no more than the one may have.
+    pub(super) fn beside<W: Default>(&self) -> Table<W> {
+        Table::counted(self.most, self.tracked.clone())
+    }
+
+    fn counted(most: usize, tracked: Arc<AtomicUsize>) -> Self {
         // Few keys share one lock, and so one sweep finds room for any of them.
         let shards = (most / 1024).clamp(1, 64).next_power_of_two();
         let shard = || Shard {
@@ -50,7 +59,7 @@ impl<V: Default> Table<V> {
         };
         Self {
             shards: (0..shards).map(|_| Mutex::new(shard())).collect(),
-            tracked: AtomicUsize::new(0),
+            tracked,
             most,
             nameless: Mutex::default(),
             overflow: Mutex::default(),
@@ -65,9 +74,21 @@ impl<V: Default> Table<V> {
         idle: impl Fn(&V) -> bool,
         with: impl FnOnce(&mut V) -> R,
     ) -> R {
+        self.if_room(slot, now, idle, with)
+            .unwrap_or_else(|with| with(&mut lock(&self.overflow)))
+    }
+
+    /// The same, unless there is no room for a bucket of this key's own.
+    pub(super) fn if_room<R, F: FnOnce(&mut V) -> R>(
+        &self,
+        slot: Slot,
+        now: u64,
+        idle: impl Fn(&V) -> bool,
+        with: F,
+    ) -> Result<R, F> {
         let key = match slot {
             Slot::Named(key) => key,
-            Slot::Nameless => return with(&mut lock(&self.nameless)),
+            Slot::Nameless => return Ok(with(&mut lock(&self.nameless))),
         };
         // The map goes by the lowest and the highest bits.
         let index = (key >> 32) as usize & (self.shards.len() - 1);
@@ -77,22 +98,39 @@ impl<V: Default> Table<V> {
             self.sweep(&mut shard, now, &idle);
         }
         if let Some(bucket) = shard.buckets.get_mut(&key) {
-            return with(bucket);
+            return Ok(with(bucket));
         }
         if !self.reserve() {
             if (SWEEP_FULL..SWEEP).contains(&since) {
                 self.sweep(&mut shard, now, &idle);
             }
             if !self.reserve() {
-                drop(shard);
-                return with(&mut lock(&self.overflow));
+                return Err(with);
             }
         }
-        with(shard.buckets.entry(key).or_default())
+        Ok(with(shard.buckets.entry(key).or_default()))
     }
 
     pub(super) fn tracked(&self) -> usize {
         self.tracked.load(Ordering::Relaxed)
+    }
+
+    /// How many there are in this table alone.
+    pub(super) fn len(&self) -> usize {
+        let shards = self.shards.iter();
+        shards.map(|shard| lock(shard).buckets.len()).sum()
+    }
+
+    /// The bytes of the table itself, without what its buckets hold elsewhere.
+    pub(super) fn bytes(&self) -> usize {
+        let slots = |shard: &Mutex<Shard<V>>| match lock(shard).buckets.capacity() {
+            0 => 0,
+            // Of a power of two at least an eighth is kept free.
+            capacity => (capacity * 8).div_ceil(7).next_power_of_two(),
+        };
+        let slots: usize = self.shards.iter().map(slots).sum();
+        // And one byte of control for each.
+        slots * (size_of::<(u64, V)>() + 1)
     }
 
     fn reserve(&self) -> bool {

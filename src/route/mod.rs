@@ -58,6 +58,7 @@
 //! | 400 `invalid_request` | the path has no normal form |
 //! | 404 `not_found` | no template matches |
 //! | 405 `method_not_allowed`, `Allow` | one does, by other methods |
+//! | 403 `insufficient_permissions` | one does, and the [principal may not use it](Principal::may_use_route) |
 //!
 //! # Readiness and cancellation
 //!
@@ -81,7 +82,7 @@ use self::{
     template::segments,
     tree::{Segment, Tree},
 };
-use crate::{Body, BoxError, Exchange, Reject, Rejection, path::Rules, rejection::Kind};
+use crate::{Body, BoxError, Exchange, Principal, Reject, Rejection, path::Rules, rejection::Kind};
 use bytes::Bytes;
 use http::{Request, Response, header, uri::Authority};
 use std::{
@@ -311,6 +312,9 @@ impl<B, E> Table<B, E> {
         let route = &self.routes[index];
         if let Some(exchange) = Exchange::of(request) {
             exchange.update(|facts| facts.route = Some(route.template.clone()));
+        }
+        if Principal::of(request).is_some_and(|who| !who.may_use_route(&route.template)) {
+            return Err(Kind::Forbidden.into());
         }
         if let Some(path) = request
             .uri()

@@ -29,6 +29,8 @@ mod follow;
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
+#[cfg(all(feature = "jwt", feature = "testing"))]
+mod jwt;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]
@@ -49,6 +51,11 @@ mod proxy;
 mod rate_limit;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod recordings;
+#[cfg(feature = "rate-limit-redis")]
+mod redis_limit;
+#[cfg(feature = "rate-limit-redis")]
+#[path = "../support/redis.rs"]
+mod redis_server;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod rerank;
 #[cfg(all(feature = "client", feature = "testing"))]
@@ -60,8 +67,16 @@ mod serve;
 mod served;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod server;
+#[cfg(feature = "postgres")]
+mod services;
+#[cfg(feature = "rate-limit")]
+mod shared_limit;
+#[cfg(feature = "auth")]
+mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "auth")]
+mod stored;
 mod telling;
 mod timeout;
 #[cfg(all(feature = "gateway", feature = "testing"))]

@@ -14,8 +14,9 @@ use tokio::time::advance;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Extensible, Principal, Reject, Rejection,
-    key::{ByHeader, ByPrincipal, Global},
-    principal::Carried,
+    client_addr::{ByClientAddr, ClientAddr},
+    key::{ByHeader, ByPrincipal, ByTenant, Global, Optional, WithLimits},
+    principal::{Carried, Limit},
     rate_limit::{Headers, OnMissingKey, Quota, RateLimitLayer},
     rejection::Kind,
 };
@@ -462,4 +463,229 @@ async fn a_language_model_has_limits_by_caller_and_model() {
     };
     assert_eq!(rejection.kind(), Kind::RateLimited);
     assert_eq!(rejection.retry_after(), Some(MINUTE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_grant_all_anew() {
+    for quota in [
+        Quota::per_minute(2).fixed_window(),
+        Quota::per_month(2).name("per-minute"),
+        Quota::per_minute(2).sliding_window(),
+    ] {
+        let app = by_user(quota.clone());
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            statuses.push(status(&app, "a").await);
+        }
+        // The edge of a window may be in between, but not twice.
+        assert!(statuses.contains(&200), "{quota:?}");
+        let refusal = loop {
+            let answer = call(&app, "a").await;
+            if answer.status() == 429 {
+                break answer;
+            }
+        };
+        let wait: u64 = header(&refusal, "retry-after").parse().unwrap();
+        assert!((1..=31 * 86_400).contains(&wait), "{wait}");
+        advance(Duration::from_secs(wait)).await;
+        assert_eq!(status(&app, "a").await, 200, "{quota:?}");
+        assert_eq!(
+            header(&refusal, "ratelimit"),
+            format!(r#""per-minute";r=0;t={wait}"#)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn quotas_of_all_kinds_are_taken_from_together() {
+    let quotas = [
+        Quota::per_second(10),
+        Quota::per_day(5).sliding_window(),
+        Quota::per_month(2),
+    ];
+    let app = router().layer(RateLimitLayer::all(quotas).key(Global));
+    assert_eq!(
+        [status(&app, "a").await, status(&app, "a").await],
+        [200, 200]
+    );
+    let refusal = call(&app, "a").await;
+    let rejection = refusal.extensions().get::<Rejection>().unwrap();
+    assert_eq!(
+        rejection.violated_policies().collect::<Vec<_>>(),
+        ["per-month"]
+    );
+    let policy = r#""per-second";q=10;w=1, "per-day";q=5;w=86400, "per-month";q=2;w=2678400"#;
+    assert_eq!(header(&refusal, "ratelimit-policy"), policy);
+    assert!(
+        header(&refusal, "ratelimit").contains(r#""per-day";r=3"#),
+        "untouched"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shadow_is_seen_by_the_operator_and_by_nobody_else() {
+    let quotas = [Quota::per_hour(1).shadow(), Quota::per_minute(60)];
+    let layer = RateLimitLayer::all(quotas).key(Global);
+    let stats = layer.stats();
+    let app = router().layer(layer);
+    for n in 0..5 {
+        let answer = call(&app, "a").await;
+        assert_eq!(answer.status(), 200);
+        assert!(!header(&answer, "ratelimit").contains("per-hour"));
+        assert!(!header(&answer, "ratelimit-policy").contains("per-hour"));
+        assert_eq!(stats.shadow_refusals(), n);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_limits_of_their_own_is_counted_by_them() {
+    let app = router().layer(RateLimitLayer::all([
+        Quota::per_minute(2),
+        Quota::per_day(4),
+    ]));
+    let calls = async |principal: Principal| {
+        let mut passed = 0;
+        let mut last = None;
+        for _ in 0..6 {
+            let mut request = Request::get("/").body(Body::empty()).unwrap();
+            request.extensions_mut().insert(principal.clone());
+            let answer = app.clone().oneshot(request).await.unwrap();
+            passed += u32::from(answer.status() == 200);
+            last = Some(header(&answer, "ratelimit-policy").to_owned());
+        }
+        (passed, last.unwrap())
+    };
+    let limit = |name, units| Limit::new(name, units, Duration::from_secs(60));
+    let bob = Principal::new("bob");
+    let (passed, policy) = calls(bob).await;
+    assert_eq!(
+        (passed, &*policy),
+        (2, r#""per-minute";q=2;w=60, "per-day";q=4;w=86400"#)
+    );
+    let alice = Principal::new("alice").with_limits([limit("per-minute", 3), limit("tokens", 1)]);
+    let (passed, policy) = calls(alice).await;
+    assert_eq!(
+        (passed, &*policy),
+        (3, r#""per-minute";q=3;w=60, "per-day";q=4;w=86400"#)
+    );
+    let blocked = Principal::new("eve").with_limits([limit("per-day", 0)]);
+    assert_eq!(calls(blocked).await.0, 0);
+    // One quota is governor's for all but those.
+    let app = router().layer(RateLimitLayer::new(Quota::per_minute(1)));
+    let mut request = Request::get("/").body(Body::empty()).unwrap();
+    let rich = Principal::new("rich").with_limits([limit("per-minute", 1_000_000)]);
+    request.extensions_mut().insert(rich);
+    for _ in 0..3 {
+        let (parts, _) = request.into_parts();
+        request = Request::from_parts(parts.clone(), Body::empty());
+        let again = Request::from_parts(parts, Body::empty());
+        assert_eq!(app.clone().oneshot(again).await.unwrap().status(), 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_may_know_what_is_granted() {
+    let gold = |req: &Request<Body>| {
+        let gold = req.headers()["x-user"] == "gold";
+        let limit = || Limit::new("per-minute", 3, MINUTE);
+        gold.then(|| Arc::from([limit()]))
+    };
+    let key = WithLimits(ByHeader::new("x-user"), gold);
+    let app = router().layer(RateLimitLayer::new(Quota::per_minute(1)).key(key));
+    for (user, statuses) in [
+        ("gold", [200, 200, 200, 429]),
+        ("lead", [200, 429, 429, 429]),
+    ] {
+        for expected in statuses {
+            assert_eq!(status(&app, user).await, expected, "{user}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_of_several_parts_keeps_them_apart() {
+    let key = (ByHeader::new("x-user"), Optional(ByTenant), ByClientAddr);
+    let layer = RateLimitLayer::new(Quota::per_minute(1)).key(key);
+    let app = router().layer(layer.on_missing_key(OnMissingKey::Forbid));
+    let call = async |user: &str, client: Option<&str>| {
+        let mut request = Request::get("/")
+            .header("x-user", user)
+            .body(Body::empty())
+            .unwrap();
+        if let Some(client) = client {
+            request
+                .extensions_mut()
+                .insert(ClientAddr(client.parse().unwrap()));
+        }
+        app.clone()
+            .oneshot(request)
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    };
+    assert_eq!(call("a", None).await, 403);
+    assert_eq!(call("a", Some("2001:db8::1")).await, 200);
+    assert_eq!(call("a", Some("2001:db8::2")).await, 429, "the same /64");
+    assert_eq!(call("a", Some("2001:db8:0:1::1")).await, 200);
+    assert_eq!(call("b", Some("2001:db8::1")).await, 200);
+}
+
+struct Numbered(u32);
+
+/// By what the gauge says. What the operating system says of ten million keys, the bench of limits tells.
+#[tokio::test(start_paused = true)]
+async fn abuse_42_a_flood_stays_within_the_bytes_that_the_documents_say() {
+    for (quotas, most) in [
+        (vec![Quota::per_day(9)], 40),
+        (vec![Quota::per_day(9).sliding_window()], 80 + 32),
+        (vec![Quota::per_day(9), Quota::per_hour(9)], 80 + 2 * 32),
+    ] {
+        let layer = RateLimitLayer::all(quotas).key(|req: &Numbered| Some(req.0));
+        let inner = tower::service_fn(|_: Numbered| {
+            std::future::ready(Ok::<_, Infallible>(Response::new(bytes::Bytes::new())))
+        });
+        let mut service = layer.layer(inner);
+        let stats = layer.stats();
+        for n in 0..150_000 {
+            let call = service.ready().await.unwrap().call(Numbered(n));
+            drop(call);
+        }
+        let keys = stats.tracked_keys();
+        assert_eq!(keys, 100_000);
+        let bytes = stats.bytes();
+        assert!(bytes <= most * keys, "{} a key", bytes / keys);
+    }
+}
+
+/// What depends on the model is decided around the model, where it is known.
+#[cfg(feature = "llm")]
+#[tokio::test(start_paused = true)]
+async fn a_model_has_a_quota_of_its_own_in_tokens() {
+    use tower_gateway::llm::{ByModel, ChatRequest, Simulator};
+    let layer = RateLimitLayer::all([
+        Quota::per_minute(100).name("tokens"),
+        Quota::per_day(10_000).fixed_window().name("tokens-a-day"),
+    ])
+    .key((ByPrincipal, ByModel))
+    .cost(|req: &ChatRequest| u64::from(req.model().len() > 4) * 40 + 40)
+    .headers(Headers::Ietf);
+    let chat = layer.layer(Simulator::new().answer("Paris"));
+    let ask = |model: &str| {
+        let mut request = ChatRequest::new().for_model(model).user("The capital?");
+        request.extensions_mut().insert(Principal::new("alice"));
+        chat.clone().oneshot(request)
+    };
+    let answer = ask("fast").await.unwrap();
+    assert!(
+        answer.headers()["ratelimit"]
+            .to_str()
+            .unwrap()
+            .starts_with(r#""tokens";r=60"#)
+    );
+    assert!(ask("fast").await.is_ok());
+    let refusal = ask("fast").await.unwrap_err();
+    assert_eq!(refusal.kind(), Kind::RateLimited);
+    assert!(ask("thorough").await.is_ok(), "80 of its own");
+    assert_eq!(ask("thorough").await.unwrap_err().kind(), Kind::RateLimited);
 }

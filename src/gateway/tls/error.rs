@@ -19,7 +19,7 @@ impl TlsError {
         &self.path
     }
 
-    pub(super) fn unreadable(path: &Path, error: io::Error) -> Self {
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         Self::new(path, format!("cannot be read: {error}"))
     }
 

@@ -32,11 +32,11 @@ mod names;
 pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod peek;
-mod plain;
-pub(crate) mod proofs;
 #[cfg(test)]
 #[path = "../../../tests/it/corpora/pieces.rs"]
 mod pieces;
+mod plain;
+pub(crate) mod proofs;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]

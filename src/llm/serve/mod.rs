@@ -43,6 +43,12 @@
 //! # }
 //! ```
 //!
+//! # Who may
+//!
+//! A model that the [principal may not use](Principal::may_use_model) does not exist for it: 404
+//! `model_not_found`, and it is in no list. A path that it [may not use](Principal::may_use_route) is 403
+//! `insufficient_permissions`.
+//!
 //! # What is read
 //!
 //! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
@@ -91,7 +97,7 @@ use super::{
     codec::{self, Ask, Target},
     dialect,
 };
-use crate::{Body, BoxError, Exchange, Reject, Rejection, rejection::Kind};
+use crate::{Body, BoxError, Exchange, Principal, Reject, Rejection, rejection::Kind};
 use bytes::Bytes;
 use http::{Request, Response, header};
 use http_body::Body as HttpBody;
@@ -234,13 +240,20 @@ where
         if let (Ok((_, template)), Some(exchange)) = (&target, &exchange) {
             exchange.update(|facts| facts.route = Some(template.clone()));
         }
+        let caller = Principal::of(&request).cloned();
+        let target = target.and_then(|(target, template)| {
+            let may = |caller: &Principal| caller.may_use_route(&template);
+            let may = caller.as_ref().is_none_or(may);
+            may.then_some((target, template))
+                .ok_or(Kind::Forbidden.into())
+        });
         let protocol = protocol.unwrap_or(Protocol::OpenAi);
         let serve = self.clone();
         ResponseFuture(Box::pin(async move {
             let exchange = exchange.as_ref();
             let mut answer = match target {
                 Ok((Target::Model(ask), _)) => serve.answer(protocol, ask, request).await,
-                Ok((Target::List(id), _)) => serve.list(protocol, id, exchange).await,
+                Ok((Target::List(id), _)) => serve.list(protocol, id, caller, exchange).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
                     return Response::reject(rejection);
                 }
@@ -274,9 +287,13 @@ impl<S> Serve<S> {
         self,
         protocol: Protocol,
         id: Option<String>,
+        caller: Option<Principal>,
         exchange: Option<&Exchange>,
     ) -> Response<Body> {
-        let models = self.models.list().await;
+        let mut models = self.models.list().await;
+        if let Some(caller) = caller {
+            models.retain(|model| caller.may_use_model(&model.id));
+        }
         let codec = codec::of(protocol);
         let body = match id {
             None => codec.encode_models(&models),
@@ -308,6 +325,10 @@ impl<S> Serve<S> {
         let exchange = Exchange::of(&request).cloned();
         let answer = async {
             let request = read(protocol, &ask, request, self.bounds).await?;
+            if Principal::of(&request).is_some_and(|who| !who.may_use_model(request.model())) {
+                let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
+                return Err(Error::from(unknown));
+            }
             let asked = codec::of(protocol).asked(&request);
             poll_fn(|cx| self.chat.poll_ready(cx))
                 .await

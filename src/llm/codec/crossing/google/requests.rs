@@ -423,7 +423,9 @@ fn a_form_of_answers_that_only_gemini_knows_is_told_and_not_written() {
         let (body, losses) = gets(to, &request);
         assert!(!body.to_string().contains("x.enum"), "{to:?}: {body}");
         assert!(
-            losses.iter().any(|one| one == "response_format"),
+            losses
+                .iter()
+                .any(|one| one == "generationConfig.responseMimeType"),
             "{to:?}: {losses:?}"
         );
     }

@@ -1,0 +1,151 @@
+"""Ends the writer of keys at random points, and the database too, and wants every key that was shown.
+
+    python3 .ci/kill.py KEYS sqlite|file|postgres ROUNDS
+
+KEYS is the built example `keys`. Each round starts it anew: it issues keys or revokes some, tells of
+each when the store has said that it is done, and is killed (SIGKILL) after a random time. In every tenth
+round over PostgreSQL it is the server that is killed, and started again. In the end every key that was
+told of is there, every revocation that was told of holds, and the store is sound.
+"""
+
+import glob
+import os
+import pathlib
+import pwd
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+keys, kind, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
+seed = int(os.environ.get("SEED", time.time()))
+random.seed(seed)
+print(f"seed {seed}")
+folder = pathlib.Path(tempfile.mkdtemp(prefix="tower-gateway-kill-"))
+PEPPER = {"KEY_PEPPER": "a secret of this run, of 32 bytes and more"}
+
+
+class Postgres:
+    def __init__(self):
+        found = shutil.which("postgres")
+        places = [os.path.dirname(os.path.realpath(found))] if found else []
+        places += sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+        self.bin = next(place for place in places if os.path.exists(f"{place}/initdb"))
+        self.user = {}
+        if os.getuid() == 0:
+            names = {entry.pw_name: entry for entry in pwd.getpwall()}
+            entry = names.get("postgres") or names["nobody"]
+            os.chmod(folder, 0o755)
+            os.chown(folder, entry.pw_uid, entry.pw_gid)
+            self.user = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.data = folder / "data"
+        subprocess.run(
+            [f"{self.bin}/initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "-D", self.data],
+            check=True, stdout=subprocess.DEVNULL, cwd="/", **self.user)
+        self.start()
+
+    def start(self):
+        # fsync stays on, and whatever else makes it last.
+        command = [f"{self.bin}/postgres", "-D", self.data, "-p", str(self.port), "-c",
+                   "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        ready = [f"{self.bin}/pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        until = time.monotonic() + 60
+        while True:
+            with open(folder / "log", "ab") as log:
+                self.server = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **self.user)
+            while time.monotonic() < until and self.server.poll() is None:
+                if subprocess.run(ready).returncode == 0:
+                    return
+                time.sleep(0.02)
+            # What is left of the one before may still hold the data.
+            if time.monotonic() > until:
+                sys.exit((folder / "log").read_text(errors="replace")[-3000:])
+            time.sleep(0.1)
+
+    def kill(self):
+        self.server.send_signal(signal.SIGKILL)
+        self.server.wait()
+
+    def url(self):
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+
+server = Postgres() if kind == "postgres" else None
+url = server.url() if server else f"{kind}:{folder / 'keys'}"
+environment = os.environ | PEPPER | {"DATABASE_URL": url}
+
+
+def listed():
+    """The state of each key."""
+    done = subprocess.run([keys, "list"], env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"the keys cannot be listed: {done.stderr}")
+    lines = (line.split() for line in done.stdout.splitlines())
+    return {line[0]: line[4] for line in lines}
+
+
+def write(arguments, kill):
+    """What the writer has told of until it was killed."""
+    writer = subprocess.Popen([keys, *arguments], env=environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True)
+    time.sleep(random.uniform(0.0, 0.15) if random.random() < 0.8 else random.uniform(0.0, 0.6))
+    kill(writer)
+    out, err = writer.communicate(timeout=60)
+    if "panicked" in err:
+        sys.exit(err)
+    # A line that was cut off was not told.
+    return [line for line in out.split("\n")[:-1] if line]
+
+
+told, revoked, cut = set(), set(), 0
+try:
+    listed()
+    for nth in range(rounds):
+        def kill(writer):
+            if server and nth % 10 == 9:
+                server.kill()
+                try:
+                    writer.wait(timeout=30)
+                except subprocess.TimeoutExpired:
+                    sys.exit("the writer waits without end for a server that is gone")
+                server.start()
+            else:
+                writer.send_signal(signal.SIGKILL)
+
+        good = sorted(told - revoked)
+        if nth % 4 == 3 and good:
+            some = random.sample(good, min(len(good), 500))
+            revoked.update(write(["revoke", *some], kill))
+        else:
+            new = write(["issue", "--owner", "alice", "--count", "1000000"], kill)
+            told.update(key.rsplit("_", 2)[1] for key in new)
+            cut += bool(new)
+        if nth % 20 == 19 or nth == rounds - 1:
+            there = listed()
+            lost = told - there.keys()
+            unrevoked = {key for key in revoked if there[key] != "revoked"}
+            if lost or unrevoked:
+                sys.exit(f"round {nth + 1}: lost {len(lost)} keys, {len(unrevoked)} revocations")
+            print(f"round {nth + 1}: {len(told)} keys told of, {len(there)} there, "
+                  f"{len(revoked)} revoked", flush=True)
+    if kind == "sqlite":
+        import sqlite3
+
+        sound = sqlite3.connect(folder / "keys").execute("PRAGMA integrity_check").fetchone()[0]
+        if sound != "ok":
+            sys.exit(f"the database is not sound: {sound}")
+    if not told or not revoked or cut < rounds // 4:
+        sys.exit(f"that proves nothing: {len(told)} keys, {len(revoked)} revoked, {cut} rounds wrote")
+    print(f"kill: {kind}: {rounds} kills, {len(told)} keys and {len(revoked)} revocations, 0 lost")
+finally:
+    if server:
+        server.kill()
+        time.sleep(0.5)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,356 @@
+//! Find out who calls, by the certificate that it showed (mutual TLS).
+//!
+//! The certificate was verified by whoever ended TLS: this process, which leaves a [`TlsInfo`] in the
+//! extensions of the request, or a proxy that is [trusted](ClientCertLayer::trusted_proxies), which tells of
+//! it in a header. Its name becomes the [`Principal`]: a SPIFFE id, else another URI, else a host, else an
+//! address of mail, of the *subject alternative names*; never the common name.
+//!
+//! ```
+//! use axum::{Extension, Router, http::StatusCode, routing::get};
+//! use tower_gateway::{Principal, auth::client_cert::{CertHeader, ClientCertLayer}, client_addr::PeerAddr};
+//! # use axum::{body::Body, http::Request};
+//! # use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let layer = ClientCertLayer::new().trusted_proxies(["10.0.0.0/8"], CertHeader::Xfcc)?;
+//! let app: Router = Router::new()
+//!     .route("/", get(|Extension(who): Extension<Principal>| async move { who.id().to_string() }))
+//!     .layer(layer);
+//!
+//! let request = |peer: [u8; 4]| {
+//!     Request::get("/")
+//!         .extension(PeerAddr((peer, 4711).into()))
+//!         .header("x-forwarded-client-cert", "URI=spiffe://acme.example/ns/billing")
+//!         .body(Body::empty())
+//! };
+//! let proxy = app.clone().oneshot(request([10, 1, 2, 3])?).await?;
+//! assert_eq!(proxy.status(), StatusCode::OK);
+//! let anyone = app.oneshot(request([192, 0, 2, 1])?).await?;
+//! assert_eq!(anyone.status(), StatusCode::UNAUTHORIZED);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Answers
+//!
+//! | what was shown | status | code | headers |
+//! |---|--:|---|---|
+//! | no certificate | 401 | `missing_api_key` | `WWW-Authenticate: Certificate realm="api"` |
+//! | one without a name, with several of the kind that counts, or that cannot be read | 401 | `invalid_api_key` | the same |
+//! | a header of a trusted proxy that stands twice, tells of several, or is none | 400 | `invalid_request` | |
+//!
+//! **What if its store is down**: there is none. Nothing is shared, and nothing is kept.
+//!
+//! # Headers
+//!
+//! [`Client-Cert`](CertHeader::ClientCert) (RFC 9440) or [`X-Forwarded-Client-Cert`](CertHeader::Xfcc) (Envoy):
+//! the one that is chosen, and only if the peer is a trusted proxy. For such a peer the header alone counts,
+//! for its own certificate is the proxy's. A proxy must set the header, and not append to it. Whoever sent
+//! them, `client-cert`, `client-cert-chain` and `x-forwarded-client-cert` are taken out of the request, also
+//! with `_` for `-`, and so are [other headers](super#what-goes-further) in which a caller claims to be
+//! someone.
+
+mod names;
+mod xfcc;
+
+use self::names::Names;
+use super::{
+    base64::{Form, decode},
+    credential::{Places, malformed},
+};
+use crate::{
+    Exchange, Extensible, Principal, Reject, Rejection, client_addr::PeerAddr, rejection::Kind,
+    tls::TlsInfo,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ipnet::IpNet;
+use pin_project_lite::pin_project;
+use std::{
+    error::Error,
+    fmt,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// In which header trusted proxies tell of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertHeader {
+    /// `Client-Cert`: the certificate itself, RFC 9440.
+    ClientCert,
+    /// `X-Forwarded-Client-Cert`: its names, as Envoy has them. Of it `URI` and `DNS` are read.
+    Xfcc,
+}
+
+impl CertHeader {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ClientCert => "client-cert",
+            Self::Xfcc => "x-forwarded-client-cert",
+        }
+    }
+}
+
+/// Applies [`ClientCert`] to a service.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct ClientCertLayer {
+    trusted: Arc<[IpNet]>,
+    header: Option<CertHeader>,
+    prefix: Arc<str>,
+    optional: bool,
+}
+
+impl ClientCertLayer {
+    /// Asks for the certificate of the connection, and trusts no proxy.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            trusted: Arc::default(),
+            header: None,
+            prefix: "".into(),
+            optional: false,
+        }
+    }
+
+    /// Sets which peers are proxies that are believed, as networks or single addresses, and in which header
+    /// they tell of a certificate.
+    ///
+    /// # Errors
+    ///
+    /// If a text is neither a network nor an address.
+    pub fn trusted_proxies(
+        mut self,
+        networks: impl IntoIterator<Item = impl AsRef<str>>,
+        header: CertHeader,
+    ) -> Result<Self, InvalidNetwork> {
+        let read = |text: &str| {
+            let address = || {
+                text.parse()
+                    .map(|ip: IpAddr| IpNet::from(ip.to_canonical()))
+            };
+            text.parse()
+                .or_else(|_| address())
+                .map_err(|_| InvalidNetwork(()))
+        };
+        let networks = networks.into_iter().map(|text| read(text.as_ref()));
+        self.trusted = networks.collect::<Result<_, _>>()?;
+        self.header = Some(header);
+        Ok(self)
+    }
+
+    /// Sets what stands before the names of principals. Nothing by default.
+    #[must_use]
+    pub fn prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Lets calls without a certificate pass, as nobody, so that a layer further in asks for something else
+    /// ([`or_outer`](super::AuthLayer::or_outer)).
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    fn admit(&self, req: &mut impl Extensible) -> Result<(), Rejection> {
+        // Whoever put it there, it was not us.
+        req.extensions_mut().remove::<Principal>();
+        let peer = req.extensions().get::<PeerAddr>();
+        let proxy = peer.is_some_and(|PeerAddr(peer)| {
+            let peer = peer.ip().to_canonical();
+            self.trusted.iter().any(|network| network.contains(&peer))
+        });
+        let names = match self.header {
+            Some(header) if proxy => self.told(header, req.headers()),
+            _ => match req.extensions().get::<TlsInfo>().map(TlsInfo::certificates) {
+                Some([own, ..]) => Names::of(own)
+                    .map(Some)
+                    .ok_or_else(|| invalid("it cannot be read")),
+                _ => Ok(None),
+            },
+        };
+        strip(req.headers_mut());
+        let Some(names) = names? else {
+            return if self.optional {
+                Ok(())
+            } else {
+                Err(challenge(Kind::Unauthenticated))
+            };
+        };
+        let name = names
+            .first()
+            .ok_or_else(|| invalid("it has not one name"))?;
+        let principal = Principal::new(format!("{}{name}", self.prefix));
+        if let Some(exchange) = Exchange::of(req) {
+            exchange.update(|facts| facts.principal = Some(principal.id().clone()));
+        }
+        req.extensions_mut().insert(principal);
+        Ok(())
+    }
+
+    /// What a trusted proxy tells.
+    fn told(&self, header: CertHeader, headers: &HeaderMap) -> Result<Option<Names>, Rejection> {
+        let mut values = headers.get_all(header.name()).iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Ok(None),
+            (Some(value), None) => value.to_str().map_err(|_| no_header())?,
+            _ => return Err(no_header()),
+        };
+        match header {
+            CertHeader::Xfcc => xfcc::names(value).map(Some).ok_or_else(no_header),
+            CertHeader::ClientCert => {
+                // A byte sequence of RFC 8941 §3.3.5.
+                let inner = value
+                    .trim()
+                    .strip_prefix(':')
+                    .and_then(|it| it.strip_suffix(':'));
+                let der = inner.and_then(|it| decode(Form::Padded, it.as_bytes()));
+                let names = Names::of(&der.ok_or_else(no_header)?);
+                names.map(Some).ok_or_else(|| invalid("it cannot be read"))
+            }
+        }
+    }
+}
+
+fn no_header() -> Rejection {
+    malformed("What a proxy told of the certificate is not in order.")
+}
+
+fn invalid(reason: &'static str) -> Rejection {
+    challenge(Kind::InvalidCredentials).with_source(reason)
+}
+
+fn challenge(kind: Kind) -> Rejection {
+    let challenge = HeaderValue::from_static(r#"Certificate realm="api""#);
+    Rejection::new(kind).with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
+/// Takes out what only proxies may say.
+fn strip(headers: &mut HeaderMap) {
+    let says = |name: &&HeaderName| {
+        let name = name.as_str().replace('_', "-");
+        matches!(
+            &*name,
+            "client-cert" | "client-cert-chain" | "x-forwarded-client-cert"
+        )
+    };
+    let said: Vec<HeaderName> = headers.keys().filter(says).cloned().collect();
+    for name in said {
+        headers.remove(name);
+    }
+    Places::new([]).strip_claims(headers);
+}
+
+/// A text that is neither a network nor an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidNetwork(());
+
+impl fmt::Display for InvalidNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("neither a network nor an address")
+    }
+}
+
+impl Error for InvalidNetwork {}
+
+impl Default for ClientCertLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<S> Layer<S> for ClientCertLayer {
+    type Service = ClientCert<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let layer = self.clone();
+        ClientCert { inner, layer }
+    }
+}
+
+/// Turns away calls that came without a certificate, or by one that names nobody.
+///
+/// See the [module docs](self) for an example.
+#[derive(Clone, Debug)]
+pub struct ClientCert<S> {
+    inner: S,
+    layer: ClientCertLayer,
+}
+
+impl<S, Req> Service<Req> for ClientCert<S>
+where
+    S: Service<Req>,
+    S::Response: Reject<S::Error>,
+    Req: Extensible,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Req) -> Self::Future {
+        let state = match self.layer.admit(&mut req) {
+            Ok(()) => State::Called {
+                future: self.inner.call(req),
+            },
+            Err(rejection) => State::Rejected {
+                rejection: Some(rejection),
+            },
+        };
+        ResponseFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`ClientCert`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Called { #[pin] future: F },
+        Rejected { rejection: Option<Rejection> },
+    }
+}
+
+impl<F, Res, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    Res: Reject<E>,
+{
+    type Output = Result<Res, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Called { future } => future.poll(cx),
+            StateProj::Rejected { rejection } => {
+                let rejection = rejection.take().expect("polled after completion");
+                Poll::Ready(Res::reject(rejection))
+            }
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! What all services of one layer share.
+
+use super::{
+    OnMissingKey,
+    headers::Headers,
+    memory::{Decided, Memory},
+    plan::{Plan, Plans, Told},
+    quota::Quota,
+    store::Taken,
+    table::Slot,
+};
+use crate::{Rejection, rejection::Kind};
+use http::{HeaderValue, header};
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tokio::time::Instant;
+
+#[derive(Clone, Debug)]
+pub(super) struct Config {
+    pub(super) quotas: Arc<[Quota]>,
+    pub(super) max_keys: usize,
+    pub(super) on_missing_key: OnMissingKey,
+    pub(super) headers: Headers,
+    pub(super) place: Place,
+}
+
+/// What the buckets in this process are for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// They are all there are.
+    Here,
+    /// They stand in for those of a store, for such a part of each quota.
+    StandIn(f64),
+    /// Nothing: a store has all.
+    Elsewhere,
+}
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) config: Config,
+    pub(super) plans: Plans,
+    hasher: RandomState,
+    memory: Memory,
+    shadowed: AtomicU64,
+    /// In whole seconds from `start` on, when shadows were logged last.
+    logged: AtomicU64,
+    start: Instant,
+}
+
+impl Core {
+    pub(super) fn new(config: Config) -> Arc<Self> {
+        let part = match config.place {
+            Place::StandIn(part) => Some(part),
+            _ => None,
+        };
+        Arc::new(Self {
+            plans: Plans::new(config.quotas.clone(), config.headers, part),
+            hasher: RandomState::new(),
+            memory: match config.place {
+                Place::Here => Memory::new(&config.quotas, config.max_keys),
+                Place::StandIn(_) => Memory::beside_a_store(config.max_keys),
+                Place::Elsewhere => Memory::beside_a_store(0),
+            },
+            shadowed: AtomicU64::new(0),
+            logged: AtomicU64::new(0),
+            start: Instant::now(),
+            config,
+        })
+    }
+
+    /// Whose bucket a call goes by. `None`: nobody's.
+    pub(super) fn slot(&self, key: Option<&impl Hash>) -> Result<Option<Slot>, Rejection> {
+        Ok(match (key, self.config.on_missing_key) {
+            _ if self.config.quotas.is_empty() => None,
+            (Some(key), _) => Some(Slot::Named(self.hasher.hash_one(key))),
+            (None, OnMissingKey::Shared) => Some(Slot::Nameless),
+            (None, OnMissingKey::Skip) => None,
+            (None, OnMissingKey::Forbid) => return Err(Rejection::new(Kind::Forbidden)),
+            (None, OnMissingKey::Reject) => {
+                // Every 401 must name a scheme (RFC 9110 §15.5.2).
+                return Err(Rejection::new(Kind::Unauthenticated)
+                    .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")));
+            }
+        })
+    }
+
+    /// Decides by the buckets in this process.
+    pub(super) fn take_here(&self, slot: Slot, plan: &Plan, cost: u64) -> Decided {
+        self.memory.take(slot, plan.here(), plan.limited, cost)
+    }
+
+    /// Keeps what a store said for when it will not answer.
+    pub(super) fn warm(&self, slot: Slot, plan: &Plan, taken: &Taken) {
+        if let Place::StandIn(part) = self.config.place {
+            self.memory.warm(slot, plan.here(), taken, part);
+        }
+    }
+
+    /// What follows from a decision. What is left, if the caller shall be told.
+    pub(super) fn judge(
+        &self,
+        plan: Arc<Plan>,
+        decided: Decided,
+    ) -> Result<Option<Told>, Rejection> {
+        if decided.as_slice().iter().all(|decision| decision.allowed) {
+            return Ok(Told::new(plan, decided));
+        }
+        for quota in plan.shadowed(&decided) {
+            self.shadowed(quota);
+        }
+        match plan.refusal(&decided) {
+            Some(rejection) => Err(rejection),
+            None => Ok(Told::new(plan, decided)),
+        }
+    }
+
+    /// Counts each, and logs one a second.
+    fn shadowed(&self, quota: &str) {
+        let refusals = self.shadowed.fetch_add(1, Ordering::Relaxed) + 1;
+        let second = self.start.elapsed().as_secs() + 1;
+        if self.logged.swap(second, Ordering::Relaxed) != second {
+            tracing::info!(quota, refusals, "rate limit: a shadow would have refused");
+        }
+    }
+
+    pub(super) fn shadow_refusals(&self) -> u64 {
+        self.shadowed.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn tracked(&self) -> usize {
+        self.memory.tracked()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.memory.bytes(self.config.quotas.len())
+    }
+}

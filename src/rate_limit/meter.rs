@@ -1,0 +1,186 @@
+//! Quotas as arithmetic, whatever their algorithms, and one decision over several of them.
+
+use super::{
+    gcra::{Rate, Time},
+    window::{Fixed, Sliding},
+};
+
+/// What is kept of one quota for one key: three numbers, all zero for one that nothing was taken from.
+///
+/// | algorithm | the numbers |
+/// |---|---|
+/// | GCRA | when all units are there again, in microseconds since 1970, and a rest of less than one |
+/// | fixed window | when the window began, what was taken in it, 0 |
+/// | sliding window | when the window began, what was taken in it, what was taken in the one before |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    pub(super) at: u64,
+    pub(super) used: u64,
+    pub(super) before: u64,
+}
+
+impl State {
+    /// From what [`numbers`](Self::numbers) told.
+    #[must_use]
+    pub fn from_numbers([at, used, before]: [u64; 3]) -> Self {
+        Self { at, used, before }
+    }
+
+    /// To be kept elsewhere.
+    #[must_use]
+    pub fn numbers(self) -> [u64; 3] {
+        [self.at, self.used, self.before]
+    }
+
+    fn tat(self) -> Time {
+        Time {
+            whole: self.at,
+            rest: self.used,
+        }
+    }
+}
+
+impl From<Time> for State {
+    fn from(tat: Time) -> Self {
+        Self {
+            at: tat.whole,
+            used: tat.rest,
+            before: 0,
+        }
+    }
+}
+
+/// What there is to say of a bucket without a call. Times are in units of the clock, from now on and
+/// rounded up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Units that could be taken at once.
+    pub(super) remaining: u64,
+    /// When there is one unit more. Zero: all are there.
+    pub(super) next: u64,
+    /// When all units are there.
+    pub(super) reset: u64,
+}
+
+/// What became of a call, and what is left after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Decision {
+    pub(super) allowed: bool,
+    /// When the same call would be let in. `None`: never, for it costs more than there ever is.
+    pub(super) retry_after: Option<u64>,
+    pub(super) left: Left,
+}
+
+/// A quota, on a clock of microseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Meter {
+    Gcra(Rate),
+    Sliding(Sliding),
+    Fixed(Fixed),
+}
+
+impl Meter {
+    /// The bucket after a call, if it fits.
+    pub(super) fn charge(&self, state: State, cost: u64, now: u64) -> Option<State> {
+        match self {
+            Self::Gcra(rate) => rate.charge(state.tat(), cost, now).map(State::from),
+            Self::Sliding(window) => window.charge(state, cost, now),
+            Self::Fixed(window) => window.charge(state, cost, now),
+        }
+    }
+
+    fn wait(&self, state: State, cost: u64, now: u64) -> Option<u64> {
+        match self {
+            Self::Gcra(rate) => rate.wait(state.tat(), cost, now),
+            Self::Sliding(window) => window.wait(state, cost, now),
+            Self::Fixed(window) => window.wait(state, cost, now),
+        }
+    }
+
+    /// What there is to say of a bucket.
+    pub(super) fn look(&self, state: State, now: u64) -> Left {
+        match self {
+            Self::Gcra(rate) => rate.look(state.tat(), now),
+            Self::Sliding(window) => window.look(state, now),
+            Self::Fixed(window) => window.look(state, now),
+        }
+    }
+
+    /// What to tell of a call that was decided on, of which this is the bucket afterwards.
+    pub(super) fn tell(&self, fits: bool, state: State, cost: u64, now: u64) -> Decision {
+        Decision {
+            allowed: fits,
+            retry_after: if fits {
+                Some(0)
+            } else {
+                self.wait(state, cost, now)
+            },
+            left: self.look(state, now),
+        }
+    }
+
+    /// The bucket here, brought up to what another clock's bucket of the whole quota says, of which
+    /// this one grants a part. Never fuller than it was.
+    pub(super) fn warm(
+        &self,
+        here: State,
+        there: State,
+        (then, now): (u64, u64),
+        part: f64,
+    ) -> State {
+        // Rounded up: who has used some of the whole has used some of the part.
+        let share = |units: u64| (units as f64 * part).ceil() as u64;
+        match self {
+            Self::Gcra(_) => {
+                // In time, the part is as deep as the whole.
+                let ahead = there.at.saturating_sub(then) + u64::from(there.used > 0);
+                let tat = Time::at(now.saturating_add(ahead));
+                here.tat().max(tat).into()
+            }
+            Self::Sliding(_) | Self::Fixed(_) if here.at > there.at => here,
+            Self::Sliding(_) | Self::Fixed(_) => {
+                let same = here.at == there.at;
+                let most = |here: u64, there| share(there).max(if same { here } else { 0 });
+                State {
+                    at: there.at,
+                    used: most(here.used, there.used),
+                    before: most(here.before, there.before),
+                }
+            }
+        }
+    }
+}
+
+/// A quota, and whether it is in earnest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    pub(super) meter: Meter,
+    /// Counts, and refuses nobody.
+    pub(super) shadow: bool,
+}
+
+/// Takes `cost` units from all buckets, or from none.
+///
+/// The decisions tell what is left. If one is not allowed none was taken, and they tell what each
+/// bucket holds as it is. A quota in shadow mode is taken from where it can be, and stops nothing.
+pub(super) fn take_all(
+    states: &mut [State],
+    rules: &[Rule],
+    cost: u64,
+    now: u64,
+    mut told: impl FnMut(&Rule, bool, State),
+) {
+    let charged = |state: &State, rule: &Rule| rule.meter.charge(*state, cost, now);
+    let mut both = states.iter().zip(rules);
+    let allowed = both.all(|(state, rule)| rule.shadow || charged(state, rule).is_some());
+    for (state, rule) in states.iter_mut().zip(rules) {
+        let after = charged(state, rule);
+        if let Some(after) = after.filter(|_| allowed) {
+            *state = after;
+        }
+        told(rule, after.is_some(), *state);
+    }
+}
+
+#[cfg(test)]
+mod tests;

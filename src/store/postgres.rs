@@ -1,0 +1,109 @@
+//! PostgreSQL.
+
+use super::{
+    Pool,
+    migrate::{Migration, SCHEMA, migrations, missing},
+    sql::{self, database, fault},
+};
+use crate::{
+    auth::stored::{Grant, KeyFilter, KeyLookup, KeyStore, StoredKey, from_millis, to_millis},
+    storage::{Pending, StoreError},
+};
+use sqlx::{
+    ConnectOptions as _, Connection as _, PgPool, Row as _,
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+};
+use std::{fmt, str::FromStr as _, sync::Arc, time::SystemTime};
+use tokio::time::timeout;
+
+const MIGRATIONS: &[Migration] = migrations! {
+    "postgres":
+    1 "0001_api_keys",
+};
+
+/// A database of PostgreSQL 12 or newer, which any number of machines may share.
+///
+/// TLS is as the URL says: `sslmode=verify-full` is the one that nobody in between can undo; without
+/// it there is TLS only if the server offers it. Works behind PgBouncer in session mode; in transaction
+/// mode, add `statement-cache-capacity=0` to the URL.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: PgPool,
+    settings: Pool,
+}
+
+impl PostgresStore {
+    /// Connects to the database of a URL such as
+    /// `postgres://user:password@host:5432/gateway?sslmode=verify-full`, and brings its tables up to
+    /// date. What the URL leaves out is read from the variables of `libpq`, such as `PGPASSWORD`.
+    ///
+    /// # Errors
+    ///
+    /// If the URL cannot be read, if the database cannot be reached, or if its tables are of a newer
+    /// program.
+    pub async fn connect(url: &str) -> Result<Self, StoreError> {
+        Self::connect_with(url, Pool::new()).await
+    }
+
+    /// The same with another [`Pool`].
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(url: &str, settings: Pool) -> Result<Self, StoreError> {
+        let mut options = PgConnectOptions::from_str(url)
+            .map_err(fault)?
+            .disable_statement_logging();
+        if !url.contains("application_name") {
+            options = options.application_name("tower-gateway");
+        }
+        // The pool would only say that it waited.
+        let first = timeout(settings.acquire_timeout, options.connect()).await;
+        let first = first.map_err(|_| StoreError::timed_out())?;
+        let _ = first.map_err(fault)?.close().await;
+        let millis = settings.statement_timeout.as_millis().max(1).to_string();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections)
+            .acquire_timeout(settings.acquire_timeout)
+            .after_connect(move |connection, _| {
+                let millis = millis.clone();
+                Box::pin(async move {
+                    let set = sqlx::query("SELECT set_config('statement_timeout', $1, false)");
+                    set.bind(millis).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(options);
+        let this = Self { pool, settings };
+        let ready = timeout(sql::MIGRATION, this.migrate()).await;
+        ready.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
+        Ok(this)
+    }
+
+    async fn write_uses(&self, uses: &[(Arc<str>, SystemTime)]) -> Result<(), StoreError> {
+        let ids: Vec<String> = uses.iter().map(|(id, _)| id.to_string()).collect();
+        let times: Vec<i64> = uses.iter().map(|(_, at)| to_millis(*at)).collect();
+        let used = sqlx::query(
+            "UPDATE gateway_api_keys AS keys SET last_used_at = used.at \
+             FROM UNNEST($1::text[], $2::bigint[]) AS used(id, at) \
+             WHERE keys.id = used.id AND (keys.last_used_at IS NULL OR keys.last_used_at < used.at)",
+        );
+        let used = used.bind(ids).bind(times).execute(&self.pool).await;
+        used.map(|_| ()).map_err(fault)
+    }
+
+    /// Closes all connections, once they are not in use.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+database!(
+    PostgresStore,
+    PgRow,
+    MIGRATIONS,
+    "BEGIN",
+    "SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('gateway_schema')",
+    // The number is ours: "gateway" in ASCII.
+    "SET LOCAL statement_timeout = '50s'; SELECT pg_advisory_xact_lock(29099075147620729)"
+);
