@@ -48,6 +48,7 @@ pub(crate) mod sse;
 mod translation;
 mod turns;
 pub(crate) mod value;
+mod whole;
 pub(crate) mod words;
 
 #[cfg_attr(not(feature = "client"), allow(unused_imports))]

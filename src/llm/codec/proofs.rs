@@ -119,9 +119,14 @@ static CALL: Place = Place {
     inside: &[("extra_content", &EXTRA)],
     proofs: &[],
 };
+/// Google has one beside a text in two places.
 static SAID: Place = Place {
-    inside: &[("reasoning_details", &DETAIL), ("tool_calls", &CALL)],
-    proofs: &[],
+    inside: &[
+        ("reasoning_details", &DETAIL),
+        ("tool_calls", &CALL),
+        ("extra_content", &EXTRA),
+    ],
+    proofs: &[("thought_signature", None)],
 };
 static CHOICE: Place = Place {
     inside: &[("delta", &SAID), ("message", &SAID)],

@@ -220,6 +220,12 @@ impl Source {
             ..scan
         };
         self.usage = scan.usage.or(self.usage);
+        // Where what is written anew stands between bytes that came, it has its marks from here.
+        let mixes = self.codec.mixes();
+        let raw = match &self.marker {
+            Some(marker) if mixes => marker.marked(raw, framing),
+            _ => raw,
+        };
         let mut events = Vec::new();
         let wanted = match self.want {
             Want::Bytes => false,
@@ -260,8 +266,8 @@ impl Source {
             return None;
         }
         let raw = match &self.marker {
-            Some(marker) => marker.marked(raw, framing),
-            None => raw,
+            Some(marker) if !mixes => marker.marked(raw, framing),
+            _ => raw,
         };
         Some(Ok(Batch::new(Some(raw), events, scan.usage)))
     }

@@ -245,7 +245,8 @@ pub(super) async fn complete(
         answer.extensions_mut().insert(limits);
     }
     // Who is told in the words of the vendor itself has no use for it.
-    // Where what is written anew stands between bytes that came, a thought may have its proof in those.
+    // Where what is written anew stands between bytes that came, a thought may have its proof in those:
+    // there the bytes are marked before they are read.
     if binds && !codec.mixes() {
         answer.extensions_mut().insert(Bound(maker));
     } else if origin != Some(maker.protocol) {

@@ -105,7 +105,15 @@ pub(super) const MISTRAL: Quirks = Quirks {
         "web_search_options",
         "safety_identifier",
     ],
-    unknown_in_messages: &["name", "refusal", "annotations", "audio", "function_call"],
+    unknown_in_messages: &[
+        "name",
+        "refusal",
+        "annotations",
+        "audio",
+        "function_call",
+        "extra_content",
+        "thought_signature",
+    ],
     counts_unasked: true,
     any_tool: Some("any"),
     documents: Some("document_url"),
@@ -124,6 +132,8 @@ pub(super) const GROQ: Quirks = Quirks {
         "annotations",
         "audio",
         "reasoning_details",
+        "extra_content",
+        "thought_signature",
     ],
     one_choice: true,
     thoughts: Thoughts::Named("reasoning"),
@@ -266,11 +276,22 @@ impl<'a> Edit<'a> {
         }
     }
 
+    /// Whether a field is there, and not as `null`: who writes all that a class has writes that, too.
+    fn tells(&self, object: &Object<'a>, name: &str) -> bool {
+        let value = object.get(name);
+        value.is_some_and(|value| self.raw(&value) != b"null")
+    }
+
     fn fields(&mut self, mut request: Object<'a>) -> Result<(), Rejection> {
         for (from, to) in self.quirks.renamed {
-            match request.has(to) {
-                true => drop(request.remove(from)),
-                false => request.rename(from, to, &mut self.splices),
+            if !request.has(from) {
+                continue;
+            }
+            if self.tells(&request, to) {
+                request.remove(from);
+            } else {
+                request.remove(to);
+                request.rename(from, to, &mut self.splices);
             }
         }
         for name in self.quirks.unknown {
@@ -408,7 +429,8 @@ impl<'a> Edit<'a> {
                 let Some(thought) = message.get(OURS) else {
                     return;
                 };
-                if self.says("reasoning", &thought) && !message.has(name) {
+                if self.says("reasoning", &thought) && !self.tells(message, name) {
+                    message.remove(name);
                     message.rename(OURS, name, &mut self.splices);
                 } else {
                     message.remove(OURS);
@@ -417,11 +439,14 @@ impl<'a> Edit<'a> {
             Thoughts::BesideCalls => {
                 let calls = message.get("tool_calls");
                 let calls = calls.filter(|calls| self.says("tool_calls", calls));
-                let Some(calls) = calls.filter(|_| !message.has(OURS)) else {
+                let Some(calls) = calls.filter(|_| !self.tells(message, OURS)) else {
                     return;
                 };
-                if message.has("reasoning") {
+                if self.tells(message, "reasoning") {
+                    message.remove(OURS);
                     message.rename("reasoning", OURS, &mut self.splices);
+                } else if let Some(null) = message.get(OURS) {
+                    self.splices.put(null, &b"\"\""[..]);
                 } else {
                     let nothing = format!(r#","{OURS}":"""#);
                     self.splices.put(calls.end..calls.end, nothing.into_bytes());
@@ -433,12 +458,11 @@ impl<'a> Edit<'a> {
 
     /// Puts what was thought before what was said.
     fn parts(&mut self, message: &mut Object<'a>) {
+        let is_said = |raw: &[u8]| raw.starts_with(b"\"") && raw != b"\"\"";
         let from = [OURS, "reasoning"].into_iter();
         let thought = from
             .filter_map(|name| Some((name, message.get(name)?)))
-            .next();
-        let is_said = |raw: &[u8]| raw.starts_with(b"\"") && raw != b"\"\"";
-        let thought = thought.filter(|(_, span)| is_said(self.raw(span)));
+            .find(|(_, span)| is_said(self.raw(span)));
         let content = message.get("content");
         if let Some((name, span)) = &thought {
             let mut parts = br#"[{"type":"thinking","thinking":[{"type":"text","text":"#.to_vec();

@@ -51,10 +51,21 @@ pub(super) fn boundary(headers: &HeaderMap) -> Option<Result<String, Rejection>>
     }))
 }
 
-/// A parameter of a header, with or without quotes.
+/// A parameter of a header that is given once.
 fn param(params: &str, name: &str) -> Option<String> {
+    let all = all(params).into_iter();
+    let mut named = all.filter(|(key, _)| key.eq_ignore_ascii_case(name));
+    // Of two, readers take either.
+    named
+        .next()
+        .filter(|_| named.next().is_none())
+        .map(|(_, value)| value)
+}
+
+/// The parameters of a header, with or without quotes.
+fn all(params: &str) -> Vec<(&str, String)> {
     let mut rest = params;
-    let mut found = None;
+    let mut found = Vec::new();
     while !rest.is_empty() {
         rest = rest.trim_start_matches([' ', '\t', ';']);
         let Some((key, after)) = rest.split_once('=') else {
@@ -80,13 +91,7 @@ fn param(params: &str, name: &str) -> Option<String> {
             value.push_str(after[..end].trim());
             rest = &after[end..];
         }
-        if key.trim().eq_ignore_ascii_case(name) {
-            // Of two, readers take either.
-            if found.is_some() {
-                return None;
-            }
-            found = Some(value);
-        }
+        found.push((key.trim(), value));
     }
     found
 }
@@ -237,6 +242,8 @@ struct Scanner {
     /// end of line before it, and is given one.
     at: usize,
     place: Place,
+    /// Whether what was not judged yet begins where the part does.
+    begins: bool,
     /// The model's name, when it was found.
     model: Option<(String, Range<usize>)>,
     /// How many bytes were looked at, those that were looked at twice among them.
@@ -268,6 +275,7 @@ impl Scanner {
             pending: BytesMut::from(&b"\r\n"[..]),
             at: 0,
             place: Place::Part(None),
+            begins: false,
             model: None,
             #[cfg(test)]
             looked: 0,
@@ -301,10 +309,11 @@ impl Scanner {
                 {
                     self.looked += self.pending.len();
                 }
-                let end = memchr::memmem::find(&self.pending, &self.delimiter);
+                let end = delimiter(&self.pending, &self.delimiter, self.begins)?;
                 // What may be the beginning of a delimiter stays.
                 let known = self.pending.len().saturating_sub(self.delimiter.len() - 1);
                 let data = self.drop_front(end.unwrap_or(known));
+                self.begins &= data.is_empty();
                 if let Some((name, _)) = &mut field {
                     if name.len() + data.len() > LONGEST_NAME {
                         return Err(fault("Expected the name of a model, of at most 256 bytes."));
@@ -381,10 +390,30 @@ impl Scanner {
                 let start = self.at - 2;
                 let model = names_model(&head)?;
                 self.place = Place::Part(model.then(|| (Vec::new(), start)));
+                self.begins = true;
                 Ok(true)
             }
         }
     }
+}
+
+/// Where a delimiter begins. A boundary on a line that ends otherwise before it, or at the beginning of a
+/// part, is one to some readers and not to others.
+fn delimiter(text: &[u8], delimiter: &[u8], begins: bool) -> Result<Option<usize>, Rejection> {
+    let boundary = delimiter.get(2..).unwrap_or_default();
+    let found = memchr::memmem::find_iter(text, boundary);
+    for at in found {
+        let before = &text[..at];
+        if before.ends_with(b"\r\n") {
+            return Ok(Some(at - 2));
+        }
+        if matches!(before.last(), Some(b'\r' | b'\n')) || at == 0 && begins {
+            return Err(malformed(
+                "A boundary does not stand behind an end of line.",
+            ));
+        }
+    }
+    Ok(None)
 }
 
 fn malformed(detail: &'static str) -> Rejection {
@@ -397,14 +426,33 @@ fn names_model(head: &[u8]) -> Result<bool, Rejection> {
     let mut model = false;
     let mut plain = true;
     for line in head.split("\r\n") {
+        // Some readers add a line that begins with space to the one before, and end lines otherwise: a
+        // second name would be hidden from here.
+        if line.starts_with([' ', '\t']) || line.contains(['\r', '\n']) {
+            return Err(malformed("A head has a line that is no field."));
+        }
         let Some((name, value)) = line.split_once(':') else {
             continue;
         };
         let name = name.trim();
         if name.eq_ignore_ascii_case("content-disposition") {
             let params = value.split_once(';').map_or("", |(_, params)| params);
-            model |= param(params, "name").as_deref() == Some("model");
-            plain &= param(params, "filename").is_none() && param(params, "name*").is_none();
+            let all = all(params);
+            let begins = |key: &str, name: &str| {
+                let start = key.get(..name.len());
+                start.is_some_and(|start| start.eq_ignore_ascii_case(name))
+            };
+            // Twice, or as RFC 2231 has it.
+            let names = all.iter().filter(|(key, _)| begins(key, "name"));
+            let mut names =
+                names.filter(|(key, _)| matches!(key.as_bytes().get(4), None | Some(b'*')));
+            let name = names.next();
+            if names.next().is_some() || name.is_some_and(|(key, _)| key.contains('*')) {
+                let detail = "A field is named in a way that readers differ in.";
+                return Err(malformed(detail));
+            }
+            model |= name.is_some_and(|(_, name)| name == "model");
+            plain &= !all.iter().any(|(key, _)| begins(key, "filename"));
         } else if name.eq_ignore_ascii_case("content-transfer-encoding") {
             let known = ["7bit", "8bit", "binary"];
             plain &= known.iter().any(|is| value.trim().eq_ignore_ascii_case(is));

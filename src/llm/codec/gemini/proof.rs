@@ -25,12 +25,14 @@ pub(crate) fn mark(address: &str) -> String {
 
 /// The envelope of a proof that is marked.
 fn bound(signature: &str) -> Option<String> {
-    let mut address = Vec::new();
+    let (mut address, mut colons) = (Vec::new(), 0);
     let mut left = signature;
     // Of its colons the fourth is the last that is not there to fill a group.
-    while address.iter().filter(|byte| **byte == b':').count() < 4 {
+    while colons < 4 {
         let (group, rest) = left.split_at_checked(4)?;
-        address.extend(base64::decode(&standard(group))?);
+        let group = base64::decode(&standard(group))?;
+        colons += group.iter().filter(|byte| **byte == b':').count();
+        address.extend(group);
         left = rest;
     }
     let address = String::from_utf8(address).ok()?;
@@ -123,6 +125,14 @@ pub(crate) fn is_marked(proof: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of a client, who may be anybody.
+    #[test]
+    fn a_mark_without_an_end_is_read_once() {
+        let endless = "dGcyO".to_owned() + &"A".repeat(3 << 20);
+        let raw = read(String::new(), Some(endless.clone()));
+        assert!(raw.signature == Some(endless));
+    }
 
     #[test]
     fn an_envelope_goes_there_and_back_in_either_alphabet() {

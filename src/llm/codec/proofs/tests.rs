@@ -85,8 +85,14 @@ const ANSWERS: &[(Protocol, Framing, &str)] = &[
             "data: {\"choices\":[{\"delta\":{\"reasoning_details\":[{\"type\":\"reasoning.text\",\"text\":\"data\",\"signature\":\"¦s\",\"index\":0}]}}]}\n\n",
             "data: {\"choices\":[{\"delta\":{\"reasoning_details\":[{\"type\":\"reasoning.encrypted\",\"data\":\"¦d\",\"signature\":null}]}}]}\n\n",
             "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"extra_content\":{\"google\":{\"thought_signature\":\"¦g\"}},\"function\":{\"arguments\":\"{\\\"thought_signature\\\":1\"}}]}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"a\",\"extra_content\":{\"google\":{\"thought\":true,\"thought_signature\":\"¦g2\"}}}}]}\n\n",
             "data: [DONE]\n\n",
         ),
+    ),
+    (
+        CHAT,
+        Framing::Json,
+        r#"{"choices":[{"message":{"content":"a","extra_content":{"google":{"thought":true,"thought_signature":"¦AVSo"}},"role":"assistant","thought_signature":"¦AVSo"}}]}"#,
     ),
 ];
 

@@ -297,8 +297,8 @@ impl Encoder {
 
     /// What else is said begins behind a call that is whole.
     fn finish_whole_calls(&mut self, out: &mut BytesMut) {
-        let whole = |call: &Call| call.is_open() && call.is_whole();
-        if let Some(at) = self.calls.iter().position(whole) {
+        let whole = |call: &mut Call| call.is_open() && call.is_whole();
+        if let Some(at) = self.calls.iter_mut().position(whole) {
             self.end_call(at, "completed", out);
         }
     }

@@ -439,3 +439,85 @@ mod laws {
         }
     }
 }
+
+/// Who writes all the fields of a class writes those that say nothing, too.
+#[test]
+fn what_stands_as_null_under_one_name_does_not_take_the_other_away() {
+    let limits =
+        json!({"model": "m", "messages": [], "max_tokens": null, "max_completion_tokens": 5});
+    for vendor in ["mistral", "deepseek", "ollama", "lm-studio"] {
+        let Some(_) = Vendor::ALL.iter().find(|row| row.name() == vendor) else {
+            continue;
+        };
+        let (sent, lost) = sent(vendor, &limits);
+        let expected = json!({"model": "m", "messages": [], "max_tokens": 5});
+        assert_eq!(sent, expected, "{vendor}");
+        assert!(lost.is_empty());
+    }
+    let thought = |ours: Value, other: Value| {
+        said(
+            json!([{"role": "assistant", "content": "a", "reasoning_content": ours, "reasoning": other}]),
+        )
+    };
+    let (mistral, _) = sent("mistral", &thought(Value::Null, "so".into()));
+    assert_eq!(
+        mistral["messages"][0]["content"][0]["thinking"][0]["text"],
+        "so"
+    );
+    let (groq, _) = sent("groq", &thought("so".into(), Value::Null));
+    assert_eq!(
+        groq["messages"][0],
+        json!({"role": "assistant", "content": "a", "reasoning": "so"})
+    );
+    let mut calls = thought(Value::Null, "so".into());
+    calls["messages"][0]["tool_calls"] = json!([{"id": "a"}]);
+    let (deepseek, _) = sent("deepseek", &calls);
+    assert_eq!(deepseek["messages"][0]["reasoning_content"], "so");
+}
+
+#[test]
+fn odd_json_stays_json() {
+    for (vendor, body, expected) in [
+        (
+            "mistral",
+            "{\"\\u0073eed\" : 1 ,\n\"seed\":2, \"user\":\"a\",\"\\u0075ser\":\"b\"\t}",
+            json!({"random_seed": 2}),
+        ),
+        (
+            "deepseek",
+            r#"{"messages":[],"messages":[{"role":"developer","role":"devel\u006fper","tool_calls":[1]} ]}"#,
+            json!({"messages": [{"role": "system", "tool_calls": [1]}]}),
+        ),
+        (
+            "mistral",
+            r#"{"messages":[{"reasoning_content":"a","role":"assistant","content":"b","reasoning":"c","refusal":null}],"n":{"user":1}}"#,
+            json!({"n": {"user": 1}, "messages": [{"role": "assistant", "content": [
+                {"type": "thinking", "thinking": [{"type": "text", "text": "a"}]},
+                {"type": "text", "text": "b"},
+            ]}]}),
+        ),
+    ] {
+        let vendor = Vendor::ALL.iter().find(|row| row.name() == vendor).unwrap();
+        let body = edited(&vendor.quirks, body.into(), &mut Vec::new()).unwrap();
+        let read: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(read, expected, "{}", vendor.name());
+    }
+}
+
+/// Clients send back what Google answered, and others refuse it.
+#[test]
+fn what_google_puts_beside_a_text_is_for_nobody_who_counts_fields() {
+    let request = said(json!([{
+        "role": "assistant", "content": "a", "thought_signature": "AVSo",
+        "extra_content": {"google": {"thought": true, "thought_signature": "AVSo"}},
+    }]));
+    for vendor in ["mistral", "groq"] {
+        let (sent, lost) = sent(vendor, &request);
+        assert_eq!(
+            sent["messages"],
+            json!([{"role": "assistant", "content": "a"}])
+        );
+        let told = ["messages[0].extra_content", "messages[0].thought_signature"];
+        assert_eq!(lost, told, "{vendor}");
+    }
+}

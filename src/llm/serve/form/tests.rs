@@ -76,6 +76,42 @@ async fn what_readers_differ_in_is_refused() {
             "Expected the name of a model as a plain field.",
         ),
         (
+            model("a") + &part("Content-Disposition: form-data;\r\n\tname=\"model\"", "b"),
+            "A head has a line that is no field.",
+        ),
+        (
+            model("a") + &part("x: y\nContent-Disposition: form-data; name=\"model\"", "b"),
+            "A head has a line that is no field.",
+        ),
+        (
+            model("a")
+                + &part(
+                    "Content-Disposition: form-data; name=\"x\"; name=\"model\"",
+                    "b",
+                ),
+            "A field is named in a way that readers differ in.",
+        ),
+        (
+            model("a") + &part("x: y", "z\n--b\r\n\r\n"),
+            "A boundary does not stand behind an end of line.",
+        ),
+        (
+            model("a") + &part("x: y", "--b\r\n\r\n"),
+            "A boundary does not stand behind an end of line.",
+        ),
+        (
+            model("a") + &part("Content-Disposition: form-data; name*0=\"model\"", "b"),
+            "A field is named in a way that readers differ in.",
+        ),
+        (
+            model("a")
+                + &part(
+                    "Content-Disposition: form-data; name=\"x\"; Name*=utf-8''model",
+                    "b",
+                ),
+            "A field is named in a way that readers differ in.",
+        ),
+        (
             part(&"x: y\r\n".repeat(2000), "a"),
             "The head of a field is longer than 8 KiB.",
         ),

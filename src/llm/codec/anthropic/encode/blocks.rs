@@ -2,7 +2,7 @@
 //! before the next.
 
 use super::super::text_block;
-use crate::llm::{Delta, Extra};
+use crate::llm::{Delta, Extra, codec::whole::Whole};
 use serde_json::{Value, json};
 
 /// What is beyond is left out, as in [`Completion`](crate::llm::Completion).
@@ -52,9 +52,15 @@ struct Call {
     /// How much of the arguments was written.
     written: usize,
     begun: bool,
+    whole: Whole,
 }
 
 impl Call {
+    /// Whether nothing but space can come of the arguments.
+    fn is_whole(&mut self) -> bool {
+        self.whole.is(&self.arguments)
+    }
+
     /// Whether the arguments are no more than `null` so far, as some models write it where there are
     /// none: the protocol wants an object.
     fn says_nothing(&self, end: bool) -> bool {
@@ -192,7 +198,7 @@ impl Blocks {
                     sink.piece(Piece::Json { partial_json: more });
                     call.written = call.arguments.len();
                 }
-                if next.is_none() || !(end || is_whole(&call.arguments)) {
+                if next.is_none() || !(end || call.is_whole()) {
                     return;
                 }
             }
@@ -219,8 +225,74 @@ impl Blocks {
 /// Reasons of the protocol that are one with others in the model of this crate.
 const NATIVE: [&str; 2] = ["model_context_window_exceeded", "pause_turn"];
 
-/// Whether nothing but space can come.
-fn is_whole(arguments: &str) -> bool {
-    arguments.trim_end().ends_with('}')
-        && serde_json::from_str::<serde::de::IgnoredAny>(arguments).is_ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Written(Vec<String>);
+
+    impl Sink for Written {
+        fn start(&mut self, block: Value) {
+            self.0
+                .push(format!("{}:", block["name"].as_str().unwrap_or_default()));
+        }
+
+        fn piece(&mut self, piece: Piece<'_>) {
+            if let (Piece::Json { partial_json }, Some(last)) = (piece, self.0.last_mut()) {
+                last.push_str(partial_json);
+            }
+        }
+
+        fn stop(&mut self) {}
+    }
+
+    fn call(index: u32, name: Option<&str>, arguments: &str) -> Delta {
+        Delta::ToolCall {
+            index,
+            id: name.map(|name| format!("id {name}")),
+            name: name.map(str::to_owned),
+            arguments: arguments.to_owned(),
+        }
+    }
+
+    fn written(deltas: impl IntoIterator<Item = Delta>) -> Vec<String> {
+        let (mut blocks, mut sink) = (Blocks::default(), Written::default());
+        for delta in deltas {
+            blocks.delta(delta, &mut sink);
+        }
+        blocks.finish(&mut sink);
+        sink.0
+    }
+
+    #[test]
+    fn calls_that_come_at_once_are_written_one_by_one() {
+        let pieces = [
+            call(0, Some("f"), "{\"a\":\"}\\"),
+            call(1, Some("g"), "{"),
+            call(0, None, "\"}"),
+            call(1, None, "}"),
+            call(0, None, "\"} "),
+            call(2, Some("h"), ""),
+        ];
+        let expected = ["f:{\"a\":\"}\\\"}\"} ", "g:{}", "h:"];
+        assert_eq!(written(pieces), expected);
+        // What never becomes JSON holds the others back, and loses nothing.
+        let pieces = [
+            call(0, Some("f"), "{a}"),
+            call(1, Some("g"), "{}"),
+            call(0, None, "b"),
+        ];
+        assert_eq!(written(pieces), ["f:{a}b", "g:{}"]);
+    }
+
+    /// However long the one is that they wait for.
+    #[test]
+    fn calls_that_wait_cost_no_look_at_what_they_wait_for() {
+        let long = "{\"a\":{\"b\":\"".to_owned() + &"x".repeat(1 << 20);
+        let first = [call(0, Some("f"), &long), call(1, Some("g"), "")];
+        let more = (0..40_000).flat_map(|_| [call(0, None, "}"), call(1, None, "x")]);
+        let all = written(first.into_iter().chain(more));
+        assert_eq!(all[0].len(), long.len() + 2 + 40_000);
+    }
 }

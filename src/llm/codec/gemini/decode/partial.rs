@@ -9,10 +9,14 @@ pub(super) struct Partial {
     arguments: Value,
     /// The place whose text goes on.
     goes_on: Option<String>,
+    /// How many elements may yet be made.
+    room: usize,
 }
 
 /// A vendor that counts elements in billions does not make us take room for them.
 const MOST_ELEMENTS: usize = 4096;
+/// In all lists of one call: a short place can name a list in a list in a list.
+const MOST_MADE: usize = 1 << 16;
 const DEEPEST: usize = 64;
 
 impl Partial {
@@ -21,6 +25,7 @@ impl Partial {
             index,
             arguments: arguments.unwrap_or_else(|| Map::new().into()),
             goes_on: None,
+            room: MOST_MADE,
         }
     }
 
@@ -36,7 +41,7 @@ impl Partial {
             Some((_, value)) => value.clone(),
         };
         let more = self.goes_on.take().is_some_and(|before| before == path);
-        if let Some(place) = place(&mut self.arguments, path) {
+        if let Some(place) = place(&mut self.arguments, path, &mut self.room) {
             match (place, value) {
                 (Value::String(text), Value::String(piece)) if more => text.push_str(&piece),
                 // The end of a text that has no more to say.
@@ -56,7 +61,7 @@ impl Partial {
 }
 
 /// The value at `$.a.b[0]['c']`, made if it is not there.
-fn place<'a>(root: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+fn place<'a>(root: &'a mut Value, path: &str, room: &mut usize) -> Option<&'a mut Value> {
     let mut rest = path.strip_prefix('$')?;
     let mut at = root;
     let mut depth = 0;
@@ -75,7 +80,7 @@ fn place<'a>(root: &'a mut Value, path: &str) -> Option<&'a mut Value> {
             rest = after;
         } else {
             let (index, after) = rest.strip_prefix('[')?.split_once(']')?;
-            at = element(at, index.parse().ok()?)?;
+            at = element(at, index.parse().ok()?, room)?;
             rest = after;
         }
     }
@@ -90,7 +95,7 @@ fn field<'a>(of: &'a mut Value, name: &str) -> Option<&'a mut Value> {
     Some(fields.entry(name).or_insert(Value::Null))
 }
 
-fn element(of: &mut Value, index: usize) -> Option<&mut Value> {
+fn element<'a>(of: &'a mut Value, index: usize, room: &mut usize) -> Option<&'a mut Value> {
     if of.is_null() {
         *of = Value::Array(Vec::new());
     }
@@ -99,6 +104,7 @@ fn element(of: &mut Value, index: usize) -> Option<&mut Value> {
         return None;
     }
     if all.len() <= index {
+        *room = room.checked_sub(index + 1 - all.len())?;
         all.resize(index + 1, Value::Null);
     }
     all.get_mut(index)
@@ -108,6 +114,16 @@ fn element(of: &mut Value, index: usize) -> Option<&mut Value> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn few_pieces_do_not_make_much() {
+        let mut partial = Partial::new(0, None);
+        for at in 0..100 {
+            let path = format!("$.a{at}{}", "[4095]".repeat(60));
+            partial.push(&json!({"jsonPath": path, "numberValue": 1}));
+        }
+        assert!(partial.finish().1.len() < 1 << 20);
+    }
 
     #[test]
     fn pieces_find_their_places() {

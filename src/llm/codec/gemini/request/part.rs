@@ -9,11 +9,18 @@ use crate::{
     },
 };
 use serde_json::{Map, Value};
+use std::collections::{HashMap, VecDeque};
 
 /// The calls of a conversation so far. What has no id is given one, and an answer without one is for
 /// the first call of its name that has none yet.
 #[derive(Default)]
-pub(super) struct Calls(Vec<Open>);
+pub(super) struct Calls {
+    all: Vec<Open>,
+    /// The first of each id.
+    by_id: HashMap<String, usize>,
+    /// Those of each name that may have no answer, in order.
+    waiting: HashMap<String, VecDeque<usize>>,
+}
 
 struct Open {
     id: String,
@@ -26,8 +33,14 @@ pub(super) const MADE: &str = "gemini_call_";
 
 impl Calls {
     fn call(&mut self, id: Option<String>, name: &str) -> String {
-        let id = id.unwrap_or_else(|| format!("{MADE}{}", self.0.len()));
-        self.0.push(Open {
+        let at = self.all.len();
+        let id = id.unwrap_or_else(|| format!("{MADE}{at}"));
+        self.by_id.entry(id.clone()).or_insert(at);
+        self.waiting
+            .entry(name.to_owned())
+            .or_default()
+            .push_back(at);
+        self.all.push(Open {
             id: id.clone(),
             name: name.to_owned(),
             answered: false,
@@ -37,15 +50,19 @@ impl Calls {
 
     /// The id of the call that is answered, and whether there is such a call.
     fn answer(&mut self, id: Option<String>, name: &str) -> (String, bool) {
-        let fits = |open: &&mut Open| match &id {
-            Some(id) => open.id == *id,
-            None => !open.answered && open.name == name,
+        let all = &mut self.all;
+        let found = match &id {
+            Some(id) => self.by_id.get(id).copied(),
+            None => self.waiting.get_mut(name).and_then(|waiting| {
+                let open = |at: &usize| all.get(*at).is_some_and(|open| !open.answered);
+                std::iter::from_fn(|| waiting.pop_front()).find(open)
+            }),
         };
-        if let Some(open) = self.0.iter_mut().find(fits) {
+        if let Some(open) = found.and_then(|at| all.get_mut(at)) {
             open.answered = true;
             return (open.id.clone(), open.name == name);
         }
-        let id = id.unwrap_or_else(|| format!("{MADE}of_nobody_{}", self.0.len()));
+        let id = id.unwrap_or_else(|| format!("{MADE}of_nobody_{}", self.all.len()));
         (id, false)
     }
 }
@@ -270,4 +287,37 @@ fn result(
 /// Whether a text is that of a JSON object.
 pub(super) fn is_object(text: &str) -> bool {
     text.trim_start().starts_with('{') && serde_json::from_str::<Map<String, Value>>(text).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_for_the_first_call_that_has_none() {
+        let mut calls = Calls::default();
+        let made = [calls.call(None, "f"), calls.call(None, "f")];
+        let own = calls.call(Some("own".into()), "f");
+        let last = calls.call(None, "f");
+        assert_eq!(calls.answer(None, "f"), (made[0].clone(), true));
+        assert_eq!(calls.answer(Some("own".into()), "g"), (own, false));
+        assert_eq!(calls.answer(None, "f"), (made[1].clone(), true));
+        assert_eq!(calls.answer(None, "f"), (last, true));
+        assert!(!calls.answer(None, "f").1);
+        assert_eq!(calls.answer(Some("x".into()), "f"), ("x".to_owned(), false));
+    }
+
+    /// As many as fit into a body.
+    #[test]
+    fn an_answer_is_found_without_a_look_at_every_call() {
+        const MANY: usize = 200_000;
+        let mut calls = Calls::default();
+        for _ in 0..MANY {
+            calls.call(None, "f");
+        }
+        for at in 0..MANY {
+            assert_eq!(calls.answer(None, "f"), (format!("{MADE}{at}"), true));
+            assert!(!calls.answer(None, "g").1);
+        }
+    }
 }

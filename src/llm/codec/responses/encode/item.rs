@@ -1,6 +1,6 @@
 //! The items of an answer that are open, and the events that each of them makes.
 
-use crate::llm::codec::literal;
+use crate::llm::codec::{literal, whole::Whole};
 use bytes::BytesMut;
 use serde_json::{Value, json};
 
@@ -276,6 +276,7 @@ pub(super) struct Call {
     arguments: String,
     /// How much of the arguments was written.
     written: usize,
+    whole: Whole,
     state: State,
     /// Its tool takes any text: the arguments are that.
     custom: bool,
@@ -308,10 +309,8 @@ impl Call {
     }
 
     /// Whether nothing but space can come.
-    pub(super) fn is_whole(&self) -> bool {
-        !self.custom
-            && self.arguments.trim_end().ends_with('}')
-            && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    pub(super) fn is_whole(&mut self) -> bool {
+        !self.custom && self.whole.is(&self.arguments)
     }
 
     pub(super) fn at(&self) -> usize {
