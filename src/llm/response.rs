@@ -233,7 +233,7 @@ impl ChatResponse {
         outer
     }
 
-    /// Like [`follow`](Follow::follow), and also tells what the answer came to.
+    /// Like [`follow`](crate::Follow::follow), and also tells what the answer came to.
     #[must_use]
     pub fn settle(mut self, end: impl FnOnce(End<'_, Error>, &Summary) + Send + 'static) -> Self {
         self.followers.push(end);

@@ -52,7 +52,7 @@
 //! HMAC-SHA256 under the [`Pepper`], which is compared in constant time.
 //!
 //! What it grants ([`Grant`]) reaches the layers further in through the
-//! [`Principal`](crate::Principal): owner, team, tenant, scopes, limits, and the models and routes
+//! [`Principal`]: owner, team, tenant, scopes, limits, and the models and routes
 //! that alone may be used.
 //!
 //! [`Serve`](crate::llm::serve::Serve) refuses models and paths that a key may not use, and

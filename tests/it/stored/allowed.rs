@@ -4,10 +4,11 @@ use http::{Request, Response};
 use std::{convert::Infallible, future::ready};
 use tower::{ServiceExt, service_fn};
 use tower_gateway::{
-    Body, Principal, Rejection,
-    rejection::Kind,
+    Body, Principal,
     route::{Methods, Routes},
 };
+#[cfg(feature = "llm")]
+use tower_gateway::{Rejection, rejection::Kind};
 
 fn request(uri: &str, who: Option<&Principal>) -> Request<Body> {
     let mut request = Request::get(uri).body(Body::empty()).unwrap();
