@@ -43,6 +43,7 @@ pub(crate) struct Shared(u8);
 
 impl Shared {
     /// With this protocol.
+    #[cfg(feature = "gateway")]
     pub(crate) fn and(self, protocol: Protocol) -> Self {
         Self(self.0 | 1 << protocol as u8)
     }
