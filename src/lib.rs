@@ -94,6 +94,8 @@ pub mod client_addr;
 pub mod describe;
 pub mod exchange;
 mod follow;
+#[cfg(any(feature = "jwt", feature = "llm"))]
+mod json;
 pub mod key;
 pub mod path;
 pub mod principal;

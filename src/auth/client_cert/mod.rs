@@ -60,16 +60,16 @@ use super::{
     credential::{Places, malformed},
 };
 use crate::{
-    Exchange, Extensible, Principal, Reject, Rejection, client_addr::PeerAddr, rejection::Kind,
+    Exchange, Extensible, Principal, Reject, Rejection,
+    client_addr::{InvalidNetwork, PeerAddr, networks},
+    rejection::Kind,
     tls::TlsInfo,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 use pin_project_lite::pin_project;
 use std::{
-    error::Error,
     fmt,
-    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -124,23 +124,13 @@ impl ClientCertLayer {
     ///
     /// # Errors
     ///
-    /// If a text is neither a network nor an address.
+    /// [`InvalidNetwork`] with the first text that is neither a network nor an address.
     pub fn trusted_proxies(
         mut self,
-        networks: impl IntoIterator<Item = impl AsRef<str>>,
+        texts: impl IntoIterator<Item = impl AsRef<str>>,
         header: CertHeader,
     ) -> Result<Self, InvalidNetwork> {
-        let read = |text: &str| {
-            let address = || {
-                text.parse()
-                    .map(|ip: IpAddr| IpNet::from(ip.to_canonical()))
-            };
-            text.parse()
-                .or_else(|_| address())
-                .map_err(|_| InvalidNetwork(()))
-        };
-        let networks = networks.into_iter().map(|text| read(text.as_ref()));
-        self.trusted = networks.collect::<Result<_, _>>()?;
+        self.trusted = networks(texts)?.into();
         self.header = Some(header);
         Ok(self)
     }
@@ -248,18 +238,6 @@ fn strip(headers: &mut HeaderMap) {
     }
     Places::new([]).strip_claims(headers);
 }
-
-/// A text that is neither a network nor an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidNetwork(());
-
-impl fmt::Display for InvalidNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("neither a network nor an address")
-    }
-}
-
-impl Error for InvalidNetwork {}
 
 impl Default for ClientCertLayer {
     fn default() -> Self {

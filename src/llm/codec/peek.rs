@@ -2,10 +2,11 @@
 
 use super::{
     Ask, skim,
-    value::{Path, TWICE, not_json},
+    value::{Path, not_json},
 };
 use crate::{
     Rejection,
+    json::TWICE,
     llm::{ChatRequest, Operation, Protocol, Wire},
     rejection::Kind,
 };

@@ -91,8 +91,21 @@ impl Nulls {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::llm::codec::skim;
+    use crate::llm::{Error, Event, codec::skim};
     use proptest::prelude::*;
+
+    /// What a reader makes of these events: what it tells, and how it ends each.
+    pub(in crate::llm::codec) fn outcome<T>(
+        all: impl IntoIterator<Item = T>,
+        mut read: impl FnMut(T, &mut Vec<Event>) -> Result<(), Error>,
+    ) -> (Vec<Event>, String) {
+        let mut events = Vec::new();
+        let mut ends = String::new();
+        for data in all {
+            ends += &format!("{:?}\n", read(data, &mut events));
+        }
+        (events, ends)
+    }
 
     /// Values of every type, and some that are broken.
     pub(in crate::llm::codec) const ODD: [&str; 22] = [

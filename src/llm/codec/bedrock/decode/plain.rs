@@ -79,7 +79,7 @@ mod tests {
         Event, Operation,
         codec::{
             Framing,
-            plain::tests::{object, of, said},
+            plain::tests::{object, of, outcome, said},
         },
     };
     use proptest::prelude::*;
@@ -128,17 +128,14 @@ mod tests {
     /// What each of two readers makes of the same events.
     fn read(all: &[String], quick: bool) -> (Vec<Event>, String) {
         let mut decoder = Decoder::new(Operation::Chat, Framing::EventStream);
-        let mut events = Vec::new();
-        let mut ends = String::new();
         let all = all.iter().map(|data| (DELTA, data.as_str()));
-        for (kind, data) in FIRST.into_iter().chain(all).chain(LAST) {
-            let read = match quick {
-                true => decoder.event(kind, data.as_bytes(), &mut events),
-                false => decoder.any(kind, data.as_bytes(), &mut events),
-            };
-            ends += &format!("{read:?}\n");
-        }
-        (events, ends)
+        outcome(
+            FIRST.into_iter().chain(all).chain(LAST),
+            |(kind, data), events| match quick {
+                true => decoder.event(kind, data.as_bytes(), events),
+                false => decoder.any(kind, data.as_bytes(), events),
+            },
+        )
     }
 
     proptest! {

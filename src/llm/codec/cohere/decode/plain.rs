@@ -65,7 +65,7 @@ mod tests {
         Event, Operation,
         codec::{
             Framing,
-            plain::tests::{object, of, said},
+            plain::tests::{object, of, outcome, said},
         },
     };
     use proptest::prelude::*;
@@ -104,16 +104,13 @@ mod tests {
     /// What each of two readers makes of the same events.
     fn read(all: &[String], quick: bool) -> (Vec<Event>, String) {
         let mut decoder = Decoder::new(Operation::Chat, Framing::Sse);
-        let mut events = Vec::new();
-        let mut ends = String::new();
-        for data in all.iter().map(String::as_str).chain([LAST]) {
-            let read = match quick {
-                true => decoder.data(data.as_bytes(), &mut events),
-                false => decoder.any(data.as_bytes(), &mut events),
-            };
-            ends += &format!("{read:?}\n");
-        }
-        (events, ends)
+        outcome(
+            all.iter().map(String::as_str).chain([LAST]),
+            |data, events| match quick {
+                true => decoder.data(data.as_bytes(), events),
+                false => decoder.any(data.as_bytes(), events),
+            },
+        )
     }
 
     proptest! {

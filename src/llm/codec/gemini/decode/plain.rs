@@ -93,7 +93,7 @@ mod tests {
         Event, Operation,
         codec::{
             Framing,
-            plain::tests::{object, of, said},
+            plain::tests::{object, of, outcome, said},
         },
     };
     use proptest::prelude::*;
@@ -153,17 +153,14 @@ mod tests {
     /// What each of two readers makes of the same chunks.
     fn read(all: &[String], quick: bool) -> (Vec<Event>, String) {
         let mut decoder = Decoder::new(Operation::Chat, Framing::Sse);
-        let mut events = Vec::new();
-        let mut ends = String::new();
         let all = all.iter().map(String::as_str);
-        for data in [FIRST].into_iter().chain(all).chain([LAST]) {
-            let read = match quick {
-                true => decoder.chunk(data.as_bytes(), &mut events),
-                false => decoder.any(data.as_bytes(), &mut events),
-            };
-            ends += &format!("{read:?}\n");
-        }
-        (events, ends)
+        outcome(
+            [FIRST].into_iter().chain(all).chain([LAST]),
+            |data, events| match quick {
+                true => decoder.chunk(data.as_bytes(), events),
+                false => decoder.any(data.as_bytes(), events),
+            },
+        )
     }
 
     proptest! {

@@ -96,7 +96,7 @@ mod tests {
         Event, Operation,
         codec::{
             Framing,
-            plain::tests::{object, of, said},
+            plain::tests::{object, of, outcome, said},
         },
     };
     use proptest::prelude::*;
@@ -154,19 +154,15 @@ mod tests {
     /// What each of two readers makes of the same chunks.
     fn read(chunks: &[String], quick: bool) -> (Vec<Event>, String) {
         let mut decoder = Decoder::new(Operation::Chat, Framing::Sse);
-        let mut events = Vec::new();
-        let mut ends = String::new();
-        for data in [FIRST]
-            .into_iter()
-            .chain(chunks.iter().map(String::as_bytes))
-        {
-            let read = match quick {
-                true => decoder.data(data, &mut events),
-                false => decoder.chunk(data, &mut events),
-            };
-            ends += &format!("{read:?}\n");
-        }
-        (events, ends)
+        outcome(
+            [FIRST]
+                .into_iter()
+                .chain(chunks.iter().map(String::as_bytes)),
+            |data, events| match quick {
+                true => decoder.data(data, events),
+                false => decoder.chunk(data, events),
+            },
+        )
     }
 
     proptest! {

@@ -43,7 +43,7 @@ mod tests {
         Event, Operation,
         codec::{
             Framing,
-            plain::tests::{object, of, said},
+            plain::tests::{object, of, outcome, said},
             sse::SseEvent,
         },
     };
@@ -87,25 +87,23 @@ mod tests {
     /// What each of two readers makes of the same events.
     fn read(all: &[String], name: Option<&[u8]>, quick: bool) -> (Vec<Event>, String) {
         let mut decoder = Decoder::new(Operation::Chat, Framing::Sse);
-        let mut events = Vec::new();
-        let mut ends = String::new();
         let all = all.iter().map(|data| (name, data.as_str()));
         let unnamed = |data| (None, data);
-        for (event, data) in FIRST
-            .map(unnamed)
-            .into_iter()
-            .chain(all)
-            .chain(LAST.map(unnamed))
-        {
-            let data = Cow::Borrowed(data.as_bytes());
-            let event = SseEvent { event, data };
-            let read = match quick {
-                true => decoder.event(&event, &event.data, &mut events),
-                false => decoder.any(&event, &event.data, &mut events),
-            };
-            ends += &format!("{read:?}\n");
-        }
-        (events, ends)
+        outcome(
+            FIRST
+                .map(unnamed)
+                .into_iter()
+                .chain(all)
+                .chain(LAST.map(unnamed)),
+            |(event, data), events| {
+                let data = Cow::Borrowed(data.as_bytes());
+                let event = SseEvent { event, data };
+                match quick {
+                    true => decoder.event(&event, &event.data, events),
+                    false => decoder.any(&event, &event.data, events),
+                }
+            },
+        )
     }
 
     proptest! {
