@@ -9,6 +9,7 @@ mod anthropic;
 mod bedrock;
 mod cohere;
 mod custom;
+mod fields;
 mod gemini;
 mod meaning;
 mod ollama;

@@ -4,6 +4,7 @@
 
 mod answers;
 mod bedrock;
+mod carried;
 mod catalog;
 mod cohere;
 mod google;

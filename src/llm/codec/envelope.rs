@@ -11,7 +11,8 @@
 //! same address. What comes back without any was made before, or elsewhere: nobody can tell by whom, and
 //! it goes to whichever vendor of its protocol is asked.
 //!
-//! A thought that its maker did not sign gets an envelope with nothing in it, for its origin.
+//! A thought that its maker did not sign gets an envelope with nothing in it, for its origin. Where a proof is
+//! not a text but a field of the vendor's own, the [field](super::openai) is in it.
 //!
 //! # Why the maker matters
 //!
@@ -31,6 +32,7 @@
 //! [compact]: https://github.com/openai/codex/issues/17541
 //! [ge]: https://ai.google.dev/gemini-api/docs/thought-signatures
 
+use super::openai::Carrier;
 use crate::llm::{
     ChatRequest, Delta, Event, Protocol,
     catalog::{Catalog, Entry},
@@ -141,16 +143,25 @@ pub(crate) struct Sealer {
     maker: Maker,
     /// Choices with a thought that was not proven yet.
     open: BTreeSet<u32>,
+    /// Makes proofs of what vendors of this protocol have in fields of their own.
+    carrier: Option<Carrier>,
 }
 
 impl Sealer {
     pub(crate) fn new(maker: Maker) -> Self {
-        let open = BTreeSet::new();
-        Self { maker, open }
+        let own = maker.protocol == Protocol::OpenAi;
+        Self {
+            maker,
+            open: BTreeSet::new(),
+            carrier: own.then(Carrier::default),
+        }
     }
 
     /// The same events.
     pub(crate) fn sealed(&mut self, mut events: Vec<Event>) -> Vec<Event> {
+        if let Some(carrier) = &mut self.carrier {
+            events = carrier.carried(events);
+        }
         // Where a thought ends that nobody signed, and whose.
         let mut ends = Vec::new();
         for (at, event) in events.iter_mut().enumerate() {

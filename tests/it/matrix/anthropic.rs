@@ -253,6 +253,7 @@ fn meant(message: &Value) -> Answer {
                 assert!(block["signature"].is_string(), "{block}");
                 answer.thoughts += block["thinking"].as_str().unwrap();
             }
+            "redacted_thinking" => assert!(block["data"].is_string(), "{block}"),
             "tool_use" => {
                 assert!(
                     block["id"].as_str().is_some_and(|id| !id.is_empty()),

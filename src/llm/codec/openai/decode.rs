@@ -3,7 +3,7 @@
 mod plain;
 
 use super::{
-    embed, thought,
+    carried, embed, thought,
     wire::{Call, Choice, Chunk, Function, Said},
 };
 use crate::llm::{
@@ -42,6 +42,8 @@ enum Head {
 #[derive(Default)]
 struct State {
     calls: Vec<Known>,
+    /// A thought was told in a field of its own.
+    thinks: bool,
     finish: Option<FinishReason>,
 }
 
@@ -89,7 +91,8 @@ impl Decoder {
             said,
             usage,
         } = plain::read(data)?;
-        self.choices.get(choice as usize)?;
+        let thinks = said.thought.as_ref().is_some_and(|text| !text.is_empty());
+        self.choices.get_mut(choice as usize)?.thinks |= thinks;
         let mut say = |delta: fn(String) -> Delta, text: Option<Cow<'_, str>>| {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 let delta = delta(text.into_owned());
@@ -194,15 +197,21 @@ impl Decoder {
         // The same thought may stand in several places. It is read in one.
         if !own.as_deref().is_some_and(thought::have_text) {
             let thoughts = said.reasoning_content.or(said.reasoning);
-            deltas.extend(thoughts.map(|text| Delta::Reasoning(text.read().0)));
+            let mut text = thoughts.map(|text| text.read().0).unwrap_or_default();
+            let state = &mut self.choices[choice];
+            state.thinks |= !text.is_empty();
+            if let (None, Some(details), false) = (&own, &details, state.thinks) {
+                text = carried::text(details);
+            }
+            deltas.push(Delta::Reasoning(text));
         }
+        // What proves a thought stands right behind it, and what proves a message before it.
         match (own, details) {
             (Some(own), _) => deltas.extend(own.into_iter().flat_map(proofs)),
-            (None, Some(details)) => {
-                extra.insert("reasoning_details".into(), details);
-            }
+            (None, Some(details)) => deltas.push(carried::told_details(details)),
             (None, None) => {}
         }
+        deltas.extend(carried::beside(&mut extra).map(carried::told));
         if let Some(content) = said.content {
             let (text, thoughts) = content.read();
             deltas.extend([Delta::Reasoning(thoughts), Delta::Text(text)]);
@@ -213,8 +222,17 @@ impl Decoder {
             function: Some(function),
             ..Call::default()
         });
-        for call in said.tool_calls.into_iter().chain(legacy) {
-            deltas.extend(self.call(choice, call));
+        for mut call in said.tool_calls.into_iter().chain(legacy) {
+            let beside = call.extra_content.take();
+            let Some(call) = self.call(choice, call) else {
+                continue;
+            };
+            let beside = match call {
+                Delta::ToolCall { index, .. } => beside.map(|it| carried::told_call(index, it)),
+                _ => None,
+            };
+            deltas.push(call);
+            deltas.extend(beside);
         }
         deltas.extend(
             said.audio

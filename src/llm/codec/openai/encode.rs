@@ -2,7 +2,7 @@
 
 mod document;
 
-use super::{thought, usage};
+use super::{carried, thought, usage};
 use crate::llm::{
     Delta, Event, Extra, FinishReason, Operation, Start, Usage,
     codec::{Asked, Encode, custom, literal, sse},
@@ -240,7 +240,12 @@ impl Chunks {
         self.choices.get_mut(at)
     }
 
-    fn delta(&mut self, choice: u32, delta: Delta, out: &mut BytesMut) {
+    fn delta(&mut self, choice: u32, mut delta: Delta, out: &mut BytesMut) {
+        if let Delta::Extra(extra) = &mut delta {
+            for (index, beside) in carried::of_calls(extra) {
+                self.beside_call(choice, index, beside, out);
+            }
+        }
         let key = match &delta {
             Delta::Text(_) => "content",
             Delta::Reasoning(_) => "reasoning_content",
@@ -288,6 +293,28 @@ impl Chunks {
             }
         };
         open.delta.insert(key.into(), value);
+    }
+
+    /// What a vendor puts beside a call: with a piece of the call, or by itself.
+    fn beside_call(&mut self, choice: u32, index: u64, beside: Value, out: &mut BytesMut) {
+        let open = self.open(choice, out);
+        let piece = open
+            .delta
+            .get_mut("tool_calls")
+            .and_then(|calls| calls.get_mut(0));
+        let piece = piece.filter(|piece| piece["index"] == index);
+        if let Some(piece) = piece.and_then(Value::as_object_mut)
+            && !piece.contains_key(carried::BESIDE)
+        {
+            piece.insert(carried::BESIDE.to_owned(), beside);
+            return;
+        }
+        if !open.delta.is_empty() || !open.text.is_empty() {
+            self.flush(out);
+        }
+        let open = self.open(choice, out);
+        let piece = serde_json::json!({"index": index, carried::BESIDE: beside});
+        open.delta.insert("tool_calls".into(), vec![piece].into());
     }
 }
 

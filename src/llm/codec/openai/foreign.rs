@@ -2,6 +2,7 @@
 //! this one: what has a place here is put there, and what has none is told.
 
 use super::{
+    carried::{self, Home},
     marked,
     request::{Written, sound, write_chat, write_embed},
 };
@@ -46,11 +47,13 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
     let messages = chat.messages.iter_mut().enumerate();
     let kept: Vec<_> = messages
         .map(|(index, message)| {
-            let kept = thoughts_of(message, index, request.origin(), to, &mut losses);
+            let (kept, home) = thoughts_of(message, index, request.origin(), to, &mut losses);
             if !foreign {
                 marked::open(message, index, to, &mut losses);
+                home.put(message);
+                return (kept, Home::default());
             }
-            kept
+            (kept, home)
         })
         .collect();
     let mut names = Names::default();
@@ -59,7 +62,7 @@ pub(super) fn encode(request: &ChatRequest, to: &Maker) -> Result<Encoded, Rejec
             Some(Protocol::Responses) => responses::shared(&mut chat),
             _ => Extra::new(),
         };
-        names = translated(&mut chat, &kept, (to, facts), &mut losses);
+        names = translated(&mut chat, kept, (to, facts), &mut losses);
         if chat.tools.is_empty() && shared.remove("tool_choice").is_some() {
             losses.add("tool_choice", NO_TOOL_LEFT);
         }
@@ -101,16 +104,18 @@ impl Display for At {
     }
 }
 
-/// Thoughts go to their maker alone. Answers which parts are left.
+/// Thoughts go to their maker alone. Answers which parts are left, and what was carried in the others.
 fn thoughts_of(
     message: &mut Message,
     index: usize,
     origin: Option<Protocol>,
     to: &Maker,
     losses: &mut Losses,
-) -> Vec<usize> {
+) -> (Vec<usize>, Home) {
     let mut at = 0;
     let mut left = Vec::with_capacity(message.parts.len());
+    let mut home = Home::default();
+    let calls = carried::calls(message);
     message.parts.retain_mut(|part| {
         let place = At(index, at);
         at += 1;
@@ -121,10 +126,18 @@ fn thoughts_of(
         let own = origin.is_none_or(|origin| origin == to.protocol);
         let kept = match (&mut thought.signature, &mut thought.redacted) {
             (Some(proof), _) | (None, Some(proof)) => match to.open(proof, origin) {
-                Some(opened) => {
-                    *proof = opened.to_owned();
-                    true
-                }
+                Some(opened) => match home.take(opened, &thought.text, place.1, &calls) {
+                    carried::Read::Other => {
+                        *proof = opened.to_owned();
+                        true
+                    }
+                    carried::Read::Taken => return false,
+                    carried::Read::Beside => {
+                        (thought.signature, thought.redacted) = (None, None);
+                        true
+                    }
+                    carried::Read::Lost => false,
+                },
                 None => false,
             },
             (None, None) => own,
@@ -140,7 +153,7 @@ fn thoughts_of(
         }
         kept
     });
-    left
+    (left, home)
 }
 
 const NO_TOOL_LEFT: &str = "There is no tool left to choose.";
@@ -160,7 +173,7 @@ fn drop_extra(place: impl Display, extra: &mut Extra, losses: &mut Losses) {
 
 fn translated(
     chat: &mut Chat,
-    parts: &[Vec<usize>],
+    kept: Vec<(Vec<usize>, Home)>,
     (to, facts): (&Maker, Option<&ModelFacts>),
     losses: &mut Losses,
 ) -> Names {
@@ -191,16 +204,18 @@ fn translated(
         chat.response_format = None;
     }
     let last = chat.messages.len().checked_sub(1);
-    for (index, (message, parts)) in chat.messages.iter_mut().zip(parts).enumerate() {
+    for (index, (message, (parts, home))) in chat.messages.iter_mut().zip(kept).enumerate() {
         if Some(index) == last && message.role == Role::Assistant {
             losses.add(
                 format_args!("messages[{index}]"),
                 "The provider does not go on where the last turn ends.",
             );
         }
-        message_of(message, index, parts, losses);
+        message_of(message, index, &parts, losses);
+        home.put(message);
     }
-    chat.messages.retain(|message| !message.parts.is_empty());
+    let says = |message: &Message| !message.parts.is_empty() || !message.extra.is_empty();
+    chat.messages.retain(says);
     let names = Names::of(chat, 64);
     if !names.is_empty() {
         rename(chat, &names);

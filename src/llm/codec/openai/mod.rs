@@ -15,8 +15,10 @@
 //! [Streams](encode::Chunks) have one id, time and model, the role in the first chunk of a choice,
 //! usage only if it was asked for, and `[DONE]`, but not after an error. What the protocol has no
 //! field for stands where most vendors have put it: thoughts in `reasoning_content`, their proofs in
-//! `reasoning_details`.
+//! `reasoning_details`. What vendors put into fields of their own, for such a purpose, is
+//! [carried] to clients of other protocols and back.
 
+mod carried;
 mod decode;
 mod embed;
 mod encode;
@@ -53,6 +55,7 @@ pub(crate) struct OpenAi;
 #[cfg_attr(not(feature = "client"), allow(unused_imports))]
 pub(super) use self::target::models;
 pub(super) use self::{
+    carried::Carrier,
     foreign::{effort, sampling},
     request::reasons,
 };

@@ -72,6 +72,8 @@ pub(super) struct Call {
     pub(super) function: Option<Function>,
     /// A tool whose input is any text.
     pub(super) custom: Option<Function>,
+    /// What a vendor puts beside it.
+    pub(super) extra_content: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]

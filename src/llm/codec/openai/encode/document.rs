@@ -5,7 +5,7 @@ use crate::llm::{
     Choice, Completion, Content, Event, Extra, FinishReason, Operation, Reasoning,
     codec::{
         Asked, Encode, custom,
-        openai::{embed, thought},
+        openai::{carried, embed, thought},
     },
 };
 use bytes::{BufMut, BytesMut};
@@ -62,7 +62,7 @@ impl Encode for Document {
     }
 }
 
-fn one(index: u32, choice: Choice, operation: Operation, custom: &custom::Calls) -> Value {
+fn one(index: u32, mut choice: Choice, operation: Operation, custom: &custom::Calls) -> Value {
     let finish = choice.finish.clone().unwrap_or(FinishReason::Stop);
     let mut out = Map::new();
     let mut more = Extra::new();
@@ -72,6 +72,15 @@ fn one(index: u32, choice: Choice, operation: Operation, custom: &custom::Calls)
         spread(choice.extra, &mut more, &mut Map::new());
     } else {
         let mut message = said(&choice, custom);
+        for (index, beside) in carried::of_calls(&mut choice.extra) {
+            let at = usize::try_from(index).unwrap_or(usize::MAX);
+            let call = message
+                .get_mut("tool_calls")
+                .and_then(|calls| calls.get_mut(at));
+            if let Some(call) = call.and_then(Value::as_object_mut) {
+                call.insert(carried::BESIDE.to_owned(), beside);
+            }
+        }
         spread(choice.extra, &mut more, &mut message);
         out.insert("message".into(), message.into());
     }

@@ -26,6 +26,7 @@ pub(in super::super) struct Written {
 }
 
 const MESSAGES: &str = "messages";
+const DETAILS: &str = "reasoning_details";
 
 impl Written {
     /// All of it.
@@ -246,6 +247,11 @@ fn message(message: &Message, path: Path<'_>, out: &mut Vec<Value>) -> Result<()
         object.insert("content".into(), content);
     }
     put(&mut object, "name", message.name.as_deref());
+    // Those of a vendor may stand beside those that are made here.
+    let details = message.extra.get(DETAILS).and_then(Value::as_array);
+    if let (Some(Value::Array(all)), Some(details)) = (object.get_mut(DETAILS), details) {
+        all.extend(details.iter().cloned());
+    }
     merge(&mut object, &message.extra);
     out.push(object.into());
     Ok(())
@@ -290,7 +296,7 @@ fn assistant(
         object.insert("reasoning_content".into(), text.into());
     }
     if !details.is_empty() {
-        object.insert("reasoning_details".into(), details.into());
+        object.insert(DETAILS.into(), details.into());
     }
     let content = content(&said, path)?.unwrap_or(Value::Null);
     object.insert("content".into(), content);
