@@ -424,6 +424,11 @@ fn message_of(message: &mut Message, index: usize, at: &[usize], losses: &mut Lo
         all.push(part);
     }
     all.extend(shown);
+    // A text of nothing, beside something else, is where another protocol puts a proof.
+    let says = |part: &Part| part.as_text() != Some("");
+    if message.role == Role::Assistant && all.iter().any(says) {
+        all.retain(says);
+    }
     message.parts = all;
 }
 
