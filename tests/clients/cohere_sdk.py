@@ -18,7 +18,7 @@ MODEL = os.environ.get("CHAT_MODEL") or "sim-rerank"
 QUERY = "What is the capital of France?"
 DOCUMENTS = ["Berlin is large.", "The capital of France is Paris.", "Bread and wine."]
 # Of these protocols none has a word for it.
-CANNOT = ("anthropic", "gemini", "bedrock")
+CANNOT = ("anthropic", "gemini", "bedrock", "responses")
 client = cohere.ClientV2(api_key=GATEWAY_KEY, base_url=ROOT, timeout=30)
 
 

@@ -400,7 +400,7 @@ def tokens_are_counted():
     assert 0 < short < long, (short, long)
 
 
-@fact(not_over=("anthropic", "bedrock"))
+@fact(not_over=("anthropic", "bedrock", "responses"))
 def texts_are_embedded_in_order():
     assert EMBED, "no model embeds"
     texts = ["one", "two", "three"]

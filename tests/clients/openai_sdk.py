@@ -519,7 +519,7 @@ def length(vector):
     return math.sqrt(sum(value * value for value in vector))
 
 
-@fact(not_over=("anthropic", "bedrock"))
+@fact(not_over=("anthropic", "bedrock", "responses"))
 def a_text_is_embedded():
     answer = embed("The quick brown fox.")
     assert answer.object == "list" and answer.usage.prompt_tokens > 0, answer
@@ -527,7 +527,7 @@ def a_text_is_embedded():
     assert len(item.embedding) >= 8 and abs(length(item.embedding) - 1) < 1e-3, item
 
 
-@fact(not_over=("anthropic", "bedrock"))
+@fact(not_over=("anthropic", "bedrock", "responses"))
 def base64_and_floats_say_the_same():
     # By default the package asks for base64 and decodes it.
     default = embed("The quick brown fox.").data[0].embedding
@@ -539,7 +539,7 @@ def base64_and_floats_say_the_same():
     assert all(abs(one - other) < 1e-6 for one, other in zip(values, floats))
 
 
-@fact(not_over=("anthropic", "bedrock"))
+@fact(not_over=("anthropic", "bedrock", "responses"))
 def a_batch_is_embedded_in_order():
     texts = ["one", "two", "three"]
     items = embed(texts).data
@@ -577,7 +577,7 @@ def an_unknown_model_is_not_found():
     assert error.param == "model", error.body
     refused(openai.NotFoundError, lambda: call(stream=True))
     embedding = lambda: client.embeddings.create(model="no-such-model", input="x")
-    if PROTOCOL in ("anthropic", "bedrock"):
+    if PROTOCOL in ("anthropic", "bedrock", "responses"):
         return
     assert refused(openai.NotFoundError, embedding).code == "model_not_found"
 
