@@ -139,7 +139,7 @@ impl Codec for Responses {
             return Ok(bytes.into());
         }
         match request.operation() {
-            Operation::Chat | Operation::CountTokens => {
+            Operation::Chat | Operation::Completions | Operation::CountTokens => {
                 request::encode(request, request.chat()?, to)
             }
             _ => Err(Kind::NotSupported.into()),

@@ -65,8 +65,13 @@ impl Call {
     /// none: the protocol wants an object.
     fn says_nothing(&self, end: bool) -> bool {
         const NULL: &str = "null";
+        // However it comes, no more of it is looked at again and again.
+        const LONGEST: usize = 1 << 10;
+        if self.written > 0 || self.arguments.len() > LONGEST {
+            return false;
+        }
         let said = self.arguments.trim();
-        self.written == 0 && NULL.starts_with(said) && (!end || said == NULL)
+        NULL.starts_with(said) && (!end || said == NULL)
     }
 }
 

@@ -276,3 +276,14 @@ fn rule_23_settings_that_the_other_has_not_are_told() {
         (&json!(true), &json!(2), none())
     );
 }
+
+#[test]
+fn an_older_completion_is_asked_as_a_conversation() {
+    let body = json!({"model": GPT, "prompt": "Once", "max_tokens": 16}).to_string();
+    let ask = Operation::Completions.into();
+    let request = of(OPENAI).peek(&ask, Bytes::from(body)).unwrap();
+    let (there, losses) = gets(RESPONSES, &request);
+    assert_eq!((&there["max_output_tokens"], losses), (&json!(16), none()));
+    assert_eq!(there["input"].as_array().unwrap().len(), 1);
+    assert!(there["input"][0].to_string().contains("Once"), "{there}");
+}
