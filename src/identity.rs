@@ -46,9 +46,8 @@
 //! Nothing that it asks can be down, it refuses nothing, and it keeps nothing.
 
 use crate::principal::Extensible;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use std::{
-    fmt::Write,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -131,6 +130,7 @@ pub(crate) fn remove_where(headers: &mut HeaderMap, out: impl Fn(&HeaderName) ->
 }
 
 /// Takes out headers of these names, and what servers take for them.
+#[cfg(any(feature = "auth", feature = "authorize"))]
 pub(crate) fn remove(headers: &mut HeaderMap, names: &[HeaderName]) {
     let taken = |name: &HeaderName| {
         let mut names = names.iter();
@@ -154,15 +154,17 @@ pub(crate) fn strip(req: &mut impl Extensible, kept: impl Fn(&HeaderName) -> boo
 
 /// A text as the value of a header, whatever is in it: what is not printable ASCII is escaped as in a
 /// URI, and so are spaces and `%`, so that no two texts become one.
-pub(crate) fn told(text: &str) -> HeaderValue {
+#[cfg(any(feature = "auth", all(feature = "authorize", feature = "client")))]
+pub(crate) fn told(text: &str) -> http::HeaderValue {
     let mut out = String::with_capacity(text.len());
     push_told(&mut out, text);
     // It is printable ASCII.
-    HeaderValue::try_from(out).unwrap_or_else(|_| HeaderValue::from_static(""))
+    http::HeaderValue::try_from(out).unwrap_or_else(|_| http::HeaderValue::from_static(""))
 }
 
 /// The same for several, with a space between them.
-pub(crate) fn told_all<'a>(texts: impl Iterator<Item = &'a str>) -> HeaderValue {
+#[cfg(any(feature = "auth", all(feature = "authorize", feature = "client")))]
+pub(crate) fn told_all<'a>(texts: impl Iterator<Item = &'a str>) -> http::HeaderValue {
     let mut out = String::new();
     for text in texts {
         if !out.is_empty() {
@@ -170,15 +172,16 @@ pub(crate) fn told_all<'a>(texts: impl Iterator<Item = &'a str>) -> HeaderValue 
         }
         push_told(&mut out, text);
     }
-    HeaderValue::try_from(out).unwrap_or_else(|_| HeaderValue::from_static(""))
+    http::HeaderValue::try_from(out).unwrap_or_else(|_| http::HeaderValue::from_static(""))
 }
 
+#[cfg(any(feature = "auth", all(feature = "authorize", feature = "client")))]
 fn push_told(out: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_graphic() && byte != b'%' {
             out.push(char::from(byte));
         } else {
-            let _ = write!(out, "%{byte:02X}");
+            out.push_str(&format!("%{byte:02X}"));
         }
     }
 }
@@ -365,6 +368,7 @@ mod tests {
         assert_eq!(Vouched::of(&request).unwrap().names().len(), 2);
     }
 
+    #[cfg(any(feature = "auth", all(feature = "authorize", feature = "client")))]
     #[test]
     fn abuse_10_no_text_breaks_out_of_a_header_and_no_two_become_one() {
         for (text, value) in [

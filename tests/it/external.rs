@@ -18,9 +18,10 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::Instant,
 };
-use tower::{Layer, Service, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn};
 use tower_gateway::{
     Body, Exchange, Extensible, Principal, Reject, Rejection,
+    access_log::AccessLogLayer,
     authorize::external::{
         Decision, ExternalLayer, HttpDecider, OnFailure, OnLarger, Question, Subject,
     },
@@ -175,6 +176,7 @@ async fn only_the_decider_says_what_stands_in_its_headers() {
             .header("x-user-id", "7")
             .header("x-not-asked-for", "1"),
         Reply::status(200),
+        Reply::status(200),
     ];
     let mock = decider(answers).await;
     let upstream = MockUpstream::start(Reply::status(204)).await.unwrap();
@@ -281,6 +283,21 @@ async fn whoever_does_not_answer_is_not_whoever_denies() {
         assert!(exchange.facts().failed_open);
         assert_eq!(open.stats().failed_open(), 1);
     }
+}
+
+#[tokio::test]
+async fn whoever_was_let_in_undecided_is_told_of() {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let keep = lines.clone();
+    let log = AccessLogLayer::new().sink(move |record| {
+        keep.lock().unwrap().push(record.to_string());
+    });
+    let open = ExternalLayer::new(|_: Question| async { Decision::unknown("no") })
+        .on_failure(OnFailure::Allow);
+    let service = log.layer(open.layer(service_fn(shows)));
+    text(service.oneshot(get("/")).await.unwrap()).await;
+    let lines = lines.lock().unwrap();
+    assert!(lines[0].contains(" failed_open=true "), "{lines:?}");
 }
 
 #[tokio::test]
@@ -589,12 +606,12 @@ async fn any_request_that_has_headers_can_be_asked_about() {
             None => Decision::Deny(Kind::Unauthenticated.into()),
         }
     });
-    let mut service = layer.layer(service_fn(async |_: Job| Ok::<_, Rejection>(Done)));
-    let refused = service.ready().await.unwrap().call(Job::default()).await;
+    let service = layer.layer(service_fn(async |_: Job| Ok::<_, Rejection>(Done)));
+    let refused = service.clone().oneshot(Job::default()).await;
     assert_eq!(refused.unwrap_err().kind(), Kind::Unauthenticated);
     let mut job = Job::default();
     job.extensions.insert(Principal::new("alice"));
-    assert!(service.ready().await.unwrap().call(job).await.is_ok());
+    assert!(service.oneshot(job).await.is_ok());
 }
 
 #[tokio::test]
@@ -631,5 +648,53 @@ async fn a_client_of_ones_own_asks() {
     assert_eq!(
         ask(&ExternalLayer::new(dead), get("/a")).await.status(),
         503
+    );
+}
+
+#[cfg(feature = "gateway")]
+#[tokio::test]
+async fn in_a_gateway_it_stands_behind_authentication() {
+    use tower_gateway::{
+        auth::ApiKeys,
+        gateway::{Gateway, Slot},
+    };
+    let mock = decider(
+        |asked: &Recorded| match asked.header("x-gateway-principal") {
+            Some("alice") if asked.path == "/check/files/a" => Reply::status(200),
+            _ => Reply::status(403),
+        },
+    )
+    .await;
+    let gateway = Gateway::builder()
+        .api_keys(
+            ApiKeys::new()
+                .add("alice", "a-secret-of-alice")
+                .add("bob", "a-secret-of-bob"),
+        )
+        .layer_at(Slot::Authorize, layer(&mock))
+        .route("/{*rest}", service_fn(shows))
+        .build()
+        .unwrap();
+    for (key, path, status) in [
+        ("a-secret-of-alice", "/files/a", 200),
+        ("a-secret-of-alice", "/other/../files/a", 200),
+        ("a-secret-of-alice", "/files/b", 403),
+        ("a-secret-of-bob", "/files/a", 403),
+        ("a-secret-of-carol", "/files/a", 401),
+    ] {
+        let request = Request::get(path)
+            .header("host", "gate")
+            .header("x-api-key", key)
+            .header("x-gateway-principal", "alice")
+            .body(Body::empty())
+            .unwrap();
+        let response = gateway.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), status, "{key} {path}");
+    }
+    assert_eq!(mock.count(), 4);
+    assert!(
+        mock.requests()
+            .iter()
+            .all(|asked| asked.header("x-api-key").is_none())
     );
 }

@@ -55,6 +55,7 @@
 //! | [`Decision::Deny`] | that of its [`Rejection`] | | its own |
 //! | nothing: no connection, no answer in 200 ms, 5xx, [`Decision::Unknown`] | 503 | `auth_unavailable` | `Retry-After: 1` |
 //! | nothing, with [`OnFailure::Allow`] | that of the service | | |
+//! | nobody was asked: the path is not in its [normal form](crate::path), in which a router sees it | 400 | `invalid_request` | |
 //! | nobody was asked: the body is larger than is [read](ExternalLayer::body) | 413 | `request_too_large` | |
 //! | nobody was asked: that part of the body did not come in 10 s | 408 | `request_timeout` | |
 //!
@@ -367,16 +368,20 @@ impl<D: Decide> ExternalLayer<D> {
         let deciding = self.decider.decide(question);
         let decision = timeout(self.config.timeout, deciding).await;
         let decision = decision.unwrap_or_else(|_| Decision::unknown("no decision in time"));
-        let decided = match decision {
-            Decision::Allow(headers) => self.readable(&headers).map(Ok),
-            Decision::Deny(rejection) => Ok(Err(rejection)),
-            Decision::Unknown(error) => Err(error),
-        };
-        match &decided {
-            Ok(_) => asking.answered(),
-            Err(error) => asking.failed(&**error, &self.config),
+        match decision {
+            Decision::Unknown(error) => {
+                asking.failed(&*error, &self.config);
+                Err(error)
+            }
+            Decision::Allow(headers) => {
+                asking.answered();
+                self.readable(&headers).map(Ok)
+            }
+            Decision::Deny(rejection) => {
+                asking.answered();
+                Ok(Err(rejection))
+            }
         }
-        decided
     }
 
     /// Those headers of a decision that the service is told.

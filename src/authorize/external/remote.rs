@@ -6,16 +6,15 @@ use crate::{
     client::outward::{Caller, InvalidUrl, endpoint},
     collect,
     identity::{told, told_all},
-    path::Rules,
     problem::retry_after,
     rejection::Kind,
 };
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
     uri::{PathAndQuery, Scheme},
 };
 use http_body::Body as _;
-use std::{borrow::Cow, error::Error, fmt, pin::Pin, sync::Arc, task, time::Duration};
+use std::{error::Error, fmt, pin::Pin, sync::Arc, task, time::Duration};
 use tower_service::Service;
 
 /// The most bytes of an answer that are read, so that its connection can be used again.
@@ -48,8 +47,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
 /// # What it is sent
 ///
 /// The method of the request, and the decider's own path with that of the request behind it and the query:
-/// `GET /check/users/7?x=1`. A path that is not in its [normal form](crate::path) is refused with 400, for
-/// whoever is asked might take it for another. A request by `CONNECT` is denied without a question.
+/// `GET /check/users/7?x=1`.
 ///
 /// | header | what |
 /// |---|---|
@@ -246,9 +244,6 @@ fn is_ours(name: &HeaderName) -> bool {
 impl Config {
     /// The request to the decider; or what is decided without it.
     fn request(&self, question: Question) -> Result<Request<Body>, Decision> {
-        if question.method == Method::CONNECT {
-            return Err(Decision::deny());
-        }
         let uri = self.uri(&question.uri)?;
         let mut headers = HeaderMap::with_capacity(16);
         for name in &self.sent {
@@ -295,20 +290,7 @@ impl Config {
 
     /// The decider's path with that of the request behind it.
     fn uri(&self, asked: &Uri) -> Result<Uri, Decision> {
-        let path = asked.path();
-        // A model's name in a path may hold an encoded slash; routes refuse it.
-        let rules = Rules::new().keep_encoded_slashes();
-        match rules.normalise(path) {
-            Ok(Cow::Borrowed(_)) => {}
-            Ok(Cow::Owned(normal)) if normal.eq_ignore_ascii_case(path) => {}
-            Ok(_) => {
-                let detail = "The path is not in its normal form.";
-                let rejection = Rejection::new(Kind::InvalidRequest).with_detail(detail);
-                return Err(Decision::Deny(rejection));
-            }
-            Err(fault) => return Err(Decision::Deny(fault.into())),
-        }
-        let below = asked.path_and_query().map_or(path, PathAndQuery::as_str);
+        let below = asked.path_and_query().map_or("/", PathAndQuery::as_str);
         let joined = format!("{}{below}", self.base.path().trim_end_matches('/'));
         let mut parts = self.base.clone().into_parts();
         parts.path_and_query = Some(PathAndQuery::try_from(joined).map_err(Decision::unknown)?);
@@ -434,16 +416,6 @@ mod tests {
             let decider = HttpDecider::new(base).unwrap();
             let uri = decider.config.uri(&asked.parse().unwrap()).unwrap();
             assert_eq!(uri, sent);
-        }
-        let decider = HttpDecider::new("https://a/check").unwrap();
-        for asked in ["/a/../b", "/a/..%2Fb", "//b", "/%61", "/a/%zz", "*"] {
-            let decision = decider.config.uri(&asked.parse().unwrap());
-            let Err(Decision::Deny(rejection)) = decision else {
-                // An encoded slash is none to anyone here, and what dots are before it is a name.
-                assert_eq!(asked, "/a/..%2Fb", "{decision:?}");
-                continue;
-            };
-            assert_eq!(rejection.kind(), Kind::InvalidRequest);
         }
     }
 

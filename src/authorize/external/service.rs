@@ -60,6 +60,12 @@ where
     fn call(&mut self, mut request: R) -> Self::Future {
         let layer = &self.layer;
         layer.strip(&mut request);
+        if let Err(rejection) = request.check() {
+            let rejection = Some(rejection);
+            return ResponseFuture {
+                state: State::Rejected { rejection },
+            };
+        }
         let question = Question::of(&request);
         let name = layer.name(&question);
         let state = match name.as_ref().and_then(|name| layer.kept(name)) {

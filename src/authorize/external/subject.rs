@@ -1,11 +1,12 @@
 //! Requests of which can be asked.
 
 use super::Excerpt;
-use crate::{Body, BoxError, Extensible, Rejection, rejection::Kind};
+use crate::{Body, BoxError, Extensible, Rejection, path::Rules, rejection::Kind};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request, Uri};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     error::Error,
     future::poll_fn,
@@ -84,6 +85,15 @@ pub trait Subject: Extensible + Send + Sized + 'static {
         async { Ok((self.asked(), Excerpt::default())) }
     }
 
+    /// Whether it can be read in one way only. By default it can.
+    ///
+    /// # Errors
+    ///
+    /// What is answered if not: nobody is asked then.
+    fn check(&self) -> Result<(), Rejection> {
+        Ok(())
+    }
+
     /// The method.
     fn method(&self) -> Method {
         Method::POST
@@ -119,6 +129,21 @@ where
             Err(_) => return Err(Kind::RequestTimeout.into()),
         };
         Ok((Request::from_parts(head, body), excerpt))
+    }
+
+    /// As a router sees a path, so does whoever is asked: in its [normal form](crate::path).
+    fn check(&self) -> Result<(), Rejection> {
+        let path = Request::uri(self).path();
+        // The name of a model may hold an encoded slash; routes refuse it.
+        let rules = Rules::new().keep_encoded_slashes();
+        match rules.normalise(path)? {
+            // Only the digits of escapes may change their case.
+            Cow::Owned(normal) if !normal.eq_ignore_ascii_case(path) => {
+                let detail = "The path is not in its normal form.";
+                Err(Rejection::new(Kind::InvalidRequest).with_detail(detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn method(&self) -> Method {
@@ -202,5 +227,29 @@ impl HttpBody for Again {
         }
         hint.set_lower(rest.lower().saturating_add(again));
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_can_be_read_in_two_ways_is_refused() {
+        for (uri, fine) in [
+            ("/", true),
+            ("/a%2Fb?c", true),
+            ("/a%c3%a9", true),
+            ("http://a/b", true),
+            ("/a/../b", false),
+            ("/a/%2e%2e/b", false),
+            ("//b", false),
+            ("/%61", false),
+            ("/a/%zz", false),
+            ("*", false),
+        ] {
+            let request = Request::get(uri).body(Body::empty()).unwrap();
+            assert_eq!(request.check().is_ok(), fine, "{uri}");
+        }
     }
 }
