@@ -262,6 +262,7 @@ impl Watcher for Line {
             duration: told.elapsed(),
             first_content: facts.first_content,
             bytes: told.bytes,
+            failed_open: facts.failed_open,
             error: told.error(&facts),
             ending: told.ending,
         };
@@ -306,6 +307,8 @@ pub struct Record<'a> {
     pub first_content: Option<Duration>,
     /// How many bytes of the body went out, where there are bytes.
     pub bytes: Option<u64>,
+    /// Whether a policy that could not decide let the call in. It is told only if so.
+    pub failed_open: bool,
     /// The code of the error.
     pub error: Option<&'static str>,
     /// How it ended.
@@ -332,6 +335,7 @@ impl Record<'_> {
             duration_ms = milliseconds(self.duration),
             first_content_ms = self.first_content.map(milliseconds),
             bytes = self.bytes,
+            failed_open = self.failed_open.then_some(true),
             error = self.error,
             outcome = self.ending.as_str(),
         );
@@ -368,6 +372,9 @@ impl fmt::Display for Record<'_> {
         }
         if let Some(bytes) = self.bytes {
             write!(f, " bytes={bytes}")?;
+        }
+        if self.failed_open {
+            f.write_str(" failed_open=true")?;
         }
         text(f, "error", self.error)?;
         write!(f, " outcome={}", self.ending)

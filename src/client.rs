@@ -89,6 +89,12 @@
 mod connect;
 mod fault;
 mod http1;
+#[cfg(any(feature = "authorize", feature = "jwt"))]
+#[cfg_attr(
+    not(feature = "jwt"),
+    allow(dead_code, reason = "issuers need all of it")
+)]
+pub(crate) mod outward;
 mod stream;
 
 use self::{

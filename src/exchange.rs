@@ -52,6 +52,8 @@ pub struct Facts {
     pub usage: Option<Usage>,
     /// What the vendor that was called last was not told, because its protocol cannot say it.
     pub losses: Vec<Loss>,
+    /// Whether a policy that could not decide let the call in, as it was told to for that case.
+    pub failed_open: bool,
     /// The code of the error that the exchange ended with, also after its head.
     pub error: Option<&'static str>,
     /// Whether the answer broke off after its head. What went out may have told so in whole words, and

@@ -94,10 +94,13 @@ pub mod client_addr;
 pub mod describe;
 pub mod exchange;
 mod follow;
+pub mod identity;
 #[cfg(any(feature = "jwt", feature = "llm"))]
 mod json;
 pub mod key;
 pub mod path;
+#[cfg(any(feature = "authorize", feature = "rate-limit"))]
+mod pause;
 pub mod principal;
 mod problem;
 pub mod rejection;
@@ -109,6 +112,8 @@ pub mod access_log;
 pub mod address_list;
 #[cfg(feature = "auth")]
 pub mod auth;
+#[cfg(feature = "authorize")]
+pub mod authorize;
 pub mod circuit_breaker;
 pub mod concurrency;
 #[cfg(feature = "metrics")]

@@ -1,7 +1,7 @@
 //! Where in a request a key may stand, and what is found there.
 
 use super::key::LONGEST;
-use crate::{Rejection, rejection::Kind};
+use crate::{Extensible, Rejection, identity, rejection::Kind};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{self, Entry},
@@ -31,7 +31,9 @@ impl Place {
         Self(Where::Scheme(name.into()))
     }
 
-    /// A header that holds the key and nothing else, such as `x-api-key`.
+    /// A header that holds the key and nothing else, such as `x-api-key`. A gateway takes some out before,
+    /// such as `x-auth-token`: there [`keep_headers`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.GatewayBuilder.html#method.keep_headers)
+    /// keeps it.
     #[must_use]
     pub fn header(name: HeaderName) -> Self {
         Self(Where::Header(name))
@@ -136,16 +138,17 @@ impl Places {
         }
     }
 
-    /// Takes out the headers in which a caller claims to be someone. A place for a key stays, for
-    /// what stands there was looked at.
-    pub(super) fn strip_claims(&self, headers: &mut HeaderMap) {
-        let claims = headers.keys().filter(|name| is_claim(name.as_str()));
-        let claims = claims.filter(|name| !self.headers.contains(name));
-        // Nearly always there are none, and nothing is allocated.
-        let claims: Vec<HeaderName> = claims.cloned().collect();
-        for name in claims {
-            headers.remove(name);
-        }
+    /// Takes out the headers in which a caller claims to be someone, and what some servers take for a
+    /// place of a key. A place itself stays, for what stands there was looked at.
+    pub(super) fn strip_claims(&self, req: &mut impl Extensible) {
+        identity::strip(req, |name| self.headers.contains(name));
+        let alias = |name: &HeaderName| {
+            let name = name.as_str();
+            let mut places = self.headers.iter();
+            name.contains('_') && places.any(|place| identity::alike(place.as_str(), name))
+        };
+        let alias = |name: &HeaderName| alias(name) && !self.headers.contains(name);
+        identity::remove_where(req.headers_mut(), alias);
     }
 
     /// Where the key begins in `Bearer key`.
@@ -167,18 +170,6 @@ impl Places {
     }
 }
 
-/// Whether services take the header of this name for the word of a gateway about who calls. Many
-/// read `_` as `-`.
-fn is_claim(name: &str) -> bool {
-    if !name.starts_with('x') {
-        return false;
-    }
-    let mut words = name.splitn(3, ['-', '_']);
-    words.next() == Some("x")
-        && matches!(words.next(), Some("user" | "auth" | "consumer" | "gateway"))
-        && words.next().is_some()
-}
-
 pub(super) fn malformed(detail: &'static str) -> Rejection {
     Rejection::new(Kind::InvalidRequest).with_detail(detail)
 }
@@ -190,13 +181,15 @@ mod tests {
     use crate::Principal;
     use http::Request;
 
-    const CLAIMS: [&str; 6] = [
+    const CLAIMS: [&str; 8] = [
         "x-user-id",
         "X-Auth-Request-Email",
         "x-consumer-username",
         "x-gateway-principal",
         "x_user_id",
         "x-auth_user",
+        "x-user",
+        "x-internal",
     ];
 
     fn sent(headers: &[(&str, &str)]) -> Request<()> {
@@ -209,7 +202,7 @@ mod tests {
 
     fn claimed(rules: &Rules, key: &[(&str, &str)]) -> HeaderMap {
         let claims = CLAIMS.map(|name| (name, "admin"));
-        let others = ["x-userid", "x-user", "user-agent"].map(|name| (name, "other"));
+        let others = ["x-userid", "x-use", "user-agent"].map(|name| (name, "other"));
         let mut request = sent(&[&claims[..], &others, key].concat());
         assert_eq!(
             rules.credential(&mut request).unwrap().is_some(),

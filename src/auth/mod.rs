@@ -85,11 +85,12 @@
 //!
 //! - The headers in which a key may stand are taken out, unless
 //!   [`keep_credentials`](AuthLayer::keep_credentials) is set.
-//! - Headers by which a gateway tells a service who calls are taken out, as Envoy and Kong do: those
-//!   whose names begin with `x-user-`, `x-auth-`, `x-consumer-` or `x-gateway-`, or the same with
-//!   `_`. Here they are but what the caller claims, so `keep_credentials` does not keep them, nor
-//!   does [`optional`](AuthLayer::optional). A header that is a [place](AuthLayer::places) for a key
-//!   is not one of them. To send such headers, add them further in.
+//! - [Headers by which a gateway tells a service who calls](crate::identity) are taken out, as Envoy and
+//!   Kong do, such as those whose names begin with `x-user-`, or the same with `_`. Here they are but
+//!   what the caller claims, so `keep_credentials` does not keep them, nor does
+//!   [`optional`](AuthLayer::optional). A header that is a [place](AuthLayer::places) for a key is not
+//!   one of them, but the same name with `_` is. To send such headers, add
+//!   [`PrincipalHeadersLayer`] further in, or a layer of your own.
 //! - A `Principal` that was there before is taken out, also where nobody needs to show a key. So
 //!   what is found there further in was put there by this layer.
 //! - The name of the principal is noted in the [`Exchange`](crate::Exchange), if there is one.
@@ -131,8 +132,7 @@ mod json;
 pub mod jwt;
 mod key;
 mod keys;
-#[cfg(feature = "jwt")]
-mod outward;
+mod principal_headers;
 mod rules;
 pub mod signature;
 pub mod stored;
@@ -143,6 +143,7 @@ pub use self::{
     failures::FailureLimit,
     key::{ApiKey, KeyFault, Secret},
     keys::{ApiKeys, InvalidKeys},
+    principal_headers::{PrincipalHeaders, PrincipalHeadersLayer},
 };
 
 use self::{
@@ -150,6 +151,8 @@ use self::{
     failures::Failures,
     rules::{Challenges, Outer, Rules},
 };
+#[cfg(feature = "jwt")]
+use crate::client::outward;
 use crate::{Extensible, Principal, Reject, Rejection};
 use http::HeaderName;
 use pin_project_lite::pin_project;

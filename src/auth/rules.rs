@@ -86,7 +86,7 @@ impl Rules {
         if let Some(outer) = outer {
             return match self.places.find(req.headers_mut(), self.keep) {
                 Ok(None) => {
-                    self.places.strip_claims(req.headers_mut());
+                    self.places.strip_claims(req);
                     self.permit(&outer).map(|()| None)
                 }
                 _ => Err(self.challenge(malformed("More than one credential was given."))),
@@ -97,7 +97,7 @@ impl Rules {
                 Err(self.challenge(Kind::Unauthenticated.into()))
             }
             Ok(credential) => {
-                self.places.strip_claims(req.headers_mut());
+                self.places.strip_claims(req);
                 Ok(credential)
             }
             Err(rejection) => Err(self.challenge(rejection)),

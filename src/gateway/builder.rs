@@ -21,6 +21,7 @@ use crate::{
     auth::{ApiKeys, AuthLayer, stored::StoredKeys},
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
+    identity::IdentityLayer,
     key::ByPrincipal,
     llm::{
         self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, pool::Pool,
@@ -31,7 +32,7 @@ use crate::{
     route::{Methods, Routes},
 };
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use http_body::Body as HttpBody;
 use std::{
     any::type_name,
@@ -61,6 +62,7 @@ pub struct GatewayBuilder {
     metrics: Metrics,
     access_log: Option<AccessLogLayer>,
     client_addr: ClientAddrLayer,
+    identity: IdentityLayer,
     body_limit: Option<usize>,
     route_limits: Limits,
     faults: Vec<Fault>,
@@ -85,6 +87,7 @@ impl GatewayBuilder {
             metrics: Metrics::new(),
             access_log: Some(AccessLogLayer::new()),
             client_addr: ClientAddrLayer::new(),
+            identity: IdentityLayer::new(),
             body_limit: None,
             route_limits: Limits::default(),
             faults: Vec::new(),
@@ -134,6 +137,14 @@ impl GatewayBuilder {
     /// trusted, and the client is who connected.
     pub fn client_addr(mut self, layer: ClientAddrLayer) -> Self {
         self.client_addr = layer;
+        self
+    }
+
+    /// Believes headers that [callers do not get to write](crate::identity), which by default are taken out
+    /// of every request: those that a proxy in front writes, past which nobody reaches this gateway, and
+    /// those that are places for keys.
+    pub fn keep_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.identity = self.identity.keep(names);
         self
     }
 
@@ -465,6 +476,7 @@ impl GatewayBuilder {
             access_log: self.access_log,
             drain: drain.clone(),
             client_addr: self.client_addr,
+            identity: self.identity,
         };
         let (http, mut lines) = Stack::new(self.http, lines).around(own, planes);
         lines.reverse();

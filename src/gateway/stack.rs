@@ -10,6 +10,7 @@ use crate::{
     Body,
     access_log::AccessLogLayer,
     client_addr::ClientAddrLayer,
+    identity::IdentityLayer,
     llm::{dialect::DialectLayer, query_key::QueryKeyLayer},
     metrics::{Metrics, MetricsLayer},
     path::Rules,
@@ -37,6 +38,7 @@ pub(super) struct Own<'a> {
     pub(super) access_log: Option<AccessLogLayer>,
     pub(super) drain: Drain,
     pub(super) client_addr: ClientAddrLayer,
+    pub(super) identity: IdentityLayer,
 }
 
 impl Stack {
@@ -79,7 +81,8 @@ impl Stack {
         let inner = self.own(Slot::Tell, &MetricsLayer::new(own.metrics), inner);
         let inner = self.added_from(Slot::Trace, inner);
         let inner = self.own(Slot::Trace, &TraceLayer::new(), inner);
-        // Nobody sees a key in a URI, whoever comes first.
+        // Nobody reads who a caller says it is, nor sees a key in a URI, whoever comes first.
+        let inner = self.own(Slot::Trace, &own.identity, inner);
         let inner = self.own(Slot::Trace, &QueryKeyLayer::new(), inner);
         (HttpService::new(inner), self.lines)
     }

@@ -394,6 +394,21 @@ impl Extensible for ChatRequest {
     }
 }
 
+/// Asked about with the name of the model. It has no body to look at: put the layer on the HTTP plane for
+/// that.
+#[cfg(feature = "authorize")]
+impl crate::authorize::external::Subject for ChatRequest {
+    type Asked = Self;
+
+    fn asked(self) -> Self {
+        self
+    }
+
+    fn model(&self) -> Option<Arc<str>> {
+        Some(self.model.clone())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,10 @@
 //! What is said to the next hop only, RFC 9110 §7.6.1.
 
 use super::framing::bad;
-use crate::Rejection;
+use crate::{
+    Rejection,
+    identity::{alike, is_identity_name},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// Whether a header concerns one connection only (RFC 9110 §7.6.1), whatever `Connection` names.
@@ -32,7 +35,7 @@ pub(super) fn strip_request(
     // To look at the few that there are costs less than to ask for each that there could be.
     let of_interest = |name: &HeaderName| match name.as_str() {
         "te" | "expect" | "cookie" => true,
-        name => is_hop_by_hop(name) || name.contains('_') || is_identity(name),
+        name => is_hop_by_hop(name) || name.contains('_') || is_identity_name(name),
     };
     if !headers.keys().any(of_interest) {
         return Ok(());
@@ -133,15 +136,7 @@ fn is_protected(name: &str) -> bool {
             | "idempotency-key"
     ) || name.starts_with("x-forwarded-")
         || name.starts_with("x-envoy-")
-        || is_identity(name)
-}
-
-/// Whether a header is one that gateways write and upstreams believe: who calls, or which path is
-/// meant.
-fn is_identity(name: &str) -> bool {
-    const BEGIN: [&str; 4] = ["x-user-", "x-auth-", "x-consumer-", "x-gateway-"];
-    matches!(name, "x-user" | "x-original-url" | "x-rewrite-url")
-        || BEGIN.iter().any(|begin| name.starts_with(begin))
+        || is_identity_name(name)
 }
 
 /// Takes out what callers do not get to say. `X_Forwarded_For` is `X-Forwarded-For` to servers that
@@ -152,13 +147,13 @@ fn strip_forged(headers: &mut HeaderMap, protected: &[HeaderName], removed: &[He
             return false;
         }
         if !name.as_str().contains('_') {
-            return is_identity(name.as_str());
+            return is_identity_name(name.as_str());
         }
         let meant = name.as_str().replace('_', "-");
         let mut known = protected.iter().chain(removed);
         is_protected(&meant)
             || is_hop_by_hop(&meant)
-            || known.any(|known| known.as_str().replace('_', "-") == meant)
+            || known.any(|known| alike(known.as_str(), name.as_str()))
     };
     let forged: Vec<_> = headers.keys().filter(is_forged).cloned().collect();
     for name in forged {

@@ -34,7 +34,7 @@
 //! | [`X-Forwarded-*` or `Forwarded`](Forwarding) | appended, or replaced | |
 //! | `X-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, for which nobody vouches | removed | |
 //! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
-//! | `X-User-*`, `X-Auth-*`, `X-Consumer-*`, `X-Gateway-*`, `X-User`, `X-Original-URL`, `X-Rewrite-URL` | removed, unless [protected](Proxy::protect_header) | |
+//! | [what callers do not get to say](crate::identity), such as `X-User-*` and `X-Original-URL` | removed, unless a layer [vouches](Vouched) for it, or it is [protected](Proxy::protect_header) | |
 //! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
 //! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
 //!
@@ -122,6 +122,7 @@ use crate::{
     Body, BoxError, Exchange, Rejection,
     client::Client,
     client_addr::{ClientAddr, PeerAddr},
+    identity::Vouched,
     path::Rules,
     rejection::Kind,
     tls::TlsInfo,
@@ -254,7 +255,8 @@ impl<C> Proxy<C> {
     /// out by `Connection`, nor write it with underscores.
     ///
     /// It is passed on also if it tells who calls, such as `X-User-Id`, which otherwise is removed:
-    /// so the layer that writes it has to replace what the caller sent, on every request. A layer
+    /// so the layer that writes it has to replace what the caller sent, on every request. One that says so
+    /// itself, by [`Vouched`], needs none of this. A layer
     /// around the [`client`](Proxy::client) needs none of this, for it stands behind the removal.
     #[must_use]
     pub fn protect_header(self, name: HeaderName) -> Self {
@@ -333,7 +335,12 @@ impl Shared {
         let headers = &mut parts.headers;
         // For what is added below: to grow once is cheaper than to grow twice.
         headers.reserve(4);
-        hop::strip_request(headers, &self.protected, &self.removed)?;
+        let vouched = parts.extensions.get::<Vouched>();
+        let protected: Cow<'_, [HeaderName]> = match vouched.map(Vouched::names) {
+            None | Some([]) => self.protected.as_slice().into(),
+            Some(names) => [&self.protected, names].concat().into(),
+        };
+        hop::strip_request(headers, &protected, &self.removed)?;
         let ended_here = parts.extensions.get::<TlsInfo>().is_some();
         let scheme = match &self.scheme {
             Some(scheme) => scheme,

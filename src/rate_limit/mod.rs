@@ -121,7 +121,6 @@ mod gcra;
 mod headers;
 mod memory;
 mod meter;
-mod pause;
 mod plan;
 mod quota;
 #[cfg(feature = "rate-limit-redis")]

@@ -3,13 +3,17 @@
 use super::{
     core::Core,
     digest::digest,
-    pause::{Pause, Turn},
     plan::{Plan, Told},
     quota::printable,
     store::{Store, Take},
     table::Slot,
 };
-use crate::{Rejection, rejection::Kind, storage::StoreError};
+use crate::{
+    Rejection,
+    pause::{Pause, Turn},
+    rejection::Kind,
+    storage::StoreError,
+};
 use std::{
     fmt,
     hash::Hash,

@@ -295,6 +295,7 @@ fn the_order_is_described() {
         .unwrap();
     let expected = "\
 http  Trace        QueryKeyLayer
+http  Trace        IdentityLayer
 http  Trace        TraceLayer
 http  Tell         MetricsLayer
 http  Tell         AccessLogLayer

@@ -24,11 +24,15 @@ mod dialect;
 mod directory;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod edge;
+#[cfg(all(feature = "authorize", feature = "client", feature = "testing"))]
+mod external;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod identity;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
 #[cfg(all(feature = "client", feature = "testing"))]

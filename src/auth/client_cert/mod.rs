@@ -168,6 +168,7 @@ impl ClientCertLayer {
             },
         };
         strip(req.headers_mut());
+        Places::new([]).strip_claims(req);
         let Some(names) = names? else {
             return if self.optional {
                 Ok(())
@@ -236,7 +237,6 @@ fn strip(headers: &mut HeaderMap) {
     for name in said {
         headers.remove(name);
     }
-    Places::new([]).strip_claims(headers);
 }
 
 impl Default for ClientCertLayer {

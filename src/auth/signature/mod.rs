@@ -368,7 +368,7 @@ where
                 rejection: Some(rejection),
             },
             Ok(claim) => {
-                Places::new([]).strip_claims(request.headers_mut());
+                Places::new([]).strip_claims(&mut request);
                 match claim {
                     None => State::Called {
                         future: self.inner.call(request.map(Body::new)),

@@ -4,7 +4,7 @@
 use super::{Upstream, block_on};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version, header};
 use tower::ServiceExt;
-use tower_gateway::{Body, client_addr::PeerAddr, proxy::Proxy};
+use tower_gateway::{Body, client_addr::PeerAddr, identity::is_identity, proxy::Proxy};
 
 const HOP: [&str; 10] = [
     "connection",
@@ -165,20 +165,13 @@ fn nominated(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn is_plain(name: &str) -> bool {
-    let special = [
-        "x-forwarded-",
-        "x-user",
-        "x-auth-",
-        "x-consumer-",
-        "x-gateway-",
-        "x-gate-key",
-    ];
+    let identity = HeaderName::from_bytes(name.as_bytes());
+    let identity = identity.is_ok_and(|name| is_identity(&name));
+    let special = ["x-forwarded-", "x-gate-key"];
     !HOP.contains(&name)
         && !OWN.contains(&name)
         && !name.contains('_')
-        && !matches!(
-            name,
-            "x-original-url" | "x-rewrite-url" | "cf-connecting-ip"
-        )
+        && !identity
+        && name != "cf-connecting-ip"
         && !special.iter().any(|begin| name.starts_with(begin))
 }

@@ -1,6 +1,8 @@
-//! Asking an issuer: where, and how much it may answer in how much time.
+//! Asking someone of whom a policy depends, such as an issuer: where, and how much it may answer in how much
+//! time.
 
-use crate::{Body, BoxError, CollectError, client::Client, collect};
+use super::{Client, has_plain_port};
+use crate::{Body, BoxError, CollectError, collect};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, uri::Scheme};
 use std::{
@@ -15,24 +17,24 @@ use std::{
 use tower_service::Service;
 
 /// How long an issuer may take, from the connection to the last byte.
-pub(super) const WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const WITHIN: Duration = Duration::from_secs(5);
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
 
 /// A client, of whatever type.
 #[derive(Clone)]
-pub(super) struct Caller(Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>);
+pub(crate) struct Caller(Arc<dyn Fn(Request<Body>) -> Answering + Send + Sync>);
 
 /// What was answered.
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     /// Of a 200, and else empty.
-    pub(super) body: Bytes,
+    pub(crate) body: Bytes,
 }
 
 impl Caller {
-    pub(super) fn new<S>(service: S) -> Self
+    pub(crate) fn new<S>(service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + Sync + 'static,
         S::Error: Into<BoxError>,
@@ -48,14 +50,19 @@ impl Caller {
         }))
     }
 
+    /// Waits for the head of an answer.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        (self.0)(request).await
+    }
+
     /// Asks. A redirect is an answer like any other.
-    pub(super) async fn ask(
+    pub(crate) async fn ask(
         &self,
         request: Request<Body>,
         most: usize,
     ) -> Result<Answer, BoxError> {
         let asking = async {
-            let (head, body) = (self.0)(request).await?.into_parts();
+            let (head, body) = self.send(request).await?.into_parts();
             let body = if head.status == StatusCode::OK {
                 collect(body, most).await.map_err(|error| match error {
                     CollectError::Broken(error) => error,
@@ -90,14 +97,13 @@ impl fmt::Debug for Caller {
 }
 
 /// Reads the URL of an issuer: `https`, or `http` to this very machine.
-pub(super) fn endpoint(url: &str) -> Result<Uri, InvalidUrl> {
+pub(crate) fn endpoint(url: &str) -> Result<Uri, InvalidUrl> {
     let uri: Uri = url.parse().map_err(|_| InvalidUrl(()))?;
     let authority = uri.authority().ok_or(InvalidUrl(()))?;
     let safe = uri.scheme() == Some(&Scheme::HTTPS)
         || uri.scheme() == Some(&Scheme::HTTP) && is_loopback(&uri);
-    let plain = !authority.as_str().contains('@')
-        && crate::client::has_plain_port(authority)
-        && !url.contains('#');
+    let plain =
+        !authority.as_str().contains('@') && has_plain_port(authority) && !url.contains('#');
     if safe && plain {
         Ok(uri)
     } else {
@@ -106,7 +112,7 @@ pub(super) fn endpoint(url: &str) -> Result<Uri, InvalidUrl> {
 }
 
 /// Whether a URL points to this very machine.
-pub(super) fn is_loopback(uri: &Uri) -> bool {
+pub(crate) fn is_loopback(uri: &Uri) -> bool {
     let Some(host) = uri.host() else {
         return false;
     };
@@ -119,7 +125,7 @@ pub(super) fn is_loopback(uri: &Uri) -> bool {
 /// No URL that an issuer may have: neither `https`, nor `http` to this very machine; or one with a user
 /// or a fragment in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidUrl(pub(super) ());
+pub struct InvalidUrl(pub(crate) ());
 
 impl fmt::Display for InvalidUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

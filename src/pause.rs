@@ -1,4 +1,4 @@
-//! When a store that does not answer is asked again.
+//! When a store, or whoever else decides, is asked again after it did not answer.
 //!
 //! After so many failures in a row it is left alone for a while; then one call asks it, and by that
 //! one's answer it is left alone again or asked by all. A pure core: no clock, no lock.
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 const FAILURES: u32 = 3;
 
 #[derive(Debug, Default)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     failures: u32,
     down: Option<Down>,
 }
@@ -21,9 +21,9 @@ struct Down {
     asked: bool,
 }
 
-/// The right to ask the store once.
+/// The right to ask once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// As all do.
     Usual,
     /// To find out whether it is back.
@@ -31,7 +31,7 @@ pub(super) enum Turn {
 }
 
 impl Pause {
-    pub(super) fn turn(&mut self, now: Instant) -> Option<Turn> {
+    pub(crate) fn turn(&mut self, now: Instant) -> Option<Turn> {
         match &mut self.down {
             None => Some(Turn::Usual),
             Some(down) if down.asked || now < down.until => None,
@@ -43,13 +43,13 @@ impl Pause {
     }
 
     /// The store answered. Whether it had been down.
-    pub(super) fn answered(&mut self) -> bool {
+    pub(crate) fn answered(&mut self) -> bool {
         self.failures = 0;
         self.down.take().is_some()
     }
 
     /// It did not. Whether it is down from now on.
-    pub(super) fn failed(&mut self, turn: Turn, now: Instant, pause: Duration) -> bool {
+    pub(crate) fn failed(&mut self, turn: Turn, now: Instant, pause: Duration) -> bool {
         let until = now + pause;
         match (&mut self.down, turn) {
             (Some(down), Turn::Probe) => {
@@ -72,13 +72,13 @@ impl Pause {
     }
 
     /// Nobody waited for the answer.
-    pub(super) fn dropped(&mut self, turn: Turn) {
+    pub(crate) fn dropped(&mut self, turn: Turn) {
         if let (Some(down), Turn::Probe) = (&mut self.down, turn) {
             down.asked = false;
         }
     }
 
-    pub(super) fn is_down(&self) -> bool {
+    pub(crate) fn is_down(&self) -> bool {
         self.down.is_some()
     }
 }
