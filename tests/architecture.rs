@@ -29,6 +29,7 @@ const TIERS: &[&[&str]] = &[
         "access_log",
         "address_list",
         "auth",
+        "authorize",
         "circuit_breaker",
         "concurrency",
         "metrics",
