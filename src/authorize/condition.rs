@@ -2,10 +2,7 @@
 
 #[cfg(feature = "cel")]
 use super::Expression;
-use super::{
-    Asked, Window,
-    asked::Model,
-};
+use super::{Asked, Window, asked::Model};
 use crate::{Principal, principal::names};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
@@ -78,10 +75,12 @@ impl Condition {
             Self::AnyScope(some) => of(asked, |who| any(some, |scope| who.has_scope(scope))),
             Self::Principals(ids) => of(asked, |who| any(ids, |id| **id == **who.id())),
             Self::Teams(teams) => of(asked, |who| {
-                who.team().is_some_and(|own| any(teams, |team| **team == **own))
+                who.team()
+                    .is_some_and(|own| any(teams, |team| **team == **own))
             }),
             Self::Tenants(tenants) => of(asked, |who| {
-                who.tenant().is_some_and(|own| any(tenants, |tenant| **tenant == **own))
+                who.tenant()
+                    .is_some_and(|own| any(tenants, |tenant| **tenant == **own))
             }),
             Self::Attribute(name, values) => {
                 let own = asked.principal().and_then(|who| who.attribute(name));
@@ -104,7 +103,11 @@ impl Condition {
             Self::Time(windows) => {
                 let within = |window: &Window| asked.now().and_then(|now| window.holds(now));
                 // All of them know the time, or none.
-                windows.iter().map(within).fold(Some(false), |any, one| Some(any? || one?)).into()
+                windows
+                    .iter()
+                    .map(within)
+                    .fold(Some(false), |any, one| Some(any? || one?))
+                    .into()
             }
             Self::When(closure) => closure(asked).into(),
             Self::WhenModel(closure) => match asked.model {
@@ -231,7 +234,11 @@ impl fmt::Debug for Condition {
             Self::Teams(names) => ("Teams", names),
             Self::Tenants(names) => ("Tenants", names),
             Self::Attribute(name, values) => {
-                return f.debug_tuple("Attribute").field(name).field(values).finish();
+                return f
+                    .debug_tuple("Attribute")
+                    .field(name)
+                    .field(values)
+                    .finish();
             }
             Self::Methods(methods) => ("Methods", methods),
             Self::Routes(names) => ("Routes", names),

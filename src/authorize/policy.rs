@@ -198,7 +198,9 @@ impl Policy {
     ) -> bool {
         let now = self.now();
         let reads_route = self.config.reads_route;
-        let routes = routes.iter().take(if reads_route { routes.len() } else { 1 });
+        let routes = routes
+            .iter()
+            .take(if reads_route { routes.len() } else { 1 });
         routes.into_iter().any(|route| {
             let asked = Asked::parts(headers, extensions, None)
                 .with_method(&http::Method::POST)

@@ -126,9 +126,8 @@ impl AuthorizeLayer {
 
 /// What is decided later is told then.
 fn note(exchange: &Exchange, asked: &Asked<'_>, decided: &Decision, shadow: Option<&Decision>) {
-    let ruling = |decision: &Decision| {
-        (decision.effect != Effect::Undecided).then(|| decision.ruling())
-    };
+    let ruling =
+        |decision: &Decision| (decision.effect != Effect::Undecided).then(|| decision.ruling());
     let (rule, shadow) = (ruling(decided), shadow.and_then(ruling));
     let route = asked.route().cloned();
     exchange.update(|facts| {

@@ -106,7 +106,9 @@ impl Gauges {
             for (name, help, read) in gauges {
                 let policies = policies.clone();
                 metrics.gauge(name, help, move || {
-                    sum(&policies, |it| usize::try_from(read(it)).unwrap_or(usize::MAX))
+                    sum(&policies, |it| {
+                        usize::try_from(read(it)).unwrap_or(usize::MAX)
+                    })
                 });
             }
         }

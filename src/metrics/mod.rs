@@ -76,7 +76,9 @@ mod classic;
 mod families;
 mod series;
 
-use self::families::{Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens};
+use self::families::{
+    Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens,
+};
 use crate::{
     Body, Exchange, Extensible, Follow, Reject, Rejection,
     describe::{self, Describe, Ending, RouteOf, Told, Watch, Watcher},
