@@ -13,6 +13,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock},
+    thread,
 };
 
 /// An expression in the [Common Expression Language](https://cel.dev), for a
@@ -72,29 +73,14 @@ impl Expression {
         if text.len() > bounds::LONGEST {
             return Err(InvalidExpression::nowhere("it has more than 4096 bytes"));
         }
-        let parser = ENV.parser().max_recursion_depth(bounds::DEEPEST);
-        // The parser is generated code, and large.
-        let parsed = catch_unwind(AssertUnwindSafe(|| parser.parse_with_source_info(text)));
-        let (expression, source) = match parsed {
-            Ok(Ok(parsed)) => parsed,
-            Ok(Err(faults)) => {
-                let first = faults.errors.into_iter().next();
-                return Err(first.map_or_else(
-                    || InvalidExpression::nowhere("it cannot be read"),
-                    |fault| InvalidExpression {
-                        detail: fault.msg.into(),
-                        position: position(fault.pos),
-                    },
-                ));
-            }
-            Err(_) => return Err(InvalidExpression::nowhere("it cannot be read")),
-        };
-        let reads = bounds::check(&expression).map_err(|(id, detail)| InvalidExpression {
-            detail: detail.into(),
-            position: source
-                .offset_for(id)
-                .map(|(start, _)| place(text, start as usize)),
-        })?;
+        // The parser is generated code, whose calls are deep and whose frames are large.
+        let parsing = thread::Builder::new().stack_size(STACK);
+        let compiled = thread::scope(|scope| {
+            let parsing = parsing.spawn_scoped(scope, || parse(text));
+            parsing.ok().and_then(|parsing| parsing.join().ok())
+        });
+        let unreadable = || Err(InvalidExpression::nowhere("it cannot be read"));
+        let (expression, reads) = compiled.unwrap_or_else(unreadable)?;
         Ok(Self(Arc::new(Compiled {
             text: text.into(),
             expression,
@@ -126,6 +112,32 @@ impl Expression {
 
     pub(super) fn reads_request(&self) -> bool {
         self.0.reads.request
+    }
+}
+
+/// For [`bounds::DEEPEST`], ten times over. Only what is used of it is real.
+const STACK: usize = 64 << 20;
+
+fn parse(text: &str) -> Result<(IdedExpr, Reads), InvalidExpression> {
+    let parser = ENV.parser().max_recursion_depth(bounds::DEEPEST);
+    let (expression, source) = parser.parse_with_source_info(text).map_err(|faults| {
+        let first = faults.errors.into_iter().next();
+        match first {
+            Some(fault) => InvalidExpression {
+                detail: fault.msg.into(),
+                position: position(fault.pos),
+            },
+            None => InvalidExpression::nowhere("it cannot be read"),
+        }
+    })?;
+    match bounds::check(&expression) {
+        Ok(reads) => Ok((expression, reads)),
+        Err((id, detail)) => Err(InvalidExpression {
+            detail: detail.into(),
+            position: source
+                .offset_for(id)
+                .map(|(start, _)| place(text, start as usize)),
+        }),
     }
 }
 

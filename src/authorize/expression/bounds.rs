@@ -79,6 +79,7 @@ pub(super) fn check(expression: &IdedExpr) -> Result<Reads, Fault> {
 #[derive(Default)]
 struct Walk<'a> {
     nodes: usize,
+    depth: u16,
     reads: Reads,
     /// What the macro around it has bound.
     bound: Vec<&'a str>,
@@ -87,6 +88,16 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn node(&mut self, node: &'a IdedExpr) -> Result<(), Fault> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err((node.id, "it is nested more than 32 deep".into()));
+        }
+        self.inside(node)?;
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn inside(&mut self, node: &'a IdedExpr) -> Result<(), Fault> {
         self.nodes += 1;
         if self.nodes > MOST_NODES {
             return Err((node.id, "it has more than 256 nodes".into()));

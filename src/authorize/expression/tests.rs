@@ -117,6 +117,7 @@ fn a_fault_says_where_it_is() {
     let long = format!("\"{}\" == \"\"", "a".repeat(5000));
     let deep = format!("{}true{}", "(".repeat(200), ")".repeat(200));
     let many = vec!["true"; 400].join(" && ");
+    let sum = format!("{} == 1", vec!["1"; 100].join(" + "));
     for (text, detail, position) in [
         ("", "", None),
         ("request.method ==", "", Some((1, 18))),
@@ -148,6 +149,7 @@ fn a_fault_says_where_it_is() {
             "`model` is the name of a variable",
             None,
         ),
+        (&sum, "it is nested more than 32 deep", None),
         ("Thing{a: 1} == 1", "there are no messages", None),
         (&long, "it has more than 4096 bytes", None),
         (&deep, "", None),
@@ -168,4 +170,12 @@ fn it_knows_what_it_reads() {
     assert!(reads("model == \"a\"").model && !reads("principal.id == \"model\"").model);
     assert!(reads("[1].exists(x, model == \"a\")").model);
     assert!(reads("now.getHours() > 1").now && reads("request.method == \"\"").request);
+}
+
+#[test]
+fn the_deepest_and_the_widest_can_be_evaluated() {
+    let sum = format!("{} == 30", vec!["1"; 30].join(" + "));
+    assert_eq!(evaluate(&sum), Some(true));
+    let many = vec!["principal.roles.exists(r, r == \"lead\")"; 8].join(" && ");
+    assert_eq!(evaluate(&many), Some(true));
 }
