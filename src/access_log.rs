@@ -64,7 +64,7 @@ use crate::{
     Exchange, Extensible, Follow, Principal,
     client_addr::ClientAddr,
     describe::{Describe, Ending, RouteOf, Status, Told, Watch, Watcher},
-    exchange::Usage,
+    exchange::{Ruling, Usage},
 };
 use http::{Extensions, StatusCode};
 use pin_project_lite::pin_project;
@@ -255,6 +255,8 @@ impl Watcher for Line {
             status: told.status,
             principal: facts.principal.as_deref().or(self.principal.as_deref()),
             client: facts.client.or(self.client),
+            rule: facts.rule.as_ref(),
+            shadow_rule: facts.shadow_rule.as_ref(),
             model: facts.model.as_deref(),
             upstream: facts.upstream.as_deref(),
             usage: facts.usage,
@@ -293,6 +295,10 @@ pub struct Record<'a> {
     pub principal: Option<&'a str>,
     /// From where.
     pub client: Option<IpAddr>,
+    /// By which rule of a policy it was let in or refused.
+    pub rule: Option<&'a Ruling>,
+    /// What a policy in shadow mode would have done.
+    pub shadow_rule: Option<&'a Ruling>,
     /// The model that was asked for.
     pub model: Option<&'a str>,
     /// The vendor or upstream that was called last.
@@ -327,6 +333,9 @@ impl Record<'_> {
             status = self.status.map(|status| status.as_u16()),
             principal = self.principal.map(printable).as_deref(),
             client = self.client.map(tracing::field::display),
+            rule = self.rule.map(|it| printable(&it.rule)).as_deref(),
+            shadow = self.shadow_rule.map(Ruling::effect),
+            shadow_rule = self.shadow_rule.map(|it| printable(&it.rule)).as_deref(),
             model = self.model.map(printable).as_deref(),
             upstream = self.upstream.map(printable).as_deref(),
             input_tokens = self.usage.map(|usage| usage.input),
@@ -359,6 +368,9 @@ impl fmt::Display for Record<'_> {
         if let Some(client) = self.client {
             write!(f, " client={client}")?;
         }
+        text(f, "rule", self.rule.map(|it| &*it.rule))?;
+        text(f, "shadow", self.shadow_rule.map(Ruling::effect))?;
+        text(f, "shadow_rule", self.shadow_rule.map(|it| &*it.rule))?;
         text(f, "model", self.model)?;
         text(f, "upstream", self.upstream)?;
         if let Some(usage) = self.usage {

@@ -38,6 +38,10 @@ pub struct Facts {
     pub principal: Option<Arc<str>>,
     /// From where, behind the proxies that are trusted.
     pub client: Option<IpAddr>,
+    /// By which rule of a policy it was let in or refused.
+    pub rule: Option<Ruling>,
+    /// What another policy would have done, that is only watched.
+    pub shadow_rule: Option<Ruling>,
     /// The model that was asked for, if it is one that is offered.
     pub model: Option<Arc<str>>,
     /// The vendor or upstream that was called last.
@@ -162,6 +166,31 @@ const HEX: [[u8; 2]; 256] = {
     }
     pairs
 };
+
+/// What a rule made of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ruling {
+    /// Whether it was let in.
+    pub allowed: bool,
+    /// The id of the rule, which is written by an operator; `default` where no rule applied.
+    pub rule: Arc<str>,
+}
+
+impl Ruling {
+    /// Whether it was let in, and by which rule.
+    #[must_use]
+    pub fn new(allowed: bool, rule: impl Into<Arc<str>>) -> Self {
+        let rule = rule.into();
+        Self { allowed, rule }
+    }
+
+    /// `allow` or `deny`.
+    #[must_use]
+    pub fn effect(&self) -> &'static str {
+        if self.allowed { "allow" } else { "deny" }
+    }
+}
 
 /// Something that a request says and a vendor's protocol cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -37,9 +37,10 @@
 //!
 //! | layer | what it does | plane | feature |
 //! |---|---|---|---|
-//! | [`AuthLayer`](auth::AuthLayer) | finds out who calls, and may they | any | `auth` |
+//! | [`AuthLayer`](auth::AuthLayer) | finds out who calls | any | `auth` |
 //! | [`SignatureLayer`](auth::signature::SignatureLayer) | the same, of requests that are signed | HTTP | `auth` |
 //! | [`ClientCertLayer`](auth::client_cert::ClientCertLayer) | the same, by a certificate | any | `auth` |
+//! | [`AuthorizeLayer`](authorize::AuthorizeLayer) | what they may do | any | `authorize` |
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
@@ -70,15 +71,16 @@
 //! # Order
 //!
 //! Each layer works wherever it stands, and stands best in this order, outermost first: trace, metrics
-//! and access log, dialect, client address, auth, rate limit, concurrency, and around each service that
+//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, and around each service that
 //! is called a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
 //! [`describe`](gateway::GatewayService::describe) prints it.
 //!
 //! # Features
 //!
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
-//! `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
-//! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `sqlite` and `postgres` add
+//! `authorize`, `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
+//! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `cel` adds expressions to
+//! [`authorize`]. `sqlite` and `postgres` add
 //! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
 //! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]

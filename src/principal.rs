@@ -1,7 +1,11 @@
 //! Who calls, and where requests and answers carry such things.
 
 use http::{Extensions, HeaderMap};
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 /// Where headers and typed extensions live, on the way in and on the way out.
 ///
@@ -67,6 +71,7 @@ struct Inner {
     tenant: Option<Arc<str>>,
     scopes: BTreeSet<Arc<str>>,
     roles: BTreeSet<Arc<str>>,
+    attributes: BTreeMap<Arc<str>, Arc<[Arc<str>]>>,
     limits: Arc<[Limit]>,
     /// `None`: all.
     models: Option<Arc<[Arc<str>]>>,
@@ -129,8 +134,12 @@ impl Limit {
     }
 }
 
+const MOST_ATTRIBUTES: usize = 32;
+const MOST_VALUES: usize = 64;
+const LONGEST_VALUE: usize = 256;
+
 /// Whether one of these names it: exactly, or by its beginning and a `*`.
-fn names(patterns: &[Arc<str>], name: &str) -> bool {
+pub(crate) fn names(patterns: &[Arc<str>], name: &str) -> bool {
     patterns
         .iter()
         .any(|pattern| match pattern.strip_suffix('*') {
@@ -150,6 +159,7 @@ impl Principal {
             tenant: None,
             scopes: BTreeSet::new(),
             roles: BTreeSet::new(),
+            attributes: BTreeMap::new(),
             limits: Arc::default(),
             models: None,
             routes: None,
@@ -190,6 +200,36 @@ impl Principal {
     pub fn with_roles(mut self, roles: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
         let all = &mut Arc::make_mut(&mut self.0).roles;
         all.extend(roles.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets an attribute: what else is known of it, such as a claim of its token, as one or more texts.
+    ///
+    /// Bounded: an attribute of more than 64 values, or with a value or a name of more than 256 bytes, is
+    /// not kept, and neither is a 33rd one. A principal without it is one of whom that is not known.
+    #[must_use]
+    pub fn with_attribute(
+        mut self,
+        name: impl Into<Arc<str>>,
+        values: impl IntoIterator<Item = impl Into<Arc<str>>>,
+    ) -> Self {
+        let name = name.into();
+        let values: Arc<[Arc<str>]> = values
+            .into_iter()
+            .take(MOST_VALUES + 1)
+            .map(Into::into)
+            .collect();
+        let all = &mut Arc::make_mut(&mut self.0).attributes;
+        // What stood there before is not what was to be said now.
+        all.remove(&name);
+        let fits = |text: &Arc<str>| text.len() <= LONGEST_VALUE;
+        if all.len() < MOST_ATTRIBUTES
+            && values.len() <= MOST_VALUES
+            && fits(&name)
+            && values.iter().all(fits)
+        {
+            all.insert(name, values);
+        }
         self
     }
 
@@ -269,6 +309,18 @@ impl Principal {
         self.0.roles.contains(role)
     }
 
+    /// The values of one of its attributes. `None`: it is not known.
+    #[must_use]
+    pub fn attribute(&self, name: &str) -> Option<&[Arc<str>]> {
+        self.0.attributes.get(name).map(|values| &**values)
+    }
+
+    /// Its attributes, in alphabetical order.
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &[Arc<str>])> {
+        let all = self.0.attributes.iter();
+        all.map(|(name, values)| (&**name, &**values))
+    }
+
     /// What it may use in what time. Empty: what everyone may.
     #[must_use]
     pub fn limits(&self) -> &Arc<[Limit]> {
@@ -300,6 +352,24 @@ mod tests {
         assert!(all.may_use_model("fast") && all.may_use_route("/a/{b}"));
         let none = all.with_models([""; 0]).with_routes([""; 0]);
         assert!(!none.may_use_model("fast") && !none.may_use_route("/a/{b}"));
+    }
+
+    #[test]
+    fn an_attribute_that_is_too_large_is_not_known() {
+        let of = |values: Vec<String>| {
+            let before = Principal::new("alice").with_attribute("level", ["gold"]);
+            let after = before.with_attribute("level", values);
+            after.attribute("level").map(<[_]>::len)
+        };
+        assert_eq!(of(vec![]), Some(0));
+        assert_eq!(of(vec!["a".repeat(256); 64]), Some(64));
+        assert_eq!(of(vec!["a".into(); 65]), None);
+        assert_eq!(of(vec!["a".repeat(257)]), None);
+        let all = (0..40).fold(Principal::new("alice"), |who, nth| {
+            who.with_attribute(format!("a{nth:02}"), ["x"])
+        });
+        assert_eq!(all.attributes().count(), 32);
+        assert_eq!(all.attributes().last().unwrap().0, "a31");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod browsers;
 
 use super::{
     GatewayService, Shared,
+    authorized::Authorized,
     bounds::{Bounded, Limits},
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
@@ -19,6 +20,7 @@ use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
     auth::{ApiKeys, AuthLayer, stored::StoredKeys},
+    authorize::Policy,
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     identity::IdentityLayer,
@@ -41,7 +43,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tower::util::{BoxCloneSyncService, Either, MapErr};
+use tower::util::{BoxCloneSyncService, Either, MapErr, option_layer};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -63,6 +65,7 @@ pub struct GatewayBuilder {
     access_log: Option<AccessLogLayer>,
     client_addr: ClientAddrLayer,
     identity: IdentityLayer,
+    authorized: Option<Authorized>,
     body_limit: Option<usize>,
     route_limits: Limits,
     faults: Vec<Fault>,
@@ -88,6 +91,7 @@ impl GatewayBuilder {
             access_log: Some(AccessLogLayer::new()),
             client_addr: ClientAddrLayer::new(),
             identity: IdentityLayer::new(),
+            authorized: None,
             body_limit: None,
             route_limits: Limits::default(),
             faults: Vec::new(),
@@ -116,6 +120,24 @@ impl GatewayBuilder {
         let layer = AuthLayer::new(keys.clone());
         self.gauges.stored_keys(&layer, keys);
         self.layer_at(Slot::Auth, layer)
+    }
+
+    /// Lets each caller do what this policy allows, and nothing else: calls of routes and of models, by the
+    /// templates given to [`route`](Self::route) and those of
+    /// [the models' protocols](crate::llm::serve). A path that matches none is not allowed by any rule that
+    /// names routes.
+    ///
+    /// Rules that need a model are decided around the models, in front of all
+    /// [layers of one's own](Self::chat_layer) there, and models that a caller may not use are in no list.
+    /// Where a layer of one's own leads a request to another route than it came for, the policy decides on
+    /// that as well.
+    pub fn authorize(mut self, policy: Policy) -> Self {
+        self.once("authorize", "put all rules into one `Policy`");
+        self.gauges.authorize(policy.stats());
+        let authorized = Authorized::new(policy);
+        let layer = authorized.outer();
+        self.authorized = Some(authorized);
+        self.layer_at(Slot::Authorize, layer)
     }
 
     /// Lets each principal call so often. Callers without a name share one quota.
@@ -431,7 +453,10 @@ impl GatewayBuilder {
                 names => format!("llm   models (of unverified vendors: {names})"),
             });
         }
-        let added = std::mem::take(&mut self.chat);
+        let mut added = std::mem::take(&mut self.chat);
+        if let Some(authorized) = self.authorized.as_ref().filter(|_| serves_chat) {
+            added.insert(0, authorized.chat());
+        }
         let chat = if added.is_empty() {
             Either::Right(directory.clone())
         } else {
@@ -453,6 +478,9 @@ impl GatewayBuilder {
         if let Some(limit) = self.body_limit {
             serve = serve.limit(limit);
         }
+        if let Some(authorized) = &self.authorized {
+            serve = serve.listed_by(authorized.policy().clone());
+        }
         let routes = std::mem::take(&mut self.routes).build();
         if let Err(faults) = &routes {
             for (template, detail) in faults.iter() {
@@ -463,10 +491,15 @@ impl GatewayBuilder {
             return Err(BuildError(self.faults));
         }
         let (limits, spare) = (self.route_limits, drain.clone());
-        let bounded = |routes| Bounded::new(routes, limits, spare);
+        let routes = routes.ok();
+        let rechecked = self.authorized.map(|authorized| {
+            authorized.settle(serves_chat, routes.clone());
+            authorized.inner()
+        });
+        let bounded = |routes| option_layer(rechecked).layer(Bounded::new(routes, limits, spare));
         let planes = Planes {
             chat: serves_chat.then_some(serve),
-            routes: routes.ok().map(bounded),
+            routes: routes.map(bounded),
         };
         lines.push("http  routes".to_owned());
         let metrics = self.metrics.clone();

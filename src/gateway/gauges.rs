@@ -3,6 +3,7 @@
 use super::directory::ChatService;
 use crate::{
     auth::{ApiKeys, AuthLayer, stored::StoredKeys},
+    authorize::Stats,
     circuit_breaker::{CircuitBreakerLayer, State},
     llm::{self, ChatRequest, ChatResponse},
     metrics::Metrics,
@@ -17,6 +18,7 @@ use tower_service::Service;
 pub(super) struct Gauges {
     auth: Vec<AuthLayer<ApiKeys>>,
     stored: Vec<(AuthLayer<StoredKeys>, StoredKeys)>,
+    policies: Vec<Stats>,
     limits: Vec<RateLimitLayer>,
     circuits: Vec<CircuitBreakerLayer>,
 }
@@ -28,6 +30,10 @@ impl Gauges {
 
     pub(super) fn stored_keys(&mut self, layer: &AuthLayer<StoredKeys>, keys: StoredKeys) {
         self.stored.push((layer.clone(), keys));
+    }
+
+    pub(super) fn authorize(&mut self, stats: Stats) {
+        self.policies.push(stats);
     }
 
     pub(super) fn rate_limit(&mut self, layer: &RateLimitLayer) {
@@ -56,6 +62,7 @@ impl Gauges {
         let Self {
             auth,
             stored,
+            policies,
             limits,
             circuits,
         } = self;
@@ -76,6 +83,34 @@ impl Gauges {
                     sum(&auth, AuthLayer::failing_addresses) + stored
                 },
             );
+        }
+        if !policies.is_empty() {
+            type Read = fn(&Stats) -> u64;
+            let gauges: [(&str, &str, Read); 3] = [
+                (
+                    "gateway_authorize_denied",
+                    "Calls that the policy did not allow, so far.",
+                    Stats::denied,
+                ),
+                (
+                    "gateway_authorize_shadow_denied",
+                    "Calls that were let in and a policy in shadow mode would not have allowed, so far.",
+                    Stats::shadow_denied,
+                ),
+                (
+                    "gateway_authorize_shadow_allowed",
+                    "Calls that were not allowed and a policy in shadow mode would have let in, so far.",
+                    Stats::shadow_allowed,
+                ),
+            ];
+            for (name, help, read) in gauges {
+                let policies = policies.clone();
+                metrics.gauge(name, help, move || {
+                    sum(&policies, |it| {
+                        usize::try_from(read(it)).unwrap_or(usize::MAX)
+                    })
+                });
+            }
         }
         if !limits.is_empty() {
             metrics.gauge(

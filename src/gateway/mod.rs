@@ -63,6 +63,7 @@
 //! `GET /health/live` (200 as long as the process answers) and `GET /health/ready` (503 while shutting
 //! down). They touch no upstream.
 
+mod authorized;
 mod bounds;
 mod builder;
 mod connection;

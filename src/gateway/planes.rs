@@ -21,6 +21,11 @@ pub(super) struct Planes<C, R> {
     pub(super) routes: Option<R>,
 }
 
+/// Whether a path is one of the protocols of the models.
+pub(super) fn of_models(path: &str) -> bool {
+    path.starts_with("/v1/") || path == "/v2/rerank" || dialect::is_google(path)
+}
+
 impl<C, R> Service<Request<Body>> for Planes<C, R>
 where
     C: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
@@ -36,9 +41,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
-        let of_models =
-            path.starts_with("/v1/") || path == "/v2/rerank" || dialect::is_google(path);
+        let of_models = of_models(request.uri().path());
         match (&mut self.chat, &mut self.routes) {
             (Some(chat), _) if of_models => ResponseFuture::Chat {
                 future: chat.call(request),

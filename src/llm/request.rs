@@ -376,6 +376,15 @@ impl Describe for ChatRequest {
     }
 }
 
+/// The model; and the method, the path and the route by which it came, if it came over HTTP and a layer there
+/// has seen them.
+#[cfg(feature = "authorize")]
+impl crate::authorize::Ask for ChatRequest {
+    fn ask(&self) -> crate::authorize::Asked<'_> {
+        crate::authorize::Asked::of(self).with_model(&self.model)
+    }
+}
+
 impl Extensible for ChatRequest {
     fn headers(&self) -> &HeaderMap {
         &self.carried.headers

@@ -19,7 +19,7 @@ const FIRST_CONTENT: &[f64] = &[
 ];
 
 /// All families, as they are registered: without `_total`, with `_seconds`.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "gateway_http_requests",
     "gateway_http_request_duration_seconds",
     "gateway_http_requests_in_flight",
@@ -27,6 +27,7 @@ const NAMES: [&str; 7] = [
     "gateway_time_to_first_content_seconds",
     "gateway_upstream_attempts",
     "gateway_rejections",
+    "gateway_authorizations",
 ];
 
 /// Whether a name is that of a family, or of one of the samples a family may have.
@@ -49,6 +50,7 @@ pub(super) struct Families {
     pub(super) first_content: Series<Model, Histogram>,
     pub(super) attempts: Series<Attempt, Counter>,
     pub(super) rejections: Series<Code, Counter>,
+    pub(super) authorizations: Series<Authorization, Counter>,
 }
 
 impl Families {
@@ -61,6 +63,7 @@ impl Families {
             first_content: Series::new(most, FIRST_CONTENT),
             attempts: Series::new(most, &[]),
             rejections: Series::new(most, &[]),
+            authorizations: Series::new(most, &[]),
         }
     }
 
@@ -102,6 +105,11 @@ impl Families {
             "gateway_rejections",
             "Requests that ended with an error of the gateway",
             self.rejections.clone(),
+        );
+        registry.register(
+            "gateway_authorizations",
+            "Requests on which a policy has decided, by the rule that applied",
+            self.authorizations.clone(),
         );
     }
 }
@@ -190,6 +198,7 @@ labels! {
     Model { model }
     Tokens { model, kind as "type" }
     Attempt { upstream, outcome as "outcome" }
+    Authorization { rule, effect as "effect" }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,6 +11,7 @@
 //! | `gateway_time_to_first_content_seconds`, a histogram: to the [first bytes](Facts::first_content) of a model's answer that are not a comment | `model` |
 //! | `gateway_upstream_attempts_total` | `upstream`, `outcome`: `success`, `failure`, `retried` |
 //! | `gateway_rejections_total` | `code` |
+//! | `gateway_authorizations_total` | `rule`, `effect`: `allow`, `deny`, `shadow_allow`, `shadow_deny` |
 //! | [gauges](Metrics::gauge) of your own | |
 //!
 //! # Example
@@ -75,7 +76,9 @@ mod classic;
 mod families;
 mod series;
 
-use self::families::{Attempt, Code, Families, Model, Request, Route, Status, Tokens};
+use self::families::{
+    Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens,
+};
 use crate::{
     Body, Exchange, Extensible, Follow, Reject, Rejection,
     describe::{self, Describe, Ending, RouteOf, Told, Watch, Watcher},
@@ -348,6 +351,7 @@ impl Watcher for Count {
             if let Some(code) = told.error(facts) {
                 families.rejections.add(&Code(code), |count| count.inc());
             }
+            count_rules(families, facts);
             count_model(families, facts);
             count_attempts(families, facts, failed);
             facts.route.clone()
@@ -363,6 +367,21 @@ impl Watcher for Count {
             status: told.status.map_or(Status::None, Status::One),
         };
         families.requests.add(&request, |count| count.inc());
+    }
+}
+
+fn count_rules(families: &Families, facts: &Facts) {
+    let effects = [
+        (&facts.rule, ["deny", "allow"]),
+        (&facts.shadow_rule, ["shadow_deny", "shadow_allow"]),
+    ];
+    for (ruling, effects) in effects {
+        let Some(ruling) = ruling else { continue };
+        let label = Authorization {
+            rule: Some(ruling.rule.clone()),
+            effect: effects[usize::from(ruling.allowed)],
+        };
+        families.authorizations.add(&label, |count| count.inc());
     }
 }
 

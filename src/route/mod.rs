@@ -80,11 +80,11 @@ pub use self::{
 use self::{
     methods::ByMethod,
     template::segments,
-    tree::{Segment, Tree},
+    tree::{Places, Segment, Tree},
 };
 use crate::{Body, BoxError, Exchange, Principal, Reject, Rejection, path::Rules, rejection::Kind};
 use bytes::Bytes;
-use http::{Request, Response, header, uri::Authority};
+use http::{HeaderMap, Method, Request, Response, Uri, header, uri::Authority};
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -286,7 +286,7 @@ impl<B, E> Table<B, E> {
     }
 
     /// The templates that may match, the most particular first.
-    fn candidates<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Templates> {
+    fn candidates<'a>(&'a self, host: &str) -> impl Iterator<Item = &'a Templates> {
         let below = host
             .match_indices('.')
             .filter_map(|(at, _)| self.below.get(&host[at + 1..]));
@@ -294,16 +294,21 @@ impl<B, E> Table<B, E> {
         hosts.chain([&self.any_host])
     }
 
-    fn route(&self, request: &mut Request<B>) -> Result<&Route<B, E>, Rejection> {
-        self.rules.apply(request.uri_mut())?;
+    /// What is served at a path, by method, and where its parameters stand.
+    fn find(&self, uri: &Uri, headers: &HeaderMap) -> Option<(&ByMethod<usize>, Places)> {
         let host = if self.hosts.is_empty() && self.below.is_empty() {
             None
         } else {
-            host(request)
+            host(uri, headers)
         };
+        self.candidates(host.as_deref().unwrap_or_default())
+            .find_map(|templates| templates.find(uri.path()))
+    }
+
+    fn route(&self, request: &mut Request<B>) -> Result<&Route<B, E>, Rejection> {
+        self.rules.apply(request.uri_mut())?;
         let (by_method, places) = self
-            .candidates(host.as_deref().unwrap_or_default())
-            .find_map(|templates| templates.find(request.uri().path()))
+            .find(request.uri(), request.headers())
             .ok_or(Kind::NotFound)?;
         let Some(index) = by_method.get(request.method()) else {
             let refused = Rejection::new(Kind::MethodNotAllowed);
@@ -329,10 +334,10 @@ impl<B, E> Table<B, E> {
 }
 
 /// The host that a request is for, in lower case and without port.
-fn host<B>(request: &Request<B>) -> Option<Box<str>> {
-    let own = request.uri().authority().cloned();
+fn host(uri: &Uri, headers: &HeaderMap) -> Option<Box<str>> {
+    let own = uri.authority().cloned();
     let authority = own.or_else(|| {
-        let value = request.headers().get(header::HOST)?;
+        let value = headers.get(header::HOST)?;
         Authority::try_from(value.as_bytes()).ok()
     })?;
     let host = authority.host();
@@ -342,6 +347,15 @@ fn host<B>(request: &Request<B>) -> Option<Box<str>> {
         return None;
     }
     Some(host.to_ascii_lowercase().into())
+}
+
+impl<B, E> Router<B, E> {
+    /// The template that a request matches whose path is in its normal form. `None`: it matches none by
+    /// this method.
+    pub fn template(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<&Arc<str>> {
+        let (by_method, _) = self.0.find(uri, headers)?;
+        Some(&self.0.routes[by_method.get(method)?].template)
+    }
 }
 
 impl<B, E> Clone for Router<B, E> {
@@ -410,7 +424,8 @@ mod tests {
         let asked = |length: usize| {
             let name = "A.".repeat(length / 2) + &"a"[..length % 2];
             let request = Request::builder().header(header::HOST, format!("{name}b:80"));
-            host(&request.body(()).unwrap()).map(|host| host.len())
+            let request = request.body(()).unwrap();
+            host(request.uri(), request.headers()).map(|host| host.len())
         };
         assert_eq!(asked(252), Some(253));
         assert_eq!(asked(253), None);

@@ -247,6 +247,9 @@ fn span(method: &'static str) -> Span {
         outcome = field::Empty,
         client.address = field::Empty,
         enduser.id = field::Empty,
+        gateway.rule = field::Empty,
+        gateway.shadow = field::Empty,
+        gateway.shadow_rule = field::Empty,
         gateway.attempts = field::Empty,
         gateway.upstream = field::Empty,
         gen_ai.request.model = field::Empty,
@@ -339,6 +342,11 @@ impl Watcher for SpanEnd {
             span.record("client.address", field::display(client));
         }
         text("enduser.id", facts.principal.as_deref());
+        text("gateway.rule", facts.rule.as_ref().map(|it| &*it.rule));
+        if let Some(shadow) = &facts.shadow_rule {
+            text("gateway.shadow", Some(shadow.effect()));
+            text("gateway.shadow_rule", Some(&shadow.rule));
+        }
         count("gateway.attempts", Some(facts.attempts.into()));
         text("gateway.upstream", facts.upstream.as_deref());
         if let Some(model) = facts.model.as_deref() {

@@ -6,6 +6,10 @@ mod address_list;
 mod anthropic;
 #[cfg(feature = "auth")]
 mod auth;
+#[cfg(feature = "authorize")]
+mod authorize;
+#[cfg(feature = "gateway")]
+mod authorized;
 mod bare;
 #[cfg(all(feature = "bedrock", feature = "testing"))]
 mod bedrock;

@@ -215,6 +215,14 @@ impl Introspection {
         self.set(|config| config.mapping.tenant = Some(member.into()))
     }
 
+    /// Keeps a member as an [attribute](crate::Principal::attribute) of the principal, by this name, as
+    /// [`Issuer::attribute`](super::jwt::Issuer::attribute) does.
+    #[must_use]
+    pub fn attribute(self, name: impl Into<Box<str>>, member: impl Into<Box<str>>) -> Self {
+        let attribute = (name.into(), member.into());
+        self.set(|config| config.mapping.attributes.push(attribute))
+    }
+
     /// Sets for how long it is kept that a token is active: so long one still lets in that was revoked. A
     /// minute by default, and at the most. Zero: the issuer is asked for every call.
     #[must_use]

@@ -188,6 +188,15 @@ impl Issuer {
         self
     }
 
+    /// Keeps a claim as an [attribute](Principal::attribute) of the principal, by this name: a string, a
+    /// number or a boolean, or an array of these. A token without it, or with what is none of these, is good
+    /// all the same, and its owner has no such attribute.
+    #[must_use]
+    pub fn attribute(mut self, name: impl Into<Box<str>>, claim: impl Into<Box<str>>) -> Self {
+        self.mapping.attributes.push((name.into(), claim.into()));
+        self
+    }
+
     pub(super) fn permits(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }

@@ -14,6 +14,8 @@ pub(in crate::auth) struct Mapping {
     pub(in crate::auth) roles: Option<Box<str>>,
     pub(in crate::auth) team: Option<Box<str>>,
     pub(in crate::auth) tenant: Option<Box<str>>,
+    /// The names of attributes, and the claims that hold them.
+    pub(in crate::auth) attributes: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Mapping {
@@ -48,7 +50,27 @@ impl Mapping {
         if let Some(pointer) = &self.tenant {
             principal = principal.with_tenant(text(pointer)?);
         }
+        for (name, pointer) in &self.attributes {
+            // One that is missing, or holds what is no text, is not known: no rule that asks for it allows.
+            if let Some(values) = at(claims, pointer).and_then(texts) {
+                principal = principal.with_attribute(&**name, values);
+            }
+        }
         Ok(principal)
+    }
+}
+
+/// A string, a number or a boolean, or an array of these, whole.
+fn texts(claim: &Value) -> Option<Vec<String>> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(bool) => Some(bool.to_string()),
+        _ => None,
+    };
+    match claim {
+        Value::Array(all) => all.iter().map(text).collect(),
+        one => Some(vec![text(one)?]),
     }
 }
 
@@ -91,6 +113,34 @@ mod tests {
     }
 
     #[test]
+    fn an_attribute_is_whole_or_not_known() {
+        let mapping = Mapping {
+            attributes: vec![("level".into(), "/account/level".into())],
+            ..Mapping::default()
+        };
+        for (level, expected) in [
+            (json!("gold"), Some(vec!["gold"])),
+            (json!(3), Some(vec!["3"])),
+            (json!(true), Some(vec!["true"])),
+            (json!(["gold", 3]), Some(vec!["gold", "3"])),
+            (json!([]), Some(vec![])),
+            (json!(null), None),
+            (json!({"a": 1}), None),
+            (json!(["gold", null]), None),
+            (json!(["gold", ["x"]]), None),
+            (json!("a".repeat(257)), None),
+        ] {
+            let claims = json!({"sub": "alice", "account": {"level": level}});
+            let principal = map(&mapping, &claims).unwrap();
+            let values = principal.attribute("level");
+            let values = values.map(|all| all.iter().map(|value| &**value).collect::<Vec<_>>());
+            assert_eq!(values, expected, "{level}");
+        }
+        let without = map(&mapping, &json!({"sub": "alice"})).unwrap();
+        assert_eq!(without.attribute("level"), None);
+    }
+
+    #[test]
     fn what_the_mapping_asks_for_must_be_there() {
         let mapping = Mapping {
             prefix: "corp:".into(),
@@ -99,6 +149,7 @@ mod tests {
             roles: Some("/realm_access/roles".into()),
             team: Some("team".into()),
             tenant: Some("/org/0".into()),
+            attributes: Vec::new(),
         };
         let claims = json!({
             "sub": "other", "scope": "unseen", "user": {"id": "alice"}, "permissions": ["chat"],

@@ -79,6 +79,8 @@
 //! A client that hangs up drops the answer, and with it the call upstream.
 
 mod form;
+#[cfg(feature = "authorize")]
+mod listed;
 mod passed;
 mod read;
 mod target;
@@ -99,7 +101,9 @@ use super::{
 };
 use crate::{Body, BoxError, Exchange, Principal, Reject, Rejection, rejection::Kind};
 use bytes::Bytes;
-use http::{Request, Response, header};
+#[cfg(feature = "gateway")]
+use http::{HeaderMap, Method, Uri};
+use http::{Request, Response, header, request::Parts};
 use http_body::Body as HttpBody;
 use std::{
     convert::Infallible,
@@ -120,6 +124,8 @@ pub struct Serve<S> {
     chat: S,
     models: Arc<dyn Models>,
     bounds: Bounds,
+    #[cfg(feature = "authorize")]
+    policy: Option<crate::authorize::Policy>,
 }
 
 impl<S> Serve<S> {
@@ -133,7 +139,19 @@ impl<S> Serve<S> {
                 bytes: LIMIT,
                 time: TIME,
             },
+            #[cfg(feature = "authorize")]
+            policy: None,
         }
+    }
+
+    /// Lists no models but those that this policy allows the caller on one of the paths above. Who may ask
+    /// them is decided by a layer of the same policy around the chat service.
+    #[cfg(feature = "authorize")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
+    #[must_use]
+    pub fn listed_by(mut self, policy: crate::authorize::Policy) -> Self {
+        self.policy = Some(policy);
+        self
     }
 
     /// Sets what `GET /v1/models` lists.
@@ -156,6 +174,14 @@ impl<S> Serve<S> {
         self.bounds.time = time;
         self
     }
+}
+
+/// The template of what is asked for, as the [exchange](crate::exchange::Facts::route) will tell it.
+#[cfg(feature = "gateway")]
+pub(crate) fn template(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Arc<str>> {
+    let protocol = dialect::of(uri.path(), headers);
+    let (_, template) = target::of(protocol, method, uri).ok()?;
+    Some(template)
 }
 
 impl<S: fmt::Debug> fmt::Debug for Serve<S> {
@@ -240,10 +266,9 @@ where
         if let (Ok((_, template)), Some(exchange)) = (&target, &exchange) {
             exchange.update(|facts| facts.route = Some(template.clone()));
         }
-        let caller = Principal::of(&request).cloned();
         let target = target.and_then(|(target, template)| {
             let may = |caller: &Principal| caller.may_use_route(&template);
-            let may = caller.as_ref().is_none_or(may);
+            let may = Principal::of(&request).is_none_or(may);
             may.then_some((target, template))
                 .ok_or(Kind::Forbidden.into())
         });
@@ -253,7 +278,10 @@ where
             let exchange = exchange.as_ref();
             let mut answer = match target {
                 Ok((Target::Model(ask), _)) => serve.answer(protocol, ask, request).await,
-                Ok((Target::List(id), _)) => serve.list(protocol, id, caller, exchange).await,
+                Ok((Target::List(id), _)) => {
+                    let (caller, _) = request.into_parts();
+                    serve.list(protocol, id, caller, exchange).await
+                }
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
                     return Response::reject(rejection);
                 }
@@ -287,12 +315,18 @@ impl<S> Serve<S> {
         self,
         protocol: Protocol,
         id: Option<String>,
-        caller: Option<Principal>,
+        caller: Parts,
         exchange: Option<&Exchange>,
     ) -> Response<Body> {
         let mut models = self.models.list().await;
-        if let Some(caller) = caller {
+        if let Some(caller) = caller.extensions.get::<Principal>() {
             models.retain(|model| caller.may_use_model(&model.id));
+        }
+        #[cfg(feature = "authorize")]
+        if let Some(policy) = &self.policy {
+            let (headers, extensions) = (&caller.headers, &caller.extensions);
+            let routes = listed::templates();
+            models.retain(|model| policy.offers(headers, extensions, routes, &model.id));
         }
         let codec = codec::of(protocol);
         let body = match id {

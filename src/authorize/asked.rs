@@ -1,0 +1,345 @@
+//! What is asked for, by whom and from where: all that a policy looks at.
+
+use super::Policy;
+use crate::{
+    Exchange, Extensible, Principal,
+    client_addr::{ClientAddr, PeerAddr},
+    path::Rules,
+};
+use http::{Extensions, HeaderMap, Method, Request, Uri};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::SystemTime};
+
+/// A request of which a policy can be asked.
+///
+/// `http::Request` and the chat request are. For a type of your own:
+///
+/// ```
+/// use http::{Extensions, HeaderMap};
+/// use tower_gateway::{Extensible, authorize::{Ask, Asked}, principal::Carried};
+///
+/// struct Question { model: String, carried: Carried }
+///
+/// impl Extensible for Question {
+///     fn headers(&self) -> &HeaderMap { &self.carried.headers }
+///     fn headers_mut(&mut self) -> &mut HeaderMap { &mut self.carried.headers }
+///     fn extensions(&self) -> &Extensions { &self.carried.extensions }
+///     fn extensions_mut(&mut self) -> &mut Extensions { &mut self.carried.extensions }
+/// }
+///
+/// impl Ask for Question {
+///     fn ask(&self) -> Asked<'_> {
+///         Asked::of(self).with_model(&self.model)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "nothing says what a `{Self}` asks for",
+    note = "`http::Request` and `ChatRequest` say it; for a request of your own, write `impl Ask for {Self}`"
+)]
+pub trait Ask: Extensible {
+    /// Says what is asked for.
+    fn ask(&self) -> Asked<'_>;
+}
+
+impl<B> Ask for Request<B> {
+    fn ask(&self) -> Asked<'_> {
+        Asked::of(self)
+            .with_method(self.method())
+            .with_uri(self.uri())
+    }
+}
+
+/// What is asked for. What is not known is `None`, and no condition on it can be evaluated then.
+#[derive(Clone)]
+pub struct Asked<'a> {
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+    method: Option<&'a Method>,
+    uri: Option<&'a Uri>,
+    /// `None` also where the URI has one that is not in its normal form.
+    path: Option<&'a str>,
+    route: Option<Arc<str>>,
+    pub(super) model: Model<'a>,
+    now: Option<SystemTime>,
+}
+
+/// What is known of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Model<'a> {
+    /// Nothing, and nobody will know more.
+    Unknown,
+    /// A layer further in will know it.
+    Later,
+    Named(&'a str),
+}
+
+/// What was asked for over HTTP. In the extensions, for layers of the same policy further in, on the other
+/// plane too.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) method: Option<Method>,
+    pub(super) uri: Option<Uri>,
+    pub(super) route: Option<Arc<str>>,
+    /// Who decided that it is allowed. `None`: it was left to a layer further in.
+    pub(super) allowed_by: Option<Policy>,
+}
+
+impl<'a> Asked<'a> {
+    /// What a carrier of headers and extensions tells: the principal, the address of the client, and what
+    /// was noted further out of the method, the path and the route.
+    #[must_use]
+    pub fn of(carrier: &'a impl Extensible) -> Self {
+        let route = Exchange::of(carrier).and_then(|it| it.read(|facts| facts.route.clone()));
+        Self::parts(carrier.headers(), carrier.extensions(), route)
+    }
+
+    pub(crate) fn parts(
+        headers: &'a HeaderMap,
+        extensions: &'a Extensions,
+        route: Option<Arc<str>>,
+    ) -> Self {
+        let asked = Self {
+            headers,
+            extensions,
+            method: None,
+            uri: None,
+            path: None,
+            route,
+            model: Model::Unknown,
+            now: None,
+        };
+        let Some(seen) = extensions.get::<Seen>() else {
+            return asked;
+        };
+        let mut asked = match &seen.uri {
+            Some(uri) => asked.with_uri(uri),
+            None => asked,
+        };
+        asked.method = seen.method.as_ref();
+        if asked.route.is_none() {
+            asked.route.clone_from(&seen.route);
+        }
+        asked
+    }
+
+    /// With this method.
+    #[must_use]
+    pub fn with_method(mut self, method: &'a Method) -> Self {
+        self.method = Some(method);
+        self
+    }
+
+    /// With the path and the host of this URI.
+    #[must_use]
+    pub fn with_uri(mut self, uri: &'a Uri) -> Self {
+        self.uri = Some(uri);
+        self.path = is_normal(uri.path()).then(|| uri.path());
+        self
+    }
+
+    /// With this template of a route, such as `/users/{id}`.
+    #[must_use]
+    pub fn with_route(mut self, route: impl Into<Option<Arc<str>>>) -> Self {
+        self.route = route.into();
+        self
+    }
+
+    /// With this model.
+    #[must_use]
+    pub fn with_model(mut self, model: &'a str) -> Self {
+        self.model = Model::Named(model);
+        self
+    }
+
+    /// At this time.
+    #[must_use]
+    pub fn with_now(mut self, now: SystemTime) -> Self {
+        self.now = Some(now);
+        self
+    }
+
+    /// Before the model is known, as it is outside of where requests to models are read.
+    #[must_use]
+    pub fn with_model_later(mut self) -> Self {
+        self.model = Model::Later;
+        self
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The extensions.
+    #[must_use]
+    pub fn extensions(&self) -> &'a Extensions {
+        self.extensions
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub fn principal(&self) -> Option<&'a Principal> {
+        self.extensions.get()
+    }
+
+    /// From where: the [`ClientAddr`], or without one the [`PeerAddr`].
+    #[must_use]
+    pub fn client(&self) -> Option<IpAddr> {
+        let client = self.extensions.get().map(|&ClientAddr(client)| client);
+        let peer = || self.extensions.get().map(|&PeerAddr(peer)| peer.ip());
+        client.or_else(peer).map(|address| address.to_canonical())
+    }
+
+    /// The method. Headers that name another one are not looked at.
+    #[must_use]
+    pub fn method(&self) -> Option<&'a Method> {
+        self.method
+    }
+
+    /// The URI, as it came.
+    #[must_use]
+    pub fn uri(&self) -> Option<&'a Uri> {
+        self.uri
+    }
+
+    /// The path. There is none where it is not in its [normal form](crate::path): then what is matched
+    /// need not be what is served.
+    #[must_use]
+    pub fn path(&self) -> Option<&'a str> {
+        self.path
+    }
+
+    /// The template of the route. There is none for a path that is not in its normal form.
+    #[must_use]
+    pub fn route(&self) -> Option<&Arc<str>> {
+        let is_known = self.uri.is_none() || self.path.is_some();
+        self.route.as_ref().filter(|_| is_known)
+    }
+
+    /// The host, in lower case and without a port. There is none where two lines name one.
+    #[must_use]
+    pub fn host(&self) -> Option<Cow<'a, str>> {
+        let host = match self.uri.and_then(Uri::host) {
+            Some(host) => host,
+            None => {
+                let mut lines = self.headers.get_all(http::header::HOST).iter();
+                let (Some(line), None) = (lines.next(), lines.next()) else {
+                    return None;
+                };
+                let line = line.to_str().ok()?;
+                match line.rsplit_once(':') {
+                    Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+                    _ => line,
+                }
+            }
+        };
+        let host = host.strip_suffix('.').unwrap_or(host);
+        Some(if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            host.to_ascii_lowercase().into()
+        } else {
+            host.into()
+        })
+    }
+
+    /// The model, where it is known.
+    #[must_use]
+    pub fn model(&self) -> Option<&'a str> {
+        match self.model {
+            Model::Named(model) => Some(model),
+            Model::Unknown | Model::Later => None,
+        }
+    }
+
+    /// When.
+    #[must_use]
+    pub fn now(&self) -> Option<SystemTime> {
+        self.now
+    }
+
+    /// What of it layers further in are told.
+    pub(super) fn seen(&self, allowed_by: Option<Policy>) -> Seen {
+        Seen {
+            method: self.method.cloned(),
+            uri: self.uri.cloned(),
+            route: self.route.clone(),
+            allowed_by,
+        }
+    }
+
+    /// Whether that policy has allowed this very method, path and host before.
+    pub(super) fn was_allowed(&self, policy: &Policy) -> bool {
+        let Some(seen) = self.extensions.get::<Seen>() else {
+            return false;
+        };
+        let path = |uri: &'_ Uri| (uri.path().to_owned(), uri.authority().cloned());
+        seen.allowed_by.as_ref().is_some_and(|by| by.is(policy))
+            && seen.method.as_ref() == self.method
+            && match (&seen.uri, self.uri) {
+                (Some(then), Some(now)) => then == now || path(then) == path(now),
+                (None, None) => true,
+                _ => false,
+            }
+    }
+}
+
+/// Neither headers nor paths: they may hold what is secret.
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked")
+            .field("method", &self.method)
+            .field("route", &self.route)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The name of a model may hold an escaped slash.
+fn is_normal(path: &str) -> bool {
+    let rules = Rules::new().keep_encoded_slashes();
+    matches!(rules.normalise(path), Ok(Cow::Borrowed(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_where_one_is_named() {
+        let host = |request: http::request::Builder| {
+            let request = request.body(()).unwrap();
+            request.ask().host().map(Cow::into_owned)
+        };
+        let request = || Request::get("/");
+        assert_eq!(host(request()), None);
+        let some = Some("api.example.com".to_owned());
+        assert_eq!(host(request().header("host", "API.example.com:80")), some);
+        assert_eq!(host(request().header("host", "api.example.com.")), some);
+        let v6 = host(request().header("host", "[::1]:8080"));
+        assert_eq!(v6.as_deref(), Some("[::1]"));
+        let twice = request().header("host", "a").header("host", "b");
+        assert_eq!(host(twice), None);
+        assert_eq!(host(Request::get("http://Api.Example.com:8080/")), some);
+    }
+
+    #[test]
+    fn what_is_not_in_its_normal_form_has_neither_path_nor_route() {
+        let ask = |path: &str| {
+            let request = Request::get(path).body(()).unwrap();
+            let asked = request.ask().with_route(Some("/admin".into()));
+            (asked.path().is_some(), asked.route().is_some())
+        };
+        for normal in ["/admin", "/v1/models/a%2Fb", "/"] {
+            assert_eq!(ask(normal), (true, true), "{normal}");
+        }
+        for other in [
+            "//admin",
+            "/%61dmin",
+            "/x/../admin",
+            "/admin%00",
+            "/admin/.",
+        ] {
+            assert_eq!(ask(other), (false, false), "{other}");
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The layer, its service, and their future.
+
+use super::{Ask, Asked, Decision, Effect, Policy, asked::Model};
+use crate::{Exchange, Reject, Rejection};
+use pin_project_lite::pin_project;
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// Applies [`Authorize`] to a service.
+///
+/// See the [module docs](super) for an example.
+#[derive(Clone)]
+pub struct AuthorizeLayer {
+    policy: Policy,
+    route: Option<Arc<RouteOf>>,
+    deferring: Option<Arc<Deferring>>,
+    recheck: bool,
+}
+
+type RouteOf = dyn Fn(&Asked<'_>) -> Option<Arc<str>> + Send + Sync;
+type Deferring = dyn Fn(&Asked<'_>) -> bool + Send + Sync;
+
+impl AuthorizeLayer {
+    /// Lets pass what this policy allows. The template of the route is that of the
+    /// [`Exchange`](crate::exchange::Facts::route), if a router further out has matched one. What cannot be
+    /// decided is denied.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            route: None,
+            deferring: None,
+            recheck: false,
+        }
+    }
+
+    /// Sets where the template of the route is found: in the extensions, such as axum's `MatchedPath`, or
+    /// by the method, the host and the path, by the same table that will choose the service. It alone says
+    /// what the route is then, and it is noted in the exchange.
+    #[must_use]
+    pub fn route(
+        mut self,
+        route: impl Fn(&Asked<'_>) -> Option<Arc<str>> + Send + Sync + 'static,
+    ) -> Self {
+        self.route = Some(Arc::new(route));
+        self
+    }
+
+    /// Leaves rules that need a model to a layer of the same policy further in, around the models, for
+    /// requests of which the closure says that they come there.
+    ///
+    /// What passes it undecided is decided nowhere else, so that layer must be there, and the closure must
+    /// be the one that leads the request there.
+    #[must_use]
+    pub fn deferring(
+        mut self,
+        reaches_models: impl Fn(&Asked<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.deferring = Some(Arc::new(reaches_models));
+        self
+    }
+
+    /// Decides only on what a [deferring](Self::deferring) layer of the same policy further out has not
+    /// allowed as it is now: where layers between the two may change the method, the host or the path, so
+    /// that what was decided on is not what is served.
+    #[must_use]
+    pub fn recheck(mut self) -> Self {
+        self.recheck = true;
+        self
+    }
+
+    /// The policy.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Lets a call pass, or says why not.
+    fn admit(&self, req: &mut impl Ask) -> Result<(), Rejection> {
+        let policy = &self.policy;
+        let mut asked = req.ask();
+        if self.recheck && asked.was_allowed(policy) {
+            return Ok(());
+        }
+        if let Some(route) = &self.route {
+            let found = route(&asked);
+            asked = asked.with_route(found);
+        }
+        if let Some(now) = policy.now() {
+            asked = asked.with_now(now);
+        }
+        let deferring = self.deferring.as_ref();
+        let deferred = asked.model().is_none() && deferring.is_some_and(|is| is(&asked));
+        asked.model = match asked.model {
+            Model::Named(model) => Model::Named(model),
+            _ if deferred => Model::Later,
+            _ => Model::Unknown,
+        };
+        let decided = policy.decide(&asked);
+        let shadow = policy.shadowed(&asked);
+        // What comes to a layer further in is counted there.
+        if !deferred || decided.effect == Effect::Deny {
+            policy.count(&decided, shadow.as_ref());
+        }
+        if let Some(exchange) = Exchange::of(req) {
+            note(exchange, &asked, &decided, shadow.as_ref());
+        }
+        if decided.effect == Effect::Deny {
+            return Err(policy.rejection(&decided, &asked));
+        }
+        if self.deferring.is_some() {
+            let allowed = decided.effect == Effect::Allow;
+            let seen = asked.seen(allowed.then(|| policy.clone()));
+            req.extensions_mut().insert(seen);
+        }
+        Ok(())
+    }
+}
+
+/// What is decided later is told then.
+fn note(exchange: &Exchange, asked: &Asked<'_>, decided: &Decision, shadow: Option<&Decision>) {
+    let ruling =
+        |decision: &Decision| (decision.effect != Effect::Undecided).then(|| decision.ruling());
+    let (rule, shadow) = (ruling(decided), shadow.and_then(ruling));
+    let route = asked.route().cloned();
+    exchange.update(|facts| {
+        if facts.route.is_none() {
+            facts.route = route;
+        }
+        facts.rule = rule;
+        facts.shadow_rule = shadow;
+    });
+}
+
+impl fmt::Debug for AuthorizeLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizeLayer")
+            .field("policy", &self.policy)
+            .field("recheck", &self.recheck)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for AuthorizeLayer {
+    type Service = Authorize<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let layer = self.clone();
+        Authorize { inner, layer }
+    }
+}
+
+/// Turns away calls that a policy does not allow.
+///
+/// See the [module docs](super) for an example.
+#[derive(Clone, Debug)]
+pub struct Authorize<S> {
+    inner: S,
+    layer: AuthorizeLayer,
+}
+
+impl<S, Req> Service<Req> for Authorize<S>
+where
+    S: Service<Req>,
+    S::Response: Reject<S::Error>,
+    Req: Ask,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future>;
+
+    // Who may call does not show here: it is another one every time.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut req: Req) -> Self::Future {
+        let state = match self.layer.admit(&mut req) {
+            Ok(()) => State::Called {
+                future: self.inner.call(req),
+            },
+            Err(rejection) => State::Rejected {
+                rejection: Some(rejection),
+            },
+        };
+        ResponseFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`Authorize`].
+    pub struct ResponseFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Called {
+            #[pin]
+            future: F,
+        },
+        Rejected {
+            rejection: Option<Rejection>,
+        },
+    }
+}
+
+impl<F, Res, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Res, E>>,
+    Res: Reject<E>,
+{
+    type Output = Result<Res, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProj::Called { future } => future.poll(cx),
+            StateProj::Rejected { rejection } => Poll::Ready(Res::reject(
+                rejection.take().expect("polled after completion"),
+            )),
+        }
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
