@@ -43,6 +43,14 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! | answer | status | code | headers |
+//! |---|--:|---|---|
+//! | any | the service's | | |
+//!
+//! **What if its store is down**: there is none. Nobody is asked, DNS neither.
+//!
 //! # The rules
 //!
 //! - Exactly one [family of headers](ForwardedHeader) is read. A fallback to another would be what the

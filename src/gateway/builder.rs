@@ -1,5 +1,6 @@
 //! Building a gateway.
 
+mod admission;
 mod browsers;
 
 use super::{
@@ -18,16 +19,13 @@ use super::{
 use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
-    auth::{ApiKeys, AuthLayer, stored::StoredKeys},
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
-    key::ByPrincipal,
     llm::{
         self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, pool::Pool,
         serve::Serve,
     },
     metrics::Metrics,
-    rate_limit::{Quota, RateLimitLayer},
     route::{Methods, Routes},
 };
 use bytes::Bytes;
@@ -94,35 +92,6 @@ impl GatewayBuilder {
     }
 
     // Admission.
-
-    /// Lets in whoever shows one of these keys. Without it everyone is let in.
-    pub fn api_keys(mut self, keys: ApiKeys) -> Self {
-        if let Err(faults) = keys.check() {
-            self.fault("api_keys", faults.to_string());
-        }
-        self.once("api_keys", "put all keys into one `ApiKeys`");
-        let layer = AuthLayer::new(keys);
-        self.gauges.auth(&layer);
-        self.layer_at(Slot::Auth, layer)
-    }
-
-    /// Lets in whoever shows a key that is in a [store](crate::auth::stored). In the place of
-    /// [`api_keys`](Self::api_keys).
-    pub fn stored_keys(mut self, keys: StoredKeys) -> Self {
-        self.once("api_keys", "either keys in a store or fixed ones");
-        let layer = AuthLayer::new(keys.clone());
-        self.gauges.stored_keys(&layer, keys);
-        self.layer_at(Slot::Auth, layer)
-    }
-
-    /// Lets each principal call so often. Callers without a name share one quota.
-    pub fn rate_limit(mut self, quota: Quota) -> Self {
-        let mend = "give several quotas to one `RateLimitLayer`, and that to `layer_at`";
-        self.once("rate_limit", mend);
-        let layer = RateLimitLayer::new(quota).key(ByPrincipal);
-        self.gauges.rate_limit(&layer);
-        self.layer_at(Slot::RateLimit, layer)
-    }
 
     /// Lets so many exchanges run at once; each lasts until the last byte of its answer.
     pub fn concurrency(mut self, limit: usize) -> Self {
