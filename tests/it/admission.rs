@@ -25,7 +25,7 @@ use tower_gateway::{
         signature::SignatureLayer,
         stored::{Keyring, MemoryKeys, Pepper, StoredKeys},
     },
-    client_addr::PeerAddr,
+    client_addr::{ClientAddrLayer, PeerAddr},
     collect,
     gateway::{Gateway, GatewayBuilder, GatewayService},
     llm::Simulator,
@@ -52,6 +52,8 @@ fn gateway(admission: impl FnOnce(GatewayBuilder) -> GatewayBuilder) -> GatewayS
         .model("slow", [Simulator::new()])
         .route("/who", who)
         .route("/other", who);
+    let trusted = ClientAddrLayer::new().trusted_proxies(["10.0.0.0/8"]);
+    let builder = builder.client_addr(trusted.unwrap());
     admission(builder).build().unwrap()
 }
 

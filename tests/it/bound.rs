@@ -27,7 +27,7 @@ use tower_gateway::{
         introspection::Introspection,
         jwt::{Algorithm, Issuer, JwkSet, Jwt},
     },
-    client_addr::PeerAddr,
+    client_addr::{ClientAddrLayer, ForwardedHeader, PeerAddr},
     gateway::{Gateway, GatewayBuilder, GatewayService, Server, Tls},
     tls::TlsInfo,
 };
@@ -208,7 +208,10 @@ async fn a_trusted_proxy_may_tell_of_the_certificate() {
         let layer = ClientCertLayer::new().trusted_proxies(["10.0.0.0/8"], header);
         let layer = layer.unwrap().for_tokens();
         let gateway = gateway(|builder| {
-            let builder = builder.client_certificates(layer);
+            // Of whichever family the addresses are.
+            let trusted = ClientAddrLayer::new().header(ForwardedHeader::Forwarded);
+            let trusted = trusted.trusted_proxies(["10.0.0.0/8"]).unwrap();
+            let builder = builder.client_addr(trusted).client_certificates(layer);
             builder.auth(jwt(|issuer| issuer))
         });
         let ask = async |peer: [u8; 4], told: Option<&str>, token: &str| {

@@ -26,12 +26,12 @@ impl GatewayBuilder {
         if let Err(faults) = keys.check() {
             self.fault("api_keys", faults.to_string());
         }
-        self.auth(keys)
+        self.auth_at("api_keys", &keys.into())
     }
 
     /// Lets in whoever shows a key that is in a [store](crate::auth::stored).
     pub fn stored_keys(self, keys: StoredKeys) -> Self {
-        self.auth(keys)
+        self.auth_at("stored_keys", &keys.into())
     }
 
     /// Lets in whomever this knows: stored keys, tokens (`Jwt`, `Introspection`), a closure, or
@@ -58,24 +58,33 @@ impl GatewayBuilder {
     ///
     /// The first call stands outermost. A layer after another one must say what whom that one has let in is
     /// worth to it: [`or_outer`](AuthLayer::or_outer) or [`and_outer`](AuthLayer::and_outer).
-    pub fn auth<A>(mut self, layer: impl Into<AuthLayer<A>>) -> Self
+    pub fn auth<A>(self, layer: impl Into<AuthLayer<A>>) -> Self
     where
         A: Authenticate<Future: Send + 'static> + Send + Sync + 'static,
     {
-        let layer = layer.into();
+        self.auth_at(AUTH, &layer.into())
+    }
+
+    fn auth_at<A>(mut self, at: &'static str, layer: &AuthLayer<A>) -> Self
+    where
+        A: Authenticate<Future: Send + 'static> + Send + Sync + 'static,
+    {
         let first = self.called.insert(AUTH);
         if !first && !layer.heeds_outer() {
             let mend = "somebody is asked for already, and would be forgotten: let one layer know both by \
                         `AnyOf`, or say `or_outer` or `and_outer` of this one";
-            self.fault(AUTH, mend);
+            self.fault(at, mend);
         }
-        self.gauges.auth(&layer);
-        self.layer_at(Slot::Auth, layer)
+        self.gauges.auth(layer);
+        self.layer_at(Slot::Auth, layer.clone())
     }
 
     /// Lets in whoever came by a [certificate](crate::auth::client_cert), or takes what there is to know of
     /// it for [tokens that are bound to it](ClientCertLayer::for_tokens). To be called before
     /// [`auth`](Self::auth).
+    ///
+    /// Proxies that tell of certificates in `X-Forwarded-Client-Cert` must be trusted by
+    /// [`client_addr`](Self::client_addr) too, which stands further out and believes strangers nothing.
     pub fn client_certificates(mut self, layer: ClientCertLayer) -> Self {
         let first = !self.called.contains(AUTH);
         self.outermost("client_certificates");
