@@ -270,11 +270,14 @@ fn what_cannot_be_meant_is_refused_at_once() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_an_error_that_says_so() {
-    let store = RedisStore::new("redis://user:canary@127.0.0.1:1/0").unwrap();
-    let error = store
-        .take(take(&[Quota::per_day(2)], "a", 1))
-        .await
-        .unwrap_err();
-    assert_eq!(error.failure(), Failure::Unavailable);
-    assert!(!format!("{error:?}").contains("canary"));
+    let url = "redis://user:canary@127.0.0.1:1/0";
+    for store in [RedisStore::new(url), RedisStore::cluster([url])] {
+        let store = store.unwrap();
+        let error = store
+            .take(take(&[Quota::per_day(2)], "a", 1))
+            .await
+            .unwrap_err();
+        assert_eq!(error.failure(), Failure::Unavailable);
+        assert!(!format!("{error:?}").contains("canary"));
+    }
 }

@@ -1,7 +1,7 @@
 //! A server that speaks TLS, and asks for a name and a password.
 
 use super::*;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use std::{env, fs, path::PathBuf, process};
 
 /// Files of one test, gone with it.
@@ -14,6 +14,10 @@ impl Folder {
         fs::create_dir_all(&path).unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes whose issuer has its own name for one that issued itself.
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "authority");
         let key = KeyPair::generate().unwrap();
         let authority = params.self_signed(&key).unwrap().pem();
         let issuer = Issuer::new(params, key);
@@ -50,12 +54,8 @@ async fn answers(store: &RedisStore) -> Result<(), StoreError> {
 #[tokio::test]
 async fn over_tls_with_a_name_a_password_and_a_database() {
     let folder = Folder::new("password");
-    let more = [
-        "--tls-auth-clients",
-        "no",
-        "--user",
-        "limiter on >canary ~rate-limit:* +@all",
-    ];
+    let more = "--tls-auth-clients no --user limiter on >canary ~rate-limit:* +@all";
+    let more: Vec<_> = more.split(' ').collect();
     let Some(server) = RedisServer::start_tls(&folder.0, &more) else {
         return;
     };
