@@ -53,6 +53,15 @@
 //! put them. A caller that hung up before the head of the answer has the status 499; one that did so
 //! later has the status it was sent, and the outcome `client_gone`.
 //!
+//! # Answers
+//!
+//! | answer | status | code | headers |
+//! |---|--:|---|---|
+//! | any | the service's | |  |
+//!
+//! **What if its store is down**: there is none. A [sink](AccessLogLayer::sink) of yours is called by
+//! whoever ends the answer, and holds it up for as long as it takes: hand over, and write elsewhere.
+//!
 //! # What is shared
 //!
 //! Nothing. Each service tells of its own exchanges, and two of these layers make two lines.

@@ -36,12 +36,15 @@
 //!
 //! # Answers
 //!
-//! | what | status, code | headers |
-//! |---|---|---|
-//! | an address that is not let in | 403 `request_blocked` | - |
-//! | no address at all, as over a Unix socket | the same, or [let in](AddressListLayer::admit_unknown) | - |
+//! | address | status | code | headers |
+//! |---|--:|---|---|
+//! | one that is let in | the service's | | |
+//! | one that is not | 403 | `request_blocked` | |
+//! | none at all, as over a Unix socket | the same, or [let in](AddressListLayer::admit_unknown) | `request_blocked` | |
 //!
-//! Nothing that it asks can be down. A look-up is two binary searches, whatever the length of the lists:
+//! **What if its store is down**: there is none. The lists are in memory.
+//!
+//! A look-up is two binary searches, whatever the length of the lists:
 //! networks that touch or overlap become one range. IPv4 within IPv6 (`::ffff:192.0.2.1`) is IPv4.
 //!
 //! # What is shared
@@ -50,17 +53,17 @@
 //! [`replace`](AddressListLayer::replace). A request is judged by the lists that stood when it came; those
 //! that are under way go on.
 
+pub use crate::admit::ResponseFuture;
+
 use crate::{
-    Extensible, Reject, Rejection,
+    Extensible, Reject,
     client_addr::{ClientAddr, InvalidNetwork, PeerAddr, networks},
     rejection::Kind,
 };
 use ipnet::IpNet;
-use pin_project_lite::pin_project;
 use std::{
     fmt,
     net::IpAddr,
-    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
 };
@@ -258,39 +261,11 @@ where
 
     fn call(&mut self, req: Req) -> Self::Future {
         let admitted = self.layer.admits(&req);
-        ResponseFuture {
-            future: admitted.then(|| self.inner.call(req)),
-        }
-    }
-}
-
-pin_project! {
-    /// Response future of [`AddressList`].
-    pub struct ResponseFuture<F> {
-        // `None`: the call was not let in.
-        #[pin]
-        future: Option<F>,
-    }
-}
-
-impl<F, R, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<R, E>>,
-    R: Reject<E>,
-{
-    type Output = Result<R, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().future.as_pin_mut() {
-            Some(future) => future.poll(cx),
-            None => Poll::Ready(R::reject(Rejection::new(Kind::Blocked))),
-        }
-    }
-}
-
-impl<F> fmt::Debug for ResponseFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        ResponseFuture::new(if admitted {
+            Ok(self.inner.call(req))
+        } else {
+            Err(Kind::Blocked.into())
+        })
     }
 }
 

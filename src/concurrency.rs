@@ -33,6 +33,15 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! | exchange | status | code | headers |
+//! |---|--:|---|---|
+//! | one for which there is room, at once or in time | the service's | | |
+//! | one too many | 503 | `overloaded` | `Retry-After` |
+//!
+//! **What if its store is down**: there is none. Permits are of one process.
+//!
 //! `Retry-After` is 1, 2 or 3 seconds in turn, so that those who were refused together do not come
 //! back together.
 //!

@@ -46,6 +46,8 @@
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
+//! | [`AddressListLayer`](address_list::AddressListLayer) | which addresses are let in | any | |
+//! | [`ServerNameLayer`](server_name::ServerNameLayer) | refuses what came by a connection for another name | HTTP | |
 //! | [`TraceLayer`](trace::TraceLayer) | request id, W3C Trace Context, a span | any | |
 //! | [`AccessLogLayer`](access_log::AccessLogLayer) | one line when an answer is over | any | |
 //! | [`MetricsLayer`](metrics::MetricsLayer) | Prometheus counters and histograms | any | `metrics` |
@@ -86,6 +88,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
+mod admit;
 pub mod answer;
 #[cfg(feature = "client")]
 mod bell;
@@ -122,6 +125,7 @@ pub mod concurrency;
 pub mod metrics;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+pub mod server_name;
 pub mod timeout;
 pub mod trace;
 

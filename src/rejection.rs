@@ -46,6 +46,8 @@ pub enum Kind {
     RequestTimeout,
     /// Nothing is served under this path.
     NotFound,
+    /// The request is for another name than the connection that it came by.
+    Misdirected,
     /// The path is served, by other methods.
     MethodNotAllowed,
     /// No model of this name is offered to the caller.
@@ -159,6 +161,12 @@ impl Kind {
                 "not_found",
                 Caller,
                 "Nothing is served under this path.",
+            ),
+            Self::Misdirected => Row(
+                421,
+                "misdirected_request",
+                Caller,
+                "The connection was made for another host.",
             ),
             Self::MethodNotAllowed => Row(
                 405,

@@ -43,6 +43,16 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! | answer | status | code | headers |
+//! |---|--:|---|---|
+//! | in time | the service's | | |
+//! | no head in time | 504 | `timeout` | |
+//! | too slow after its head | what it was, cut off | `timeout`, in logs and as the error of the stream | |
+//!
+//! **What if its store is down**: there is none. Nothing is kept but the timer of each call.
+//!
 //! # Whose time is counted
 //!
 //! The service's, not the client's. Waiting for the head begins when the answer is first waited for

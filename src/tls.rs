@@ -26,6 +26,7 @@ struct Told {
     name: Option<Box<str>>,
     protocol: Option<Box<[u8]>>,
     certificates: Vec<Bytes>,
+    one_name: bool,
 }
 
 impl TlsInfo {
@@ -68,6 +69,14 @@ impl TlsInfo {
         self
     }
 
+    /// Says that what comes by this connection is for its [name](Self::name) alone. A
+    /// [`ServerNameLayer`](crate::server_name::ServerNameLayer) holds requests to it.
+    #[must_use]
+    pub fn one_name(mut self) -> Self {
+        Arc::make_mut(&mut self.0).one_name = true;
+        self
+    }
+
     /// The version, as `TLSv1.3`.
     #[must_use]
     pub fn version(&self) -> Option<&'static str> {
@@ -78,6 +87,12 @@ impl TlsInfo {
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.0.name.as_deref()
+    }
+
+    /// Whether what comes by this connection is for its name alone.
+    #[must_use]
+    pub fn is_of_one_name(&self) -> bool {
+        self.0.one_name
     }
 
     /// The protocol that was agreed on.
@@ -100,6 +115,7 @@ impl fmt::Debug for TlsInfo {
             .field("name", &self.0.name)
             .field("protocol", &self.protocol().map(String::from_utf8_lossy))
             .field("certificates", &self.0.certificates.len())
+            .field("one_name", &self.0.one_name)
             .finish()
     }
 }

@@ -8,6 +8,7 @@ const TIERS: &[&[&str]] = &[
     // The vocabulary. Its own order is held by `VOCABULARY`.
     &[
         "rejection",
+        "admit",
         "follow",
         "answer",
         "bell",
@@ -36,6 +37,7 @@ const TIERS: &[&[&str]] = &[
         "concurrency",
         "metrics",
         "rate_limit",
+        "server_name",
         "timeout",
         "trace",
     ],
@@ -51,6 +53,7 @@ const TIERS: &[&[&str]] = &[
 /// What each module of the vocabulary may name.
 const VOCABULARY: &[(&str, &[&str])] = &[
     ("rejection", &["answer"]),
+    ("admit", &["answer", "rejection"]),
     ("follow", &["answer", "rejection"]),
     ("answer", &["follow", "rejection"]),
     ("bell", &[]),
@@ -131,6 +134,48 @@ fn modules_point_one_way() {
         }
     });
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What documents a policy of its own within the module of another.
+const WITHIN: &[&str] = &[
+    "auth/client_cert",
+    "auth/introspection",
+    "auth/jwt",
+    "auth/signature",
+    "auth/stored",
+];
+
+/// Whoever operates a policy finds in one place what it answers, and what becomes of it without its store.
+#[test]
+fn each_policy_has_a_table_of_its_answers_and_says_what_if_its_store_is_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut missing = Vec::new();
+    for policy in TIERS[1].iter().chain(&["client_addr"]).chain(WITHIN) {
+        let files = [format!("{policy}.rs"), format!("{policy}/mod.rs")];
+        let text = files
+            .iter()
+            .find_map(|file| fs::read_to_string(src.join(file)).ok());
+        let text = text.unwrap_or_else(|| panic!("{policy} has no file"));
+        let docs: Vec<_> = text
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .collect();
+        let table = docs.windows(2).any(|two| {
+            let columns =
+                two[0].starts_with("//! | ") && two[0].contains(" | status | code | headers");
+            columns && two[1].starts_with("//! |---|--:|---|---|")
+        });
+        let store = docs
+            .iter()
+            .any(|line| line.starts_with("//! **What if its store is down**"));
+        if !table {
+            missing.push(format!("{policy}: | … | status | code | headers |"));
+        }
+        if !store {
+            missing.push(format!("{policy}: **What if its store is down**"));
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]

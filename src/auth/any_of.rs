@@ -73,6 +73,10 @@ impl<A: Authenticate, B: Authenticate> Authenticate for AnyOf<A, B> {
     fn recognises(&self, credential: &Credential) -> bool {
         self.0.recognises(credential) || self.1.recognises(credential)
     }
+
+    fn kept(&self) -> usize {
+        self.0.kept() + self.1.kept()
+    }
 }
 
 pin_project! {

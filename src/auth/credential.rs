@@ -1,6 +1,9 @@
 //! Where in a request a key may stand, and what is found there.
 
-use super::key::LONGEST;
+use super::{
+    certificate::{Certificate, Thumbprint},
+    key::LONGEST,
+};
 use crate::{Extensible, Rejection, identity, rejection::Kind};
 use http::{
     HeaderMap, HeaderName, HeaderValue,
@@ -45,6 +48,8 @@ pub struct Credential {
     value: HeaderValue,
     /// Where the key begins, behind the scheme.
     from: usize,
+    /// By which the client came that shows it.
+    pub(super) certificate: Option<Certificate>,
 }
 
 impl Credential {
@@ -52,6 +57,13 @@ impl Credential {
     #[must_use]
     pub fn expose(&self) -> &[u8] {
         self.value.as_bytes().get(self.from..).unwrap_or_default()
+    }
+
+    /// Which certificate the client has shown that came with it: the one of its connection, or what a
+    /// [`ClientCertLayer`](super::client_cert::ClientCertLayer) further out has heard of it.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Thumbprint> {
+        self.certificate.as_ref().map(Certificate::thumbprint)
     }
 }
 
@@ -130,7 +142,11 @@ impl Places {
         } else {
             0
         };
-        let credential = Credential { value, from };
+        let credential = Credential {
+            value,
+            from,
+            certificate: None,
+        };
         match credential.expose().len() {
             0 => Err(malformed("The credential is empty.")),
             1..=LONGEST => Ok(Some(credential)),

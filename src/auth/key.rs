@@ -1,8 +1,9 @@
 //! One key: what it is made of, and what is kept of it.
 
+use super::Grant;
 use crate::Principal;
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeSet, error::Error, fmt, sync::Arc, time::SystemTime};
+use std::{error::Error, fmt, sync::Arc};
 
 /// The fewest characters of a key.
 pub(super) const SHORTEST: usize = 16;
@@ -16,17 +17,17 @@ const ID_CHARS: usize = 8;
 /// 62⁶ > 2³².
 const CHECKSUM_CHARS: usize = 6;
 
-/// An API key and whose it is. Of the key itself only the SHA-256 hash is kept.
+/// An API key and what it [grants](Grant). Of the key itself only the SHA-256 hash is kept.
 ///
 /// ```
-/// use tower_gateway::auth::{ApiKey, ApiKeys};
+/// use tower_gateway::auth::{ApiKey, ApiKeys, Grant};
 /// use std::time::{Duration, SystemTime};
 ///
-/// let (key, secret) = ApiKey::generate("acme_live")?;
-/// let key = key
-///     .principal("alice")
+/// let grant = Grant::new("alice")
 ///     .scopes(["chat", "embeddings"])
+///     .models(["fast", "claude-*"])
 ///     .expires_at(SystemTime::now() + Duration::from_secs(90 * 24 * 60 * 60));
+/// let (key, secret) = ApiKey::generate("acme_live", grant)?;
 ///
 /// // Shown once, to the person who asked for it: acme_live_5kBvYqLW_3xK…
 /// assert!(secret.expose().starts_with("acme_live_"));
@@ -40,12 +41,7 @@ const CHECKSUM_CHARS: usize = 6;
 pub struct ApiKey {
     pub(super) hash: Result<Hash, KeyFault>,
     id: Arc<str>,
-    principal: Arc<str>,
-    team: Option<Arc<str>>,
-    tenant: Option<Arc<str>>,
-    scopes: BTreeSet<Arc<str>>,
-    pub(super) not_before: Option<SystemTime>,
-    pub(super) expires_at: Option<SystemTime>,
+    pub(super) grant: Grant,
 }
 
 /// SHA-256 of a whole key.
@@ -58,35 +54,32 @@ pub(super) fn hash(key: &[u8]) -> Hash {
 impl ApiKey {
     /// A key that exists already: any text of 16 characters or more, and of no more than 8 KiB.
     ///
-    /// A text that does not do is told by [`ApiKeys::check`](super::ApiKeys::check), and lets nobody
-    /// in.
+    /// A text or a grant that does not do is told by [`ApiKeys::check`](super::ApiKeys::check), and lets
+    /// nobody in.
     #[must_use]
-    pub fn new(principal: impl Into<Arc<str>>, secret: impl AsRef<str>) -> Self {
-        Self::from_hash(principal.into(), hash_of(secret.as_ref()))
+    pub fn new(grant: impl Into<Grant>, secret: impl AsRef<str>) -> Self {
+        Self::from_hash(grant.into(), hash_of(secret.as_ref()))
     }
 
     /// A key of which only the SHA-256 hash is at hand. It must have been hard to guess: whoever
     /// knows the hash of a short one can find the key.
     #[must_use]
-    pub fn from_sha256(principal: impl Into<Arc<str>>, sha256: [u8; 32]) -> Self {
-        Self::from_hash(principal.into(), Ok(sha256))
+    pub fn from_sha256(grant: impl Into<Grant>, sha256: [u8; 32]) -> Self {
+        Self::from_hash(grant.into(), Ok(sha256))
     }
 
     /// Makes a new key, `<prefix>_<id>_<secret>`, where the secret holds 142 random bits and ends in
     /// six characters of CRC-32 over all before them. So a typing error is found without a look-up,
     /// and a scanner finds a key that got into a repository.
     ///
-    /// Until [`principal`](Self::principal) says whose it is, it is its own.
-    ///
     /// # Errors
     ///
     /// If the prefix is not 1 to 32 letters, digits, `-` and `_` of ASCII, or if the system has no
     /// random numbers.
-    pub fn generate(prefix: &str) -> Result<(Self, Secret), KeyFault> {
+    pub fn generate(prefix: &str, grant: impl Into<Grant>) -> Result<(Self, Secret), KeyFault> {
         let (id, secret) = Self::generate_text(prefix)?;
-        let mut key = Self::from_hash(id.as_str().into(), hash_of(secret.expose()));
-        key.id = id.into();
-        Ok((key, secret))
+        let key = Self::from_hash(grant.into(), hash_of(secret.expose()));
+        Ok((key.id(id), secret))
     }
 
     /// The id of a new key, and the key.
@@ -122,24 +115,12 @@ impl ApiKey {
         well_formed.then_some(id)
     }
 
-    fn from_hash(principal: Arc<str>, hash: Result<Hash, KeyFault>) -> Self {
+    fn from_hash(grant: Grant, hash: Result<Hash, KeyFault>) -> Self {
         Self {
             hash,
             id: "".into(),
-            principal,
-            team: None,
-            tenant: None,
-            scopes: BTreeSet::new(),
-            not_before: None,
-            expires_at: None,
+            grant,
         }
-    }
-
-    /// Sets whose key it is. A principal may have several, as while one replaces another.
-    #[must_use]
-    pub fn principal(mut self, principal: impl Into<Arc<str>>) -> Self {
-        self.principal = principal.into();
-        self
     }
 
     /// Sets a name for the key itself, which may stand in logs. By default that of the principal and
@@ -150,65 +131,23 @@ impl ApiKey {
         self
     }
 
-    /// Sets the team of the principal.
-    #[must_use]
-    pub fn team(mut self, team: impl Into<Arc<str>>) -> Self {
-        self.team = Some(team.into());
-        self
-    }
-
-    /// Sets the tenant of the principal, across which nothing is ever shared.
-    #[must_use]
-    pub fn tenant(mut self, tenant: impl Into<Arc<str>>) -> Self {
-        self.tenant = Some(tenant.into());
-        self
-    }
-
-    /// Adds scopes, what may be done with the key.
-    #[must_use]
-    pub fn scopes(mut self, scopes: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
-        self.scopes.extend(scopes.into_iter().map(Into::into));
-        self
-    }
-
-    /// Sets from when on the key is valid.
-    #[must_use]
-    pub fn not_before(mut self, time: SystemTime) -> Self {
-        self.not_before = Some(time);
-        self
-    }
-
-    /// Sets from when on the key is not valid any more.
-    #[must_use]
-    pub fn expires_at(mut self, time: SystemTime) -> Self {
-        self.expires_at = Some(time);
-        self
-    }
-
     pub(super) fn fault(&self) -> Option<KeyFault> {
-        let nobody = self.principal.is_empty().then_some(KeyFault::NoPrincipal);
-        self.hash.err().or(nobody)
+        let nobody = self.grant.owner.is_empty().then_some(KeyFault::NoPrincipal);
+        let unfit = || self.grant.check().is_err().then_some(KeyFault::Grant);
+        self.hash.err().or(nobody).or_else(unfit)
     }
 
     pub(super) fn owner(&self) -> &Arc<str> {
-        &self.principal
+        &self.grant.owner
     }
 
     /// The principal that the key stands for. `nth` key, in case that it has no name.
     pub(super) fn grants(&self, nth: usize) -> Principal {
-        let mut principal = Principal::new(self.principal.clone());
-        principal = if self.id.is_empty() {
-            principal.with_key_id(format!("{}-{nth}", self.principal))
+        self.grant.principal(if self.id.is_empty() {
+            format!("{}-{nth}", self.grant.owner).into()
         } else {
-            principal.with_key_id(self.id.clone())
-        };
-        if let Some(team) = &self.team {
-            principal = principal.with_team(team.clone());
-        }
-        if let Some(tenant) = &self.tenant {
-            principal = principal.with_tenant(tenant.clone());
-        }
-        principal.with_scopes(self.scopes.iter().cloned())
+            self.id.clone()
+        })
     }
 }
 
@@ -217,12 +156,7 @@ impl fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ApiKey")
             .field("id", &self.id)
-            .field("principal", &self.principal)
-            .field("team", &self.team)
-            .field("tenant", &self.tenant)
-            .field("scopes", &self.scopes)
-            .field("not_before", &self.not_before)
-            .field("expires_at", &self.expires_at)
+            .field("grant", &self.grant)
             .field("fault", &self.fault())
             .finish_non_exhaustive()
     }
@@ -258,6 +192,8 @@ pub enum KeyFault {
     Unsendable,
     /// Nobody owns it.
     NoPrincipal,
+    /// What it grants [cannot be](Grant::check).
+    Grant,
     /// It is there already.
     Duplicate,
     /// The prefix is not 1 to 32 letters, digits, `-` and `_`.
@@ -273,6 +209,9 @@ impl fmt::Display for KeyFault {
             Self::TooLong => "must have 8 KiB or less",
             Self::Unsendable => "must have no control characters, and no space at its ends",
             Self::NoPrincipal => "must belong to a principal",
+            Self::Grant => {
+                "must have names of 1 to 256 bytes, periods, and an end after its beginning"
+            }
             Self::Duplicate => "is there twice",
             Self::Prefix => "must begin with 1 to 32 letters, digits, `-` and `_`",
             Self::NoRandomness => "needs random numbers, of which the system has none",
@@ -326,14 +265,17 @@ mod tests {
     #[test]
     fn keys_that_are_made_differ_and_have_their_form() {
         let (a, b) = (
-            ApiKey::generate("tgw").unwrap(),
-            ApiKey::generate("tgw").unwrap(),
+            ApiKey::generate("tgw", "alice").unwrap(),
+            ApiKey::generate("tgw", "alice").unwrap(),
         );
         assert_ne!(a.1.expose(), b.1.expose());
         assert_eq!(a.1.expose().len(), "tgw_".len() + 8 + 1 + 30);
         assert_eq!(a.0.hash, Ok(hash(a.1.expose().as_bytes())));
         for prefix in ["", "ä", "a b", &"x".repeat(33)] {
-            assert_eq!(ApiKey::generate(prefix).unwrap_err(), KeyFault::Prefix);
+            assert_eq!(
+                ApiKey::generate(prefix, "alice").unwrap_err(),
+                KeyFault::Prefix
+            );
         }
     }
 
@@ -363,6 +305,11 @@ mod tests {
             ApiKey::new("", "sixteen letters!").fault(),
             Some(KeyFault::NoPrincipal)
         );
+        let never = Grant::new("a").team("");
+        assert_eq!(
+            ApiKey::new(never, "sixteen letters!").fault(),
+            Some(KeyFault::Grant)
+        );
         assert_eq!(ApiKey::new("a", "sixteen letters!").fault(), None);
         assert_eq!(ApiKey::new("a", "sechzehn Zeichen äöü").fault(), None);
     }
@@ -370,7 +317,7 @@ mod tests {
     proptest! {
         #[test]
         fn one_wrong_character_is_found(at in 0..43_usize, to in 0..62_usize) {
-            let (_, secret) = ApiKey::generate("tgw").unwrap();
+            let (_, secret) = ApiKey::generate("tgw", "alice").unwrap();
             let mut text = secret.expose().as_bytes().to_vec();
             prop_assume!(text[at] != BASE62[to]);
             text[at] = BASE62[to];

@@ -1,7 +1,7 @@
 //! Keys in memory, found by their hash.
 
 use super::{
-    Authenticate, Credential, Verdict,
+    Authenticate, Credential, Grant, Verdict,
     key::{ApiKey, Hash, KeyFault, hash},
 };
 use crate::{Principal, Rejection, rejection::Kind};
@@ -52,10 +52,11 @@ impl ApiKeys {
         Self::default()
     }
 
-    /// Adds a key that exists already: any text of 16 characters or more.
+    /// Adds a key that exists already, any text of 16 characters or more, for a principal, or for all that a
+    /// [`Grant`] says.
     #[must_use]
-    pub fn add(self, principal: impl Into<Arc<str>>, secret: impl AsRef<str>) -> Self {
-        self.add_key(ApiKey::new(principal, secret))
+    pub fn add(self, grant: impl Into<Grant>, secret: impl AsRef<str>) -> Self {
+        self.add_key(ApiKey::new(grant, secret))
     }
 
     /// Adds a key with all that goes with it.
@@ -81,11 +82,12 @@ impl ApiKeys {
             return Err(KeyFault::Duplicate);
         }
         self.count += 1;
-        self.timed |= key.not_before.is_some() || key.expires_at.is_some();
+        let (not_before, expires_at) = (key.grant.not_before, key.grant.expires_at);
+        self.timed |= not_before.is_some() || expires_at.is_some();
         bucket.push(Held {
             hash,
-            not_before: key.not_before,
-            expires_at: key.expires_at,
+            not_before,
+            expires_at,
             principal: key.grants(self.count),
         });
         Ok(())
@@ -95,7 +97,8 @@ impl ApiKeys {
     ///
     /// # Errors
     ///
-    /// If a key is too short, too long, cannot be sent, belongs to nobody, or is there twice.
+    /// If a key is too short, too long, cannot be sent, belongs to nobody, grants what cannot be, or is there
+    /// twice.
     pub fn check(&self) -> Result<(), InvalidKeys> {
         if self.faults.is_empty() {
             Ok(())
@@ -155,6 +158,10 @@ impl Authenticate for ApiKeys {
         let found = self.find(credential.expose(), now);
         Verdict::Now(found.cloned().ok_or(Kind::InvalidCredentials.into()))
     }
+
+    fn kept(&self) -> usize {
+        self.count
+    }
 }
 
 /// Whose they are, but nothing of the keys.
@@ -203,10 +210,8 @@ mod tests {
 
     #[test]
     fn a_key_is_valid_from_its_start_to_just_before_its_end() {
-        let key = ApiKey::new("alice", KEY)
-            .not_before(at(10))
-            .expires_at(at(20));
-        let keys = ApiKeys::new().add_key(key);
+        let grant = Grant::new("alice").not_before(at(10)).expires_at(at(20));
+        let keys = ApiKeys::new().add(grant, KEY);
         for (now, valid) in [(9, false), (10, true), (19, true), (20, false)] {
             assert_eq!(
                 keys.find(KEY.as_bytes(), Some(at(now))).is_some(),
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn abuse_51_nothing_printable_shows_a_key_or_its_hash() {
-        let (made, secret) = ApiKey::generate("canary").unwrap();
+        let (made, secret) = ApiKey::generate("canary", "alice").unwrap();
         let keys = ApiKeys::new()
             .add("alice", "canary canary canary")
             .add("bob", "canary");

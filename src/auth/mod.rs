@@ -43,7 +43,7 @@
 //!
 //! # Answers
 //!
-//! | what was sent | status | code | `WWW-Authenticate: Bearer realm="api"` with |
+//! | what was sent | status | code | headers: `WWW-Authenticate: Bearer realm="api"` with |
 //! |---|--:|---|---|
 //! | no key, or another scheme | 401 | `missing_api_key` | nothing |
 //! | a key that is unknown, wrong, expired, or not valid yet | 401 | `invalid_api_key` | `error="invalid_token"` |
@@ -54,6 +54,10 @@
 //! | a key that cannot be checked, for its store or its issuer does not answer | 503 | `auth_unavailable` | no challenge, but `Retry-After` |
 //!
 //! Which of the reasons for `invalid_api_key` it was shows neither in the answer nor in its time.
+//!
+//! **What if its store is down**: fixed [keys](ApiKeys) have none. What an authenticator that asks somebody
+//! does then is told where it is: [stored keys](stored#answers), [tokens](jwt#answers),
+//! [introspection](introspection#answers). None of them lets in whom it does not know.
 //!
 //! # More than one scheme
 //!
@@ -121,9 +125,11 @@ mod any_of;
 mod base64;
 #[cfg(feature = "jwt")]
 mod cache;
+mod certificate;
 pub mod client_cert;
 mod credential;
 mod failures;
+mod grant;
 #[cfg(feature = "jwt")]
 pub mod introspection;
 #[cfg(feature = "jwt")]
@@ -134,16 +140,20 @@ mod key;
 mod keys;
 mod principal_headers;
 mod rules;
+mod service;
 pub mod signature;
 pub mod stored;
 
 pub use self::{
     any_of::{AnyOf, AnyOfFuture},
+    certificate::Thumbprint,
     credential::{Credential, Place},
     failures::FailureLimit,
+    grant::Grant,
     key::{ApiKey, KeyFault, Secret},
     keys::{ApiKeys, InvalidKeys},
     principal_headers::{PrincipalHeaders, PrincipalHeadersLayer},
+    service::{Auth, ResponseFuture},
 };
 
 use self::{
@@ -153,19 +163,9 @@ use self::{
 };
 #[cfg(feature = "jwt")]
 use crate::client::outward;
-use crate::{Extensible, Principal, Reject, Rejection};
+use crate::{Principal, Rejection};
 use http::HeaderName;
-use pin_project_lite::pin_project;
-use std::{
-    fmt,
-    future::Future,
-    mem,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
-use tower_layer::Layer;
-use tower_service::Service;
+use std::{fmt, future::Future, sync::Arc};
 
 /// Says whose a credential is.
 ///
@@ -204,6 +204,11 @@ pub trait Authenticate {
     fn recognises(&self, credential: &Credential) -> bool {
         let _ = credential;
         true
+    }
+
+    /// Of how many credentials it is known without waiting whose they are. For a gauge; by default of none.
+    fn kept(&self) -> usize {
+        0
     }
 }
 
@@ -333,11 +338,33 @@ impl<A> AuthLayer<A> {
         failures.map_or(0, |failures| failures.addresses())
     }
 
+    /// Of how many credentials it is known without waiting whose they are. For a gauge.
+    #[must_use]
+    pub fn kept(&self) -> usize
+    where
+        A: Authenticate,
+    {
+        self.authenticate.kept()
+    }
+
+    /// Whether whom a layer further out has let in is asked for.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn heeds_outer(&self) -> bool {
+        self.rules.outer != Outer::Nothing
+    }
+
     fn set(mut self, set: impl FnOnce(&mut Rules)) -> Self {
         let mut rules = Rules::clone(&self.rules);
         set(&mut rules);
         self.rules = Arc::new(rules.challenging());
         self
+    }
+}
+
+/// [Every call needs a credential](AuthLayer::new) that this knows.
+impl<A: Authenticate> From<A> for AuthLayer<A> {
+    fn from(authenticate: A) -> Self {
+        Self::new(authenticate)
     }
 }
 
@@ -355,169 +382,5 @@ impl<A> fmt::Debug for AuthLayer<A> {
         f.debug_struct("AuthLayer")
             .field("rules", &self.rules)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, A> Layer<S> for AuthLayer<A> {
-    type Service = Auth<S, A>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        Auth { inner, layer }
-    }
-}
-
-/// Turns away calls that show no key, or a bad one.
-///
-/// The service is cloned only for a look-up that [waits](Verdict::Later).
-///
-/// See the [module docs](self) for an example.
-pub struct Auth<S, A = ApiKeys> {
-    inner: S,
-    layer: AuthLayer<A>,
-}
-
-impl<S: Clone, A> Clone for Auth<S, A> {
-    fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            layer: self.layer.clone(),
-        }
-    }
-}
-
-impl<S: fmt::Debug, A> fmt::Debug for Auth<S, A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Auth")
-            .field("inner", &self.inner)
-            .field("layer", &self.layer)
-            .finish()
-    }
-}
-
-impl<S, A, Req> Service<Req> for Auth<S, A>
-where
-    S: Service<Req> + Clone,
-    S::Response: Reject<S::Error>,
-    A: Authenticate,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<A::Future, S, Req>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        let AuthLayer {
-            authenticate,
-            rules,
-        } = &self.layer;
-        let admitted = match rules.credential(&mut req) {
-            Err(rejection) => Err(rejection),
-            Ok(None) => Ok(()),
-            Ok(Some(credential)) => match rules.verify(&**authenticate, credential, &req) {
-                Err(rejection) => Err(rejection),
-                Ok(Verdict::Now(verdict)) => rules.admit(verdict, &mut req),
-                Ok(Verdict::Later(verdict)) => {
-                    let rules = rules.clone();
-                    // The clone may not be ready: leave it here, and take the one that is.
-                    let clone = self.inner.clone();
-                    let inner = mem::replace(&mut self.inner, clone);
-                    return ResponseFuture {
-                        state: State::Verifying {
-                            verdict,
-                            waiting: Some((inner, req, rules)),
-                        },
-                    };
-                }
-            },
-        };
-        let state = match admitted {
-            Ok(()) => State::Called {
-                future: self.inner.call(req),
-            },
-            Err(rejection) => State::Rejected {
-                rejection: Some(rejection),
-            },
-        };
-        ResponseFuture { state }
-    }
-}
-
-pin_project! {
-    /// Response future of [`Auth`].
-    pub struct ResponseFuture<V, S, Req>
-    where
-        S: Service<Req>,
-    {
-        #[pin]
-        state: State<V, S, Req>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<V, S, Req>
-    where
-        S: Service<Req>,
-    {
-        Verifying {
-            #[pin]
-            verdict: V,
-            waiting: Option<(S, Req, Arc<Rules>)>,
-        },
-        Called {
-            #[pin]
-            future: S::Future,
-        },
-        Rejected {
-            rejection: Option<Rejection>,
-        },
-    }
-}
-
-impl<V, S, Req> Future for ResponseFuture<V, S, Req>
-where
-    V: Future<Output = Result<Principal, Rejection>>,
-    S: Service<Req>,
-    S::Response: Reject<S::Error>,
-    Req: Extensible,
-{
-    type Output = Result<S::Response, S::Error>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
-        loop {
-            let next = match state.as_mut().project() {
-                StateProj::Verifying { verdict, waiting } => {
-                    let verdict = ready!(verdict.poll(cx));
-                    let (mut inner, mut req, rules) =
-                        waiting.take().expect("polled after completion");
-                    match rules.admit(verdict, &mut req) {
-                        Ok(()) => State::Called {
-                            future: inner.call(req),
-                        },
-                        Err(rejection) => State::Rejected {
-                            rejection: Some(rejection),
-                        },
-                    }
-                }
-                StateProj::Called { future } => return future.poll(cx),
-                StateProj::Rejected { rejection } => {
-                    let rejection = rejection.take().expect("polled after completion");
-                    return Poll::Ready(S::Response::reject(rejection));
-                }
-            };
-            state.set(next);
-        }
-    }
-}
-
-impl<V, S: Service<Req>, Req> fmt::Debug for ResponseFuture<V, S, Req> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

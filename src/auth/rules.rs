@@ -2,6 +2,7 @@
 
 use super::{
     Authenticate, Credential, SecondPrincipal, Verdict,
+    certificate::Certificate,
     credential::{Places, malformed},
     failures::Failures,
 };
@@ -96,8 +97,11 @@ impl Rules {
             Ok(None) if !self.optional || !self.scopes.is_empty() || self.outer == Outer::And => {
                 Err(self.challenge(Kind::Unauthenticated.into()))
             }
-            Ok(credential) => {
+            Ok(mut credential) => {
                 self.places.strip_claims(req);
+                if let Some(credential) = &mut credential {
+                    credential.certificate = Certificate::of(req);
+                }
                 Ok(credential)
             }
             Err(rejection) => Err(self.challenge(rejection)),

@@ -37,10 +37,16 @@
 //! # }
 //! ```
 //!
-//! | answer | status | headers |
-//! |---|---|---|
-//! | [`Kind::CircuitOpen`], open | 503 | `Retry-After`: what is left of the cool-down |
-//! | [`Kind::CircuitOpen`], half open, all probes out | 503 | |
+//! # Answers
+//!
+//! | circuit | status | code | headers |
+//! |---|--:|---|---|
+//! | closed, or half open with a probe left | the service's | | |
+//! | open | 503 | `upstream_unavailable` | `Retry-After`: what is left of the cool-down |
+//! | half open, all probes out | 503 | `upstream_unavailable` | |
+//!
+//! **What if its store is down**: there is none. A circuit is of one process, and others find out for
+//! themselves.
 //!
 //! # What counts
 //!

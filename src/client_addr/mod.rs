@@ -43,6 +43,14 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! | answer | status | code | headers |
+//! |---|--:|---|---|
+//! | any | the service's | | |
+//!
+//! **What if its store is down**: there is none. Nobody is asked, DNS neither.
+//!
 //! # The rules
 //!
 //! - Exactly one [family of headers](ForwardedHeader) is read. A fallback to another would be what the
@@ -53,7 +61,8 @@
 //! - If all hops are trusted, the outermost is the client.
 //! - Ports, brackets and zones are dropped. IPv4 within IPv6 (`::ffff:192.0.2.1`) is IPv4.
 //! - The headers of the other families are removed, and all of them if the peer is not trusted:
-//!   `Forwarded`, `X-Real-IP`, `X-Forwarded-*`, and the same with underscores. What stands behind can
+//!   `Forwarded`, `X-Real-IP`, `X-Forwarded-*`, and the same with underscores. Of these
+//!   `X-Forwarded-Client-Cert` belongs to no family, and stays if the peer is trusted. What stands behind can
 //!   rely on what is left as far as it relies on your proxies.
 //!
 //! The peer is the [`PeerAddr`] in the extensions of the request, or what [`peer`](ClientAddrLayer::peer)
@@ -239,10 +248,14 @@ where
     }
 }
 
+/// What a proxy tells of a client's certificate. It is of no family: there is but this one.
+const CERTIFICATE: &str = "x-forwarded-client-cert";
+
 /// Removes all forwarding headers but those of one family.
 fn strip(headers: &mut HeaderMap, kept: Option<ForwardedHeader>) {
     let doubtful = |name: &&HeaderName| match forwarding(name.as_str()) {
         None => false,
+        _ if name.as_str() == CERTIFICATE => kept.is_none(),
         Some(family) => kept != Some(family) || name.as_str().contains('_'),
     };
     let names: Vec<_> = headers.keys().filter(doubtful).cloned().collect();
@@ -323,5 +336,25 @@ mod tests {
             .insert(PeerAddr(([127, 0, 0, 1], 1).into()));
         layer.stamp(&mut request);
         assert_eq!(request.extensions().get(), Some(&PeerAddr(found)));
+    }
+
+    #[test]
+    fn what_a_trusted_proxy_tells_of_a_certificate_stays_whichever_header_has_addresses() {
+        for family in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+            let layer = ClientAddrLayer::new().header(family);
+            let layer = layer.trusted_proxies(["10.0.0.0/8"]).unwrap();
+            for (peer, stays) in [([10, 0, 0, 1], true), ([192, 0, 2, 1], false)] {
+                let mut request = Request::new(());
+                for name in ["x-forwarded-client-cert", "x-forwarded_client-cert"] {
+                    let value = http::HeaderValue::from_static("URI=a");
+                    request.headers_mut().insert(name, value);
+                }
+                request.extensions_mut().insert(PeerAddr((peer, 7).into()));
+                layer.stamp(&mut request);
+                let left = request.headers();
+                assert_eq!(left.contains_key(CERTIFICATE), stays, "{family:?}");
+                assert_eq!(left.len(), usize::from(stays));
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Building a gateway.
 
+mod admission;
 mod browsers;
 
 use super::{
@@ -19,18 +20,14 @@ use super::{
 use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
-    auth::{ApiKeys, AuthLayer, stored::StoredKeys},
-    authorize::Policy,
     client_addr::ClientAddrLayer,
     concurrency::ConcurrencyLayer,
     identity::IdentityLayer,
-    key::ByPrincipal,
     llm::{
         self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, pool::Pool,
         serve::Serve,
     },
     metrics::Metrics,
-    rate_limit::{Quota, RateLimitLayer},
     route::{Methods, Routes},
 };
 use bytes::Bytes;
@@ -101,53 +98,6 @@ impl GatewayBuilder {
     }
 
     // Admission.
-
-    /// Lets in whoever shows one of these keys. Without it everyone is let in.
-    pub fn api_keys(mut self, keys: ApiKeys) -> Self {
-        if let Err(faults) = keys.check() {
-            self.fault("api_keys", faults.to_string());
-        }
-        self.once("api_keys", "put all keys into one `ApiKeys`");
-        let layer = AuthLayer::new(keys);
-        self.gauges.auth(&layer);
-        self.layer_at(Slot::Auth, layer)
-    }
-
-    /// Lets in whoever shows a key that is in a [store](crate::auth::stored). In the place of
-    /// [`api_keys`](Self::api_keys).
-    pub fn stored_keys(mut self, keys: StoredKeys) -> Self {
-        self.once("api_keys", "either keys in a store or fixed ones");
-        let layer = AuthLayer::new(keys.clone());
-        self.gauges.stored_keys(&layer, keys);
-        self.layer_at(Slot::Auth, layer)
-    }
-
-    /// Lets each caller do what this policy allows, and nothing else: calls of routes and of models, by the
-    /// templates given to [`route`](Self::route) and those of
-    /// [the models' protocols](crate::llm::serve). A path that matches none is not allowed by any rule that
-    /// names routes.
-    ///
-    /// Rules that need a model are decided around the models, in front of all
-    /// [layers of one's own](Self::chat_layer) there, and models that a caller may not use are in no list.
-    /// Where a layer of one's own leads a request to another route than it came for, the policy decides on
-    /// that as well.
-    pub fn authorize(mut self, policy: Policy) -> Self {
-        self.once("authorize", "put all rules into one `Policy`");
-        self.gauges.authorize(policy.stats());
-        let authorized = Authorized::new(policy);
-        let layer = authorized.outer();
-        self.authorized = Some(authorized);
-        self.layer_at(Slot::Authorize, layer)
-    }
-
-    /// Lets each principal call so often. Callers without a name share one quota.
-    pub fn rate_limit(mut self, quota: Quota) -> Self {
-        let mend = "give several quotas to one `RateLimitLayer`, and that to `layer_at`";
-        self.once("rate_limit", mend);
-        let layer = RateLimitLayer::new(quota).key(ByPrincipal);
-        self.gauges.rate_limit(&layer);
-        self.layer_at(Slot::RateLimit, layer)
-    }
 
     /// Lets so many exchanges run at once; each lasts until the last byte of its answer.
     pub fn concurrency(mut self, limit: usize) -> Self {

@@ -44,6 +44,24 @@
 //! your own stand between the protocol and the directory of models; each service of a model has a
 //! circuit breaker of its own.
 //!
+//! # Who is let in, and how often
+//!
+//! Whatever the order of the calls, each layer stands in its place; those of one place in the order of their
+//! calls. Without the first four everyone is let in.
+//!
+//! | call | place | takes |
+//! |---|---|---|
+//! | [`api_keys`](GatewayBuilder::api_keys), [`stored_keys`](GatewayBuilder::stored_keys) | `Auth` | keys |
+//! | [`auth`](GatewayBuilder::auth) | `Auth` | any authenticator, or an [`AuthLayer`](crate::auth::AuthLayer) |
+//! | [`client_certificates`](GatewayBuilder::client_certificates) | `Auth` | a [`ClientCertLayer`](crate::auth::client_cert::ClientCertLayer) |
+//! | [`signed_requests`](GatewayBuilder::signed_requests) | `Auth` | a [`SignatureLayer`](crate::auth::signature::SignatureLayer) |
+//! | [`address_list`](GatewayBuilder::address_list) | `Limits` | an [`AddressListLayer`](crate::address_list::AddressListLayer) |
+//! | [`rate_limit`](GatewayBuilder::rate_limit) | `RateLimit` | a [`Quota`](crate::rate_limit::Quota), or a [`RateLimitLayer`](crate::rate_limit::RateLimitLayer) |
+//! | [`chat_rate_limit`](GatewayBuilder::chat_rate_limit) | around the models | a `RateLimitLayer` by model |
+//!
+//! What these keep in memory, and whether a limit goes without its store, is among the
+//! [metrics](GatewayService::metrics).
+//!
 //! # Models
 //!
 //! A name is looked up in this order: what was given with [`model`](GatewayBuilder::model);

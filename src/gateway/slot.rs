@@ -23,7 +23,8 @@ pub enum Slot {
     Drain,
     /// What concerns browsers and the wire: security headers, compression, CORS. Preflights end here.
     Edge,
-    /// Errors in the client's words; the path is normalised just within.
+    /// Errors in the client's words. Just within, the host is [held](crate::server_name) to the name of the
+    /// connection, and the path is normalised.
     Dialect,
     /// The client's address.
     ClientAddr,

@@ -15,6 +15,7 @@ use crate::{
     metrics::{Metrics, MetricsLayer},
     path::Rules,
     route::NormalisePathLayer,
+    server_name::ServerNameLayer,
     trace::TraceLayer,
 };
 use http::{Request, Response};
@@ -70,6 +71,7 @@ impl Stack {
         let inner = self.own(Slot::ClientAddr, &own.client_addr, inner);
         let inner = self.added_from(Slot::Dialect, inner);
         let inner = self.own(Slot::Dialect, &NormalisePathLayer::rules(rules), inner);
+        let inner = self.own(Slot::Dialect, &ServerNameLayer::new(), inner);
         let inner = self.own(Slot::Dialect, &DialectLayer::new(), inner);
         let inner = self.added_from(Slot::Drain, inner);
         let inner = self.own(Slot::Drain, &HealthLayer { drain }, inner);

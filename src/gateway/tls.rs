@@ -60,10 +60,19 @@ use tokio_rustls::server::TlsStream;
 /// [`optional_client_certificates`](Self::optional_client_certificates) a client may show none, and one
 /// that is wrong is still refused. What was verified stands in the extensions of each request as
 /// [`TlsInfo`]. It says which key a client holds. What it may do is for a layer to say.
+///
+/// # Requests for another name
+///
+/// Where there is more than one certificate, or clients are asked for theirs, a connection is for the name
+/// that was asked for in its handshake: a request for another one (`Host`, `:authority`) is answered with
+/// 421 `misdirected_request`, see [`server_name`](crate::server_name). With one certificate and no
+/// authorities of clients nothing depends on the name, and any will do.
+/// [`any_host`](Self::any_host) lets all pass.
 #[derive(Clone)]
 pub struct Tls {
     files: Files,
     every: Duration,
+    any_host: bool,
     current: Arc<RwLock<Current>>,
 }
 
@@ -106,6 +115,7 @@ impl Tls {
             current: Arc::new(RwLock::new(files.read()?)),
             files,
             every: Duration::from_secs(10),
+            any_host: false,
         })
     }
 
@@ -150,6 +160,14 @@ impl Tls {
     /// [`TlsError`], if the file cannot be read or holds no list.
     pub fn revocation_lists(self, lists: impl Into<PathBuf>) -> Result<Self, TlsError> {
         self.with(|files| files.revoked = Some(lists.into()))
+    }
+
+    /// Lets requests pass that are for another name than their connection. Then whoever is let in by one
+    /// name reaches what is behind the others.
+    #[must_use]
+    pub fn any_host(mut self) -> Self {
+        self.any_host = true;
+        self
     }
 
     /// Sets how often a running server looks whether files have changed: every 10 seconds. Zero: never.
@@ -221,7 +239,17 @@ impl Tls {
         let acceptor = tokio_rustls::TlsAcceptor::from(self.config());
         let stream = acceptor.accept(stream).await?;
         let info = told(stream.get_ref().1);
+        let info = match self.is_by_name() {
+            true => info.one_name(),
+            false => info,
+        };
         Ok((stream, info))
+    }
+
+    /// Whether something depends on the name that a client asks for.
+    fn is_by_name(&self) -> bool {
+        let chosen = self.files.pairs.len() > 1 || self.files.authorities.is_some();
+        chosen && !self.any_host
     }
 }
 

@@ -45,6 +45,17 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! | request | status | code | headers |
+//! |---|--:|---|---|
+//! | any, of the layer | the service's | | |
+//! | `GET` or `HEAD`, of [`MetricsService`] | 200 | | `Content-Type` |
+//! | by another method, of it | 405 | `method_not_allowed` | `Allow` |
+//! | for another path, of it | 404 | `not_found` | |
+//!
+//! **What if its store is down**: there is none. The numbers are in memory, and begin anew with the process.
+//!
 //! # When it counts
 //!
 //! When the answer is over: at the end of its body, at its first error, or when it is dropped. Until

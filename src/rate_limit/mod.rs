@@ -55,7 +55,7 @@
 //!
 //! # Answers
 //!
-//! | answer | status | code | `Retry-After` | beside it |
+//! | answer | status | code | headers: `Retry-After` | and beside it |
 //! |---|--:|---|---|---|
 //! | let in | the service's | | | the quota headers |
 //! | the quota is used up | 429 | `rate_limit_exceeded` | whole seconds, rounded up, never 0 | the quota headers, `violated-policies` |
@@ -77,7 +77,7 @@
 //!
 //! # What if its store is down
 //!
-//! Buckets in this process are never down. Those that [several processes share](RateLimitLayer::shared)
+//! **What if its store is down**: buckets in this process never are. Those that [several processes share](RateLimitLayer::shared)
 //! are waited for 20 ms; what is done then is [`OnStoreDown`]'s, which is chosen when the layer is made:
 //! this process decides by itself, all calls pass, or none. After three failures in a row the store is left
 //! alone for a second, and then one call asks it, so that a dead store costs no caller its 20 ms. One
@@ -163,6 +163,32 @@ pub struct RateLimitLayer<K = ByPrincipal, C = One, B = InProcess> {
 /// Where the buckets of a layer are: in this process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct InProcess;
+
+/// Where the buckets of a layer are: [in this process](InProcess), or [in a store](Shared).
+pub trait Buckets: sealed::Buckets {}
+
+impl Buckets for InProcess {}
+impl Buckets for Shared {}
+
+mod sealed {
+    use super::{InProcess, Shared};
+
+    pub trait Buckets {
+        fn shared(&self) -> Option<&Shared>;
+    }
+
+    impl Buckets for InProcess {
+        fn shared(&self) -> Option<&Shared> {
+            None
+        }
+    }
+
+    impl Buckets for Shared {
+        fn shared(&self) -> Option<&Shared> {
+            Some(self)
+        }
+    }
+}
 
 /// What is done with a call that has no key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -291,15 +317,6 @@ impl<K, C> RateLimitLayer<K, C> {
             buckets: Shared::new(name.as_ref(), Arc::new(store), on_store_down),
         }
     }
-
-    /// What there is to know of it. For gauges.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats {
-            core: self.core.clone(),
-            shared: None,
-        }
-    }
 }
 
 impl<K, C> RateLimitLayer<K, C, Shared> {
@@ -317,14 +334,23 @@ impl<K, C> RateLimitLayer<K, C, Shared> {
         self.buckets = self.buckets.patience(None, Some(pause));
         self
     }
+}
 
+impl<K, C, B: Buckets> RateLimitLayer<K, C, B> {
     /// What there is to know of it. For gauges.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
             core: self.core.clone(),
-            shared: Some(self.buckets.clone()),
+            shared: self.buckets.shared().cloned(),
         }
+    }
+}
+
+/// [One quota for each principal](RateLimitLayer::new).
+impl From<Quota> for RateLimitLayer {
+    fn from(quota: Quota) -> Self {
+        Self::new(quota)
     }
 }
 

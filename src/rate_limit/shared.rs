@@ -66,7 +66,8 @@ impl Shared {
     pub(super) fn new(name: &str, store: Arc<dyn Store>, on_store_down: OnStoreDown) -> Self {
         Self(Arc::new(Inner {
             store,
-            name: printable(name).into(),
+            // A store may give braces a meaning, as Redis does, where they choose the node of a cluster.
+            name: printable(name).replace(['{', '}'], "?").into(),
             on_store_down,
             timeout: Duration::from_millis(20),
             rest: Duration::from_secs(1),

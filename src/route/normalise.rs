@@ -1,13 +1,10 @@
 //! The normal form of a path, for layers that stand outside of the routes.
 
-use crate::{Reject, Rejection, path::Rules};
+pub use crate::admit::ResponseFuture as NormaliseFuture;
+
+use crate::{Reject, path::Rules};
 use http::Request;
-use pin_project_lite::pin_project;
-use std::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::task::{Context, Poll};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -64,58 +61,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let state = match self.rules.apply(request.uri_mut()) {
-            Ok(()) => State::Normal {
-                future: self.inner.call(request),
-            },
-            Err(fault) => State::Rejected {
-                rejection: Some(fault.into()),
-            },
-        };
-        NormaliseFuture { state }
-    }
-}
-
-pin_project! {
-    /// Response future of [`NormalisePath`].
-    pub struct NormaliseFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F> {
-        Normal {
-            #[pin]
-            future: F,
-        },
-        Rejected {
-            rejection: Option<Rejection>,
-        },
-    }
-}
-
-impl<F, Res, E> Future for NormaliseFuture<F>
-where
-    F: Future<Output = Result<Res, E>>,
-    Res: Reject<E>,
-{
-    type Output = Result<Res, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Normal { future } => future.poll(cx),
-            StateProj::Rejected { rejection } => Poll::Ready(Res::reject(
-                rejection.take().expect("polled after completion"),
-            )),
-        }
-    }
-}
-
-impl<F> fmt::Debug for NormaliseFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NormaliseFuture").finish_non_exhaustive()
+        let normal = self.rules.apply(request.uri_mut());
+        NormaliseFuture::new(match normal {
+            Ok(()) => Ok(self.inner.call(request)),
+            Err(fault) => Err(fault.into()),
+        })
     }
 }

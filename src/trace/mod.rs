@@ -32,6 +32,15 @@
 //! # }
 //! ```
 //!
+//! # Answers
+//!
+//! | answer | status | code | headers |
+//! |---|--:|---|---|
+//! | any | the service's | | `x-request-id` |
+//!
+//! **What if its store is down**: there is none. Spans go to the subscriber of the process, which should not
+//! make a call wait for whoever collects them.
+//!
 //! # The request id
 //!
 //! 32 hexadecimal digits, made here. With [`trust_request_id`](TraceLayer::trust_request_id) the

@@ -13,7 +13,7 @@ use std::{
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Exchange, Extensible, Principal, Reject, Rejection,
-    auth::{ApiKey, ApiKeys, AuthLayer, Credential, FailureLimit, Place},
+    auth::{ApiKey, ApiKeys, AuthLayer, Credential, FailureLimit, Grant, Place},
     client_addr::ClientAddr,
     principal::Carried,
     rejection::Kind,
@@ -105,9 +105,18 @@ async fn abuse_53_unknown_wrong_early_and_late_are_answered_alike() {
     let hour = Duration::from_secs(3600);
     let now = SystemTime::now();
     let keys = keys()
-        .add_key(ApiKey::new("late", "a key that is too late").expires_at(now - hour))
-        .add_key(ApiKey::new("early", "a key that is too early").not_before(now + hour))
-        .add_key(ApiKey::new("fine", "a key that is just fine").expires_at(now + hour));
+        .add(
+            Grant::new("late").expires_at(now - hour),
+            "a key that is too late",
+        )
+        .add(
+            Grant::new("early").not_before(now + hour),
+            "a key that is too early",
+        )
+        .add(
+            Grant::new("fine").expires_at(now + hour),
+            "a key that is just fine",
+        );
     let app = router().layer(AuthLayer::new(keys));
     let mut answers = Vec::new();
     for key in [
@@ -226,7 +235,10 @@ async fn where_a_key_is_optional_a_bad_one_still_fails() {
 
 #[tokio::test]
 async fn a_scope_that_is_required_must_be_there() {
-    let keys = keys().add_key(ApiKey::new("bob", "the-key-that-bob-has").scopes(["chat", "files"]));
+    let keys = keys().add(
+        Grant::new("bob").scopes(["chat", "files"]),
+        "the-key-that-bob-has",
+    );
     let layer = AuthLayer::new(keys).require_scope("chat").realm("a \"b\"");
     let app = router().layer(layer.clone());
     assert_eq!(
@@ -275,13 +287,12 @@ async fn keys_stand_only_where_they_may() {
 
 #[tokio::test]
 async fn what_goes_with_a_key_reaches_the_handler_and_the_exchange() {
-    let (key, secret) = ApiKey::generate("test").unwrap();
-    let key = key
-        .principal("alice")
+    let grant = Grant::new("alice")
         .team("red")
         .tenant("acme")
-        .scopes(["chat"])
-        .id("k1");
+        .scopes(["chat"]);
+    let (key, secret) = ApiKey::generate("test", grant).unwrap();
+    let key = key.id("k1");
     let service = ServiceBuilder::new()
         .layer(AuthLayer::new(ApiKeys::new().add_key(key)))
         .service_fn(async |request: Request<()>| {

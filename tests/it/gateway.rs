@@ -303,6 +303,7 @@ http  Drain        HealthLayer
 http  Edge         CompressionLayer
 http  Edge         CorsLayer
 http  Dialect      DialectLayer
+http  Dialect      ServerNameLayer
 http  Dialect      NormalisePathLayer
 http  ClientAddr   ClientAddrLayer
 http  Auth         AuthLayer
@@ -427,6 +428,9 @@ async fn what_is_kept_in_memory_is_among_the_metrics() {
     for line in [
         "gateway_rate_limit_keys 1",
         "gateway_auth_failing_addresses 1",
+        "gateway_auth_known_credentials 1",
+        "gateway_rate_limit_degraded 0",
+        "gateway_rate_limit_without_store 0",
         "gateway_circuits_open 0",
     ] {
         assert!(text.lines().any(|told| told == line), "{line}: {text}");

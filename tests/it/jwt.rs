@@ -28,7 +28,7 @@ const ISSUER: &str = "https://issuer.example";
 const SECRET: &[u8] = b"a secret of 32 bytes, which is..";
 const ALICE: &str = "the-key-that-alice-has";
 
-fn base64url(bytes: &[u8]) -> String {
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut out = String::new();
     for group in bytes.chunks(3) {
@@ -54,7 +54,7 @@ fn sign(header: &str, payload: &str, key: &EncodingKey, algorithm: &str) -> Stri
 }
 
 /// Signed by the secret of the tests.
-fn hs256(header: &str, payload: &str) -> String {
+pub(crate) fn hs256(header: &str, payload: &str) -> String {
     sign(header, payload, &EncodingKey::from_secret(SECRET), "HS256")
 }
 

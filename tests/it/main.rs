@@ -2,6 +2,8 @@
 
 mod access_log;
 mod address_list;
+#[cfg(all(feature = "gateway", feature = "jwt", feature = "testing"))]
+mod admission;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod anthropic;
 #[cfg(feature = "auth")]
@@ -13,6 +15,8 @@ mod authorized;
 mod bare;
 #[cfg(all(feature = "bedrock", feature = "testing"))]
 mod bedrock;
+#[cfg(all(feature = "gateway", feature = "jwt", feature = "testing"))]
+mod bound;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod catalog;
 #[cfg(feature = "llm")]

@@ -28,7 +28,7 @@ fn layer() -> SignatureLayer {
     layer.clock(|| UNIX_EPOCH + Duration::from_secs(NOW))
 }
 
-fn sign(secret: u8, id: &str, at: u64, body: &[u8]) -> String {
+pub(crate) fn sign(secret: u8, id: &str, at: u64, body: &[u8]) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&[secret; 24]).unwrap();
     mac.update(format!("{id}.{at}.").as_bytes());

@@ -1,5 +1,8 @@
 //! A gateway that ends TLS, on a real socket.
 
+pub(crate) mod caller;
+mod names;
+
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use rcgen::{CertifiedKey, generate_simple_self_signed};

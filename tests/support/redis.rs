@@ -1,8 +1,10 @@
 //! A Redis server of a test's own, if there is one on this machine.
 
 use std::{
-    env,
+    env, fs,
+    io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::Duration,
@@ -13,6 +15,7 @@ use std::{
 pub(crate) struct RedisServer {
     child: Option<Child>,
     port: u16,
+    args: Vec<String>,
 }
 
 #[allow(dead_code, reason = "not every test needs all of it")]
@@ -21,11 +24,19 @@ impl RedisServer {
     /// `TOWER_GATEWAY_REQUIRE_SERVICES=1` is set, it fails.
     #[must_use]
     pub(crate) fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map(|addr| addr.port())
-            .expect("a free port");
-        let mut server = Self { child: None, port };
+        Self::start_with(|_| Vec::new())
+    }
+
+    /// The same, with more arguments, for its port.
+    #[must_use]
+    pub(crate) fn start_with(args: impl FnOnce(u16) -> Vec<String>) -> Option<Self> {
+        let port = free_port();
+        let args = args(port);
+        let mut server = Self {
+            child: None,
+            port,
+            args,
+        };
         if server.restart() {
             return Some(server);
         }
@@ -33,6 +44,26 @@ impl RedisServer {
         assert!(!required, "redis-server does not start");
         println!("skipped: there is no redis-server");
         None
+    }
+
+    /// One that speaks TLS alone, as `cert.pem` by `key.pem`, and knows clients by `ca.pem`, all in one
+    /// folder.
+    #[must_use]
+    pub(crate) fn start_tls(folder: &Path, more: &[&str]) -> Option<Self> {
+        let file = |name: &str| folder.join(name).display().to_string();
+        Self::start_with(|port| {
+            let mut args = ["--port", "0", "--tls-port"].map(String::from).to_vec();
+            args.push(port.to_string());
+            for (option, name) in [
+                ("--tls-cert-file", "cert.pem"),
+                ("--tls-key-file", "key.pem"),
+                ("--tls-ca-cert-file", "ca.pem"),
+            ] {
+                args.extend([option.to_owned(), file(name)]);
+            }
+            args.extend(more.iter().map(|&arg| arg.to_owned()));
+            args
+        })
     }
 
     /// Starts it again, on the same port and empty. Whether it is there.
@@ -43,6 +74,7 @@ impl RedisServer {
             .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
             .arg("--dir")
             .arg(env::temp_dir())
+            .args(&self.args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -86,10 +118,116 @@ impl RedisServer {
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+
+    /// Its port.
+    #[must_use]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What it answers to a command, as it was sent.
+    pub(crate) fn say(&self, command: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it is there");
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .expect("a time that is not zero");
+        stream
+            .write_all(format!("{command}\r\n").as_bytes())
+            .expect("it reads");
+        // All that is asked here is answered in one piece.
+        let mut answer = vec![0; 64 << 10];
+        let length = stream.read(&mut answer).expect("it answers");
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
 }
 
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Three servers that share the slots of a cluster.
+#[derive(Debug)]
+#[allow(dead_code, reason = "not every test needs it")]
+pub(crate) struct RedisCluster {
+    pub(crate) nodes: Vec<RedisServer>,
+    files: Vec<PathBuf>,
+}
+
+#[allow(dead_code, reason = "not every test needs it")]
+impl RedisCluster {
+    /// Starts them, by the rule of [`RedisServer::start`], and waits until they agree.
+    #[must_use]
+    pub(crate) fn start() -> Option<Self> {
+        let mut cluster = Self {
+            nodes: Vec::new(),
+            files: Vec::new(),
+        };
+        let mut buses = Vec::new();
+        for _ in 0..3 {
+            let bus = free_port();
+            let files = &mut cluster.files;
+            let node = RedisServer::start_with(|port| {
+                let file = format!("tower-gateway-nodes-{}-{port}.conf", std::process::id());
+                files.push(env::temp_dir().join(&file));
+                let args = ["--cluster-enabled", "yes", "--cluster-config-file", &file];
+                let args = args.into_iter().chain([
+                    "--cluster-node-timeout",
+                    "2000",
+                    "--cluster-require-full-coverage",
+                    "no",
+                    "--cluster-port",
+                ]);
+                let args = args.map(String::from);
+                args.chain([bus.to_string()]).collect()
+            })?;
+            cluster.nodes.push(node);
+            buses.push(bus);
+        }
+        let slots = ["0 5460", "5461 10922", "10923 16383"];
+        for (node, slots) in cluster.nodes.iter().zip(slots) {
+            let added = node.say(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+            assert!(added.starts_with("+OK"), "{added}");
+        }
+        for (node, bus) in cluster.nodes.iter().zip(&buses).skip(1) {
+            let met = format!("CLUSTER MEET 127.0.0.1 {} {bus}", node.port);
+            let met = cluster.nodes[0].say(&met);
+            assert!(met.starts_with("+OK"), "{met}");
+        }
+        let agree = |node: &RedisServer| {
+            let info = node.say("CLUSTER INFO");
+            let (ok, all) = ("cluster_state:ok", "cluster_slots_ok:16384");
+            info.contains(ok) && info.contains(all) && info.contains("cluster_known_nodes:3")
+        };
+        for _ in 0..600 {
+            if cluster.nodes.iter().all(agree) {
+                return Some(cluster);
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the nodes do not agree");
+    }
+
+    /// Where they are.
+    #[must_use]
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(RedisServer::url).collect()
+    }
+}
+
+impl Drop for RedisCluster {
+    fn drop(&mut self) {
+        self.nodes.clear();
+        for file in &self.files {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .map(|addr| addr.port())
+        .expect("a free port")
 }

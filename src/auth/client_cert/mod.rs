@@ -50,13 +50,23 @@
 //! them, `client-cert`, `client-cert-chain` and `x-forwarded-client-cert` are taken out of the request, also
 //! with `_` for `-`, and so are [other headers](super#what-goes-further) in which a caller claims to be
 //! someone.
+//!
+//! # Bound tokens
+//!
+//! A [token](super::jwt#bound-tokens) may be bound to a certificate (RFC 8705). An
+//! [`AuthLayer`](super::AuthLayer) further in takes that of the connection, or what this layer has found out:
+//! where the connection is a proxy's, the header counts, of [`Xfcc`](CertHeader::Xfcc) its `Hash`.
+//! [`for_tokens`](ClientCertLayer::for_tokens) is for that alone.
 
 mod names;
 mod xfcc;
 
+pub use crate::admit::ResponseFuture;
+
 use self::names::Names;
 use super::{
     base64::{Form, decode},
+    certificate::{Certificate, Found, Thumbprint},
     credential::{Places, malformed},
 };
 use crate::{
@@ -65,12 +75,10 @@ use crate::{
     rejection::Kind,
     tls::TlsInfo,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
-use pin_project_lite::pin_project;
 use std::{
-    fmt,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -105,6 +113,8 @@ pub struct ClientCertLayer {
     header: Option<CertHeader>,
     prefix: Arc<str>,
     optional: bool,
+    /// Whether somebody is let in by a name.
+    names: bool,
 }
 
 impl ClientCertLayer {
@@ -116,6 +126,7 @@ impl ClientCertLayer {
             header: None,
             prefix: "".into(),
             optional: false,
+            names: true,
         }
     }
 
@@ -150,32 +161,40 @@ impl ClientCertLayer {
         self
     }
 
+    /// Lets nobody in by a name, and asks for no certificate: what is found out of one is for
+    /// [tokens that are bound to it](self#bound-tokens).
+    #[must_use]
+    pub fn for_tokens(mut self) -> Self {
+        self.names = false;
+        self
+    }
+
+    /// Whether somebody is let in by a name.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn lets_in(&self) -> bool {
+        self.names
+    }
+
     fn admit(&self, req: &mut impl Extensible) -> Result<(), Rejection> {
+        let shown = self.shown(req);
         // Whoever put it there, it was not us.
         req.extensions_mut().remove::<Principal>();
-        let peer = req.extensions().get::<PeerAddr>();
-        let proxy = peer.is_some_and(|PeerAddr(peer)| {
-            let peer = peer.ip().to_canonical();
-            self.trusted.iter().any(|network| network.contains(&peer))
-        });
-        let names = match self.header {
-            Some(header) if proxy => self.told(header, req.headers()),
-            _ => match req.extensions().get::<TlsInfo>().map(TlsInfo::certificates) {
-                Some([own, ..]) => Names::of(own)
-                    .map(Some)
-                    .ok_or_else(|| invalid("it cannot be read")),
-                _ => Ok(None),
-            },
-        };
         strip(req.headers_mut());
         Places::new([]).strip_claims(req);
-        let Some(names) = names? else {
+        let shown = shown?;
+        let certificate = shown.as_ref().and_then(Shown::certificate);
+        req.extensions_mut().insert(Found(certificate));
+        if !self.names {
+            return Ok(());
+        }
+        let Some(shown) = shown else {
             return if self.optional {
                 Ok(())
             } else {
                 Err(challenge(Kind::Unauthenticated))
             };
         };
+        let names = shown.names().ok_or_else(|| invalid("it cannot be read"))?;
         let name = names
             .first()
             .ok_or_else(|| invalid("it has not one name"))?;
@@ -187,28 +206,68 @@ impl ClientCertLayer {
         Ok(())
     }
 
-    /// What a trusted proxy tells.
-    fn told(&self, header: CertHeader, headers: &HeaderMap) -> Result<Option<Names>, Rejection> {
-        let mut values = headers.get_all(header.name()).iter();
-        let value = match (values.next(), values.next()) {
-            (None, _) => return Ok(None),
-            (Some(value), None) => value.to_str().map_err(|_| no_header())?,
-            _ => return Err(no_header()),
-        };
-        match header {
-            CertHeader::Xfcc => xfcc::names(value).map(Some).ok_or_else(no_header),
-            CertHeader::ClientCert => {
-                // A byte sequence of RFC 8941 §3.3.5.
-                let inner = value
-                    .trim()
-                    .strip_prefix(':')
-                    .and_then(|it| it.strip_suffix(':'));
-                let der = inner.and_then(|it| decode(Form::Padded, it.as_bytes()));
-                let names = Names::of(&der.ok_or_else(no_header)?);
-                names.map(Some).ok_or_else(|| invalid("it cannot be read"))
+    /// What a trusted proxy tells, else the connection. `None`: there is no certificate.
+    fn shown(&self, req: &impl Extensible) -> Result<Option<Shown>, Rejection> {
+        let peer = req.extensions().get::<PeerAddr>();
+        let proxy = peer.is_some_and(|PeerAddr(peer)| {
+            let peer = peer.ip().to_canonical();
+            self.trusted.iter().any(|network| network.contains(&peer))
+        });
+        match self.header {
+            Some(header) if proxy => told(header, req.headers()),
+            _ => {
+                let tls = req.extensions().get::<TlsInfo>();
+                let own = tls.and_then(|tls| tls.certificates().first());
+                Ok(own.cloned().map(Shown::Whole))
             }
         }
     }
+}
+
+/// What is known of a certificate.
+enum Shown {
+    /// In DER.
+    Whole(Bytes),
+    Xfcc(Names, Option<Thumbprint>),
+}
+
+impl Shown {
+    fn names(self) -> Option<Names> {
+        match self {
+            Self::Whole(der) => Names::of(&der),
+            Self::Xfcc(names, _) => Some(names),
+        }
+    }
+
+    fn certificate(&self) -> Option<Certificate> {
+        match self {
+            Self::Whole(der) => Some(Certificate::Der(der.clone())),
+            Self::Xfcc(_, hash) => hash.map(Certificate::Hash),
+        }
+    }
+}
+
+/// What a trusted proxy tells.
+fn told(header: CertHeader, headers: &HeaderMap) -> Result<Option<Shown>, Rejection> {
+    let mut values = headers.get_all(header.name()).iter();
+    let value = match (values.next(), values.next()) {
+        (None, _) => return Ok(None),
+        (Some(value), None) => value.to_str().map_err(|_| no_header())?,
+        _ => return Err(no_header()),
+    };
+    let shown = match header {
+        CertHeader::Xfcc => xfcc::read(value).map(|(names, hash)| Shown::Xfcc(names, hash)),
+        CertHeader::ClientCert => {
+            // A byte sequence of RFC 8941 §3.3.5.
+            let inner = value
+                .trim()
+                .strip_prefix(':')
+                .and_then(|it| it.strip_suffix(':'));
+            let der = inner.and_then(|it| decode(Form::Padded, it.as_bytes()));
+            der.map(|der| Shown::Whole(der.into()))
+        }
+    };
+    shown.map(Some).ok_or_else(no_header)
 }
 
 fn no_header() -> Rejection {
@@ -278,55 +337,8 @@ where
     }
 
     fn call(&mut self, mut req: Req) -> Self::Future {
-        let state = match self.layer.admit(&mut req) {
-            Ok(()) => State::Called {
-                future: self.inner.call(req),
-            },
-            Err(rejection) => State::Rejected {
-                rejection: Some(rejection),
-            },
-        };
-        ResponseFuture { state }
-    }
-}
-
-pin_project! {
-    /// Response future of [`ClientCert`].
-    pub struct ResponseFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F> {
-        Called { #[pin] future: F },
-        Rejected { rejection: Option<Rejection> },
-    }
-}
-
-impl<F, Res, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Res, E>>,
-    Res: Reject<E>,
-{
-    type Output = Result<Res, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Called { future } => future.poll(cx),
-            StateProj::Rejected { rejection } => {
-                let rejection = rejection.take().expect("polled after completion");
-                Poll::Ready(Res::reject(rejection))
-            }
-        }
-    }
-}
-
-impl<F> fmt::Debug for ResponseFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        let admitted = self.layer.admit(&mut req);
+        ResponseFuture::new(admitted.map(|()| self.inner.call(req)))
     }
 }
 

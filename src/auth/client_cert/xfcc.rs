@@ -1,11 +1,13 @@
 //! `X-Forwarded-Client-Cert`, as Envoy writes it: `By=…;Hash=…;URI=…;DNS=…`.
 
 use super::names::Names;
+use crate::auth::certificate::Thumbprint;
 
-/// The names of the one certificate that the header tells of. `None` if it tells of several, or is not in
-/// order.
-pub(super) fn names(value: &str) -> Option<Names> {
+/// The names of the one certificate that the header tells of, and its hash. `None` if it tells of several,
+/// or is not in order.
+pub(super) fn read(value: &str) -> Option<(Names, Option<Thumbprint>)> {
     let mut names = Names::default();
+    let mut hash = None;
     let mut rest = value;
     loop {
         let (key, after) = rest.split_once('=')?;
@@ -28,13 +30,34 @@ pub(super) fn names(value: &str) -> Option<Names> {
             names.uris.push(text);
         } else if !text.is_empty() && key.eq_ignore_ascii_case("DNS") {
             names.hosts.push(text);
+        } else if key.eq_ignore_ascii_case("Hash") {
+            if hash.is_some() {
+                return None;
+            }
+            hash = Some(text);
         }
         match after.strip_prefix(';') {
             Some(next) => rest = next,
-            None if after.is_empty() => return Some(names),
+            None if after.is_empty() => {
+                return Some((names, hash.as_deref().and_then(thumbprint)));
+            }
             None => return None,
         }
     }
+}
+
+/// SHA-256 in hexadecimal digits. A proxy may be set up to write another hash, which says nothing here.
+fn thumbprint(hex: &str) -> Option<Thumbprint> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut bytes = [0; 32];
+    let (pairs, rest) = hex.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, &[high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = u8::try_from(digit(high)? << 4 | digit(low)?).ok()?;
+    }
+    Some(bytes.into())
 }
 
 /// What stands before the closing quote, and what behind it.
@@ -56,7 +79,7 @@ mod tests {
     use super::*;
 
     fn first(value: &str) -> Option<String> {
-        names(value)?.first().map(Into::into)
+        read(value)?.0.first().map(Into::into)
     }
 
     #[test]
@@ -82,13 +105,37 @@ mod tests {
             "URI",
             "URI=a,URI=b",
             "Hash=1;URI=a,By=c;Hash=2;URI=b",
+            "Hash=1;Hash=2;URI=a",
             "Subject=\"open;URI=a",
             "Subject=\"a\"b;URI=c",
             "URI=a;",
             "URI=a;DNS",
             "URI=\"a\u{7f}\"",
         ] {
-            assert_eq!(names(value), None, "{value}");
+            assert_eq!(read(value), None, "{value}");
         }
+    }
+
+    #[test]
+    fn a_hash_is_one_of_sha_256_or_none() {
+        let hash = |value: &str| read(value).map(|(_, hash)| hash);
+        let digits = "0f".repeat(32);
+        let fine = Some(Some([0x0f; 32].into()));
+        assert_eq!(hash(&format!("Hash={digits};URI=a")), fine);
+        assert_eq!(hash(&format!("hash={}", digits.to_uppercase())), fine);
+        for other in [
+            "",
+            "ab",
+            &digits[1..],
+            &format!("{digits}00"),
+            &digits.replace('f', "g"),
+        ] {
+            assert_eq!(hash(&format!("Hash={other};URI=a")), Some(None), "{other}");
+        }
+        assert_eq!(
+            hash(&format!("Hash={digits};Hash={digits}")),
+            None,
+            "which?"
+        );
     }
 }

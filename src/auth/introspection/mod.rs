@@ -23,12 +23,12 @@
 //! | what was sent | status | code | headers |
 //! |---|--:|---|---|
 //! | no token | 401 | `missing_api_key` | `WWW-Authenticate: Bearer realm="api"` |
-//! | a token that is not active, has expired, or is for others | 401 | `invalid_api_key` | the same with `error="invalid_token"` |
+//! | a token that is not active, has expired, is for others, or [bound](super::jwt#bound-tokens) to another certificate | 401 | `invalid_api_key` | the same with `error="invalid_token"` |
 //! | two credentials, or a token above 8 KiB | 400 | `invalid_request` | the same with `error="invalid_request"` |
 //! | a token without a scope that is required | 403 | `insufficient_permissions` | the same with `error="insufficient_scope", scope="…"` |
 //! | a token of which the issuer does not tell | 503 | `auth_unavailable` | `Retry-After: 1` |
 //!
-//! **What if the issuer is down**: what it said within the last minute holds for as long as it would have
+//! **What if its store is down**, here the issuer: what it said within the last minute holds for as long as it would have
 //! held anyway; all else is 503, after 5 seconds at the most. To leave an issuer that is down alone, give a
 //! [`client`](Introspection::client) with a circuit breaker around it.
 //!
@@ -46,7 +46,9 @@ use super::{
     base64::{Form, encode},
     cache::{Cache, Digest},
     json,
-    jwt::{Demand, Demands, InvalidUrl, Mapping, hash, lasting, refused, seconds},
+    jwt::{
+        Demand, Demands, InvalidUrl, Mapping, Verified, hash, lasting, refused, seconds, verified,
+    },
     outward::{Caller, endpoint},
 };
 use crate::{Body, BoxError, Principal, Rejection, rejection::Kind};
@@ -95,14 +97,14 @@ struct Config {
 }
 
 struct Shared {
-    active: Cache<Principal>,
+    active: Cache<Verified>,
     inactive: Cache<()>,
     asked: Mutex<HashMap<Digest, Told>>,
     caller: OnceLock<Caller>,
 }
 
 /// What an issuer says of one token, once it does.
-type Told = watch::Receiver<Option<Result<Principal, Rejection>>>;
+type Told = watch::Receiver<Option<Result<Verified, Rejection>>>;
 
 impl Introspection {
     /// Asks at this URL, as a client of this id and secret (HTTP Basic, RFC 6749 §2.3.1).
@@ -203,6 +205,26 @@ impl Introspection {
         self.set(|config| config.mapping.roles = Some(member.into()))
     }
 
+    /// Sets which member holds the only models that a token may use: words in a string, or strings in an
+    /// array, which may end in `*`. It must then be there. By default a token may use all.
+    #[must_use]
+    pub fn models(self, member: impl Into<Box<str>>) -> Self {
+        self.set(|config| config.mapping.models = Some(member.into()))
+    }
+
+    /// Sets which member holds the only routes that a token may use, by their templates, as for
+    /// [models](Self::models).
+    #[must_use]
+    pub fn routes(self, member: impl Into<Box<str>>) -> Self {
+        self.set(|config| config.mapping.routes = Some(member.into()))
+    }
+
+    /// Takes tokens only that are [bound to a certificate](super::jwt#bound-tokens).
+    #[must_use]
+    pub fn require_certificate(self) -> Self {
+        self.set(|config| config.demands.bound = true)
+    }
+
     /// Sets which member names the team, which it then must. None by default.
     #[must_use]
     pub fn team(self, member: impl Into<Box<str>>) -> Self {
@@ -286,21 +308,21 @@ impl Introspection {
         Ok(told)
     }
 
-    async fn answer(&self, token: &[u8], digest: Digest) -> Result<Principal, Rejection> {
+    async fn answer(&self, token: &[u8], digest: Digest) -> Result<Verified, Rejection> {
         let members = self.introspect(token).await.map_err(|error| {
             tracing::warn!(%error, "an issuer did not tell of a token");
             unavailable(error)
         })?;
         let now = seconds((self.config.clock)());
-        match self.principal(&members, now) {
-            Ok((principal, exp)) => {
+        match self.verified(&members, now) {
+            Ok((verified, exp)) => {
                 let left = exp.map_or(self.config.active, |exp| lasting(exp - now));
                 let left = left.min(self.config.active);
                 if !left.is_zero() {
                     let until = Instant::now() + left;
-                    self.shared.active.put(digest, principal.clone(), until);
+                    self.shared.active.put(digest, verified.clone(), until);
                 }
-                Ok(principal)
+                Ok(verified)
             }
             Err(reason) => {
                 let until = Instant::now() + INACTIVE;
@@ -332,11 +354,11 @@ impl Introspection {
         Ok(members)
     }
 
-    fn principal(
+    fn verified(
         &self,
         members: &Map<String, Value>,
         now: f64,
-    ) -> Result<(Principal, Option<f64>), &'static str> {
+    ) -> Result<(Verified, Option<f64>), &'static str> {
         if members.get("active") != Some(&Value::Bool(true)) {
             return Err("it is not active");
         }
@@ -345,8 +367,7 @@ impl Introspection {
         {
             return Err("it is of another issuer");
         }
-        let exp = self.config.demands.check(members, now)?;
-        Ok((self.config.mapping.principal(members)?, exp))
+        verified(&self.config.demands, &self.config.mapping, members, now)
     }
 }
 
@@ -376,21 +397,27 @@ impl Authenticate for Introspection {
         }
         let digest = hash(credential.expose());
         let now = Instant::now();
-        if let Some(principal) = self.shared.active.get(&digest, now) {
-            return Verdict::Now(Ok(principal));
+        if let Some(verified) = self.shared.active.get(&digest, now) {
+            return Verdict::Now(verified.shown_with(credential.certificate.as_ref()));
         }
         if self.shared.inactive.get(&digest, now).is_some() {
             return Verdict::Now(Err(refused("it was not active a moment ago")));
         }
         let this = self.clone();
         Verdict::Later(IntrospectionFuture(Box::pin(async move {
+            let certificate = credential.certificate.clone();
             // Here and not before: a future that is not polled asks nobody.
             let mut told = this.ask(credential, digest)?;
-            match told.wait_for(Option::is_some).await.as_deref() {
-                Ok(Some(verdict)) => verdict.clone(),
-                _ => Err(unavailable("the task that asked is gone")),
-            }
+            let verified = match told.wait_for(Option::is_some).await.as_deref() {
+                Ok(Some(verdict)) => verdict.clone()?,
+                _ => return Err(unavailable("the task that asked is gone")),
+            };
+            verified.shown_with(certificate.as_ref())
         })))
+    }
+
+    fn kept(&self) -> usize {
+        self.shared.active.len()
     }
 }
 

@@ -14,6 +14,8 @@ pub(in crate::auth) struct Demands {
     pub(in crate::auth) expiry: bool,
     pub(in crate::auth) max_lifetime: Option<Duration>,
     pub(in crate::auth) claims: Vec<Demand>,
+    /// It must be bound to a certificate.
+    pub(in crate::auth) bound: bool,
 }
 
 /// A claim that must be there.
@@ -32,6 +34,7 @@ impl Default for Demands {
             expiry: true,
             max_lifetime: None,
             claims: Vec::new(),
+            bound: false,
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use super::{
     algorithm::Algorithm,
+    binding::{self, Verified},
     claims::{Demand, Demands, Type},
     jwks::Jwks,
     mapping::Mapping,
     token::{Header, Reason},
 };
-use crate::{Principal, auth::outward::InvalidUrl};
+use crate::auth::outward::InvalidUrl;
 use serde_json::{Map, Value};
 use std::{error::Error, fmt, time::Duration};
 
@@ -138,6 +139,15 @@ impl Issuer {
         self.demand(claim.into(), Some(value.into()))
     }
 
+    /// Takes tokens only that are bound to a certificate (`cnf` with `x5t#S256`, RFC 8705 section 3), so
+    /// that one which was stolen is worth nothing. By default those that are not bound are taken too; one
+    /// that is bound lets in by its certificate alone in any case.
+    #[must_use]
+    pub fn require_certificate(mut self) -> Self {
+        self.demands.bound = true;
+        self
+    }
+
     fn demand(mut self, pointer: Box<str>, value: Option<Box<str>>) -> Self {
         self.demands.claims.push(Demand { pointer, value });
         self
@@ -174,6 +184,22 @@ impl Issuer {
         self
     }
 
+    /// Sets which claim holds the only models that a token may use, likewise: words in a string, or strings
+    /// in an array, which may end in `*`. Every token must then have it. By default a token may use all.
+    #[must_use]
+    pub fn models(mut self, claim: impl Into<Box<str>>) -> Self {
+        self.mapping.models = Some(claim.into());
+        self
+    }
+
+    /// Sets which claim holds the only routes that a token may use, by their templates, as for
+    /// [models](Self::models).
+    #[must_use]
+    pub fn routes(mut self, claim: impl Into<Box<str>>) -> Self {
+        self.mapping.routes = Some(claim.into());
+        self
+    }
+
     /// Sets which claim names the team, which every token must then do. None by default.
     #[must_use]
     pub fn team(mut self, claim: impl Into<Box<str>>) -> Self {
@@ -207,10 +233,9 @@ impl Issuer {
         header: &Header,
         claims: &Map<String, Value>,
         now: f64,
-    ) -> Result<(Principal, Option<f64>), Reason> {
+    ) -> Result<(Verified, Option<f64>), Reason> {
         self.typ.check(header)?;
-        let exp = self.demands.check(claims, now)?;
-        Ok((self.mapping.principal(claims)?, exp))
+        binding::verified(&self.demands, &self.mapping, claims, now)
     }
 
     fn fault(&self) -> Option<Fault> {

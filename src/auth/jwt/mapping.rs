@@ -12,6 +12,8 @@ pub(in crate::auth) struct Mapping {
     pub(in crate::auth) subject: Option<Box<str>>,
     pub(in crate::auth) scopes: Option<Box<str>>,
     pub(in crate::auth) roles: Option<Box<str>>,
+    pub(in crate::auth) models: Option<Box<str>>,
+    pub(in crate::auth) routes: Option<Box<str>>,
     pub(in crate::auth) team: Option<Box<str>>,
     pub(in crate::auth) tenant: Option<Box<str>>,
     /// The names of attributes, and the claims that hold them.
@@ -38,6 +40,17 @@ impl Mapping {
         };
         if let Some(pointer) = &self.roles {
             principal = principal.with_roles(words(pointer));
+        }
+        // A token that names no models is not let in to all of them.
+        let only = |pointer: &str| match at(claims, pointer) {
+            Some(names @ (Value::String(_) | Value::Array(_))) => Ok(self::words(names)),
+            _ => Err("it says not which models or routes it is for"),
+        };
+        if let Some(pointer) = &self.models {
+            principal = principal.with_models(only(pointer)?);
+        }
+        if let Some(pointer) = &self.routes {
+            principal = principal.with_routes(only(pointer)?);
         }
         // Whoever is asked for a tenant and names none is not let in as one without.
         let text = |pointer: &str| match at(claims, pointer) {
@@ -147,6 +160,8 @@ mod tests {
             subject: Some("/user/id".into()),
             scopes: Some("/permissions".into()),
             roles: Some("/realm_access/roles".into()),
+            models: Some("/use/models".into()),
+            routes: Some("/use/routes".into()),
             team: Some("team".into()),
             tenant: Some("/org/0".into()),
             attributes: Vec::new(),
@@ -154,6 +169,7 @@ mod tests {
         let claims = json!({
             "sub": "other", "scope": "unseen", "user": {"id": "alice"}, "permissions": ["chat"],
             "realm_access": {"roles": ["admin", "ops"]}, "team": "red", "org": ["acme"],
+            "use": {"models": "fast gpt-*", "routes": []},
         });
         let principal = map(&mapping, &claims).unwrap();
         assert_eq!(&**principal.id(), "corp:alice");
@@ -161,11 +177,21 @@ mod tests {
         assert!(principal.has_role("ops") && !principal.has_role("chat"));
         assert_eq!(principal.team().map(|team| &**team), Some("red"));
         assert_eq!(principal.tenant().map(|tenant| &**tenant), Some("acme"));
+        assert!(principal.may_use_model("gpt-5") && !principal.may_use_model("slow"));
+        assert!(!principal.may_use_route("/any"));
+        let without = |missing: &str, value: Value| {
+            let mut claims = claims.clone();
+            *claims.pointer_mut(missing).unwrap() = value;
+            map(&mapping, &claims)
+        };
         for missing in ["/user/id", "/team", "/org/0"] {
             for value in [json!(null), json!(""), json!(7)] {
-                let mut claims = claims.clone();
-                *claims.pointer_mut(missing).unwrap() = value;
-                assert!(map(&mapping, &claims).is_err(), "{missing}");
+                assert!(without(missing, value).is_err(), "{missing}");
+            }
+        }
+        for missing in ["/use/models", "/use/routes"] {
+            for value in [json!(null), json!(true), json!({"all": true})] {
+                assert!(without(missing, value).is_err(), "{missing}");
             }
         }
     }

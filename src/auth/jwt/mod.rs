@@ -42,7 +42,7 @@
 //! | what was sent | status | code | headers |
 //! |---|--:|---|---|
 //! | no token | 401 | `missing_api_key` | `WWW-Authenticate: Bearer realm="api"` |
-//! | a token that is not in order, not verified, not (any more) valid, or for others | 401 | `invalid_api_key` | the same with `error="invalid_token"` |
+//! | a token that is not in order, not verified, not (any more) valid, for others, or [bound](#bound-tokens) to another certificate | 401 | `invalid_api_key` | the same with `error="invalid_token"` |
 //! | two credentials, or a token above 8 KiB | 400 | `invalid_request` | the same with `error="invalid_request"` |
 //! | a token without a scope that is required | 403 | `insufficient_permissions` | the same with `error="insufficient_scope", scope="…"` |
 //! | a token of an issuer whose keys were never to be had | 503 | `auth_unavailable` | `Retry-After` |
@@ -51,7 +51,7 @@
 //! RFC 6750 §3. Which of the reasons it was shows in the source of the rejection, for logs, and not in the
 //! answer.
 //!
-//! **What if the issuer is down**: the last good keys go on for [a day](Jwks::max_stale), and no call waits
+//! **What if its store is down**, here the issuer: the last good keys go on for [a day](Jwks::max_stale), and no call waits
 //! for an issuer that is known to be down. Without any keys, 503.
 //!
 //! # What is refused
@@ -70,6 +70,16 @@
 //! 6. *Claims*: dates that are no numbers, negative, or past the year 9999; no `exp`; `exp`, `nbf` and
 //!    `iat` that are not of now, give or take a minute; another `aud`; another `typ`; whatever else the
 //!    [`Issuer`] asks for.
+//!
+//! # Bound tokens
+//!
+//! A token with `cnf` was issued to one client and to nobody who gets hold of it (RFC 7800). With
+//! `x5t#S256` and nothing else in it, it lets in by the certificate of this thumbprint alone (RFC 8705): that
+//! of the [connection](crate::tls::TlsInfo), or of what a trusted proxy tells of it, for which a
+//! [`ClientCertLayer`](super::client_cert#bound-tokens) stands further out. By another one, or by none, it is
+//! 401 `invalid_token`, as often as it is shown. With anything else in it, such as `jkt` (DPoP, RFC 9449),
+//! it is refused, for nobody here could see the proof. [`Issuer::require_certificate`] refuses tokens that
+//! are not bound at all.
 //!
 //! # Keys
 //!
@@ -98,6 +108,7 @@
 //! Keys are fetched by a task of its own. A call that is dropped while it waits for them leaves no trace.
 
 mod algorithm;
+mod binding;
 mod claims;
 mod discovery;
 mod freshness;
@@ -115,6 +126,7 @@ pub use self::{
     jwks::Jwks,
 };
 pub(super) use self::{
+    binding::{Verified, verified},
     claims::{Demand, Demands},
     mapping::Mapping,
 };
@@ -152,7 +164,7 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 #[derive(Clone)]
 pub struct Jwt {
     issuers: Arc<HashMap<Box<str>, Issuer>>,
-    verified: Arc<Cache<Principal>>,
+    verified: Arc<Cache<Verified>>,
     clock: Clock,
 }
 
@@ -218,9 +230,9 @@ impl Jwt {
     }
 
     /// Judges a token after `waited` waits for keys.
-    fn judge(&self, bytes: &[u8], digest: Digest, waited: u8) -> Judged {
+    fn judge(&self, credential: &Credential, digest: Digest, waited: u8) -> Judged {
         let refuse = |reason: Reason| Judged::Done(Err(refused(reason)));
-        let token = match Token::read(bytes) {
+        let token = match Token::read(credential.expose()) {
             Ok(token) => token,
             Err(reason) => return refuse(reason),
         };
@@ -267,13 +279,13 @@ impl Jwt {
         }
         let now = seconds((self.clock)());
         match issuer.principal(&token.header, &claims, now) {
-            Ok((principal, exp)) => {
+            Ok((verified, exp)) => {
                 let left = exp.map_or(KEPT, |exp| lasting(exp - now));
                 if !left.is_zero() {
                     let until = Instant::now() + left.min(KEPT);
-                    self.verified.put(digest, principal.clone(), until);
+                    self.verified.put(digest, verified.clone(), until);
                 }
-                Judged::Done(Ok(principal))
+                Judged::Done(verified.shown_with(credential.certificate.as_ref()))
             }
             Err(reason) => refuse(reason),
         }
@@ -290,10 +302,10 @@ impl Authenticate for Jwt {
 
     fn verify(&self, credential: Credential) -> Verdict<JwtFuture> {
         let digest = hash(credential.expose());
-        if let Some(principal) = self.verified.get(&digest, Instant::now()) {
-            return Verdict::Now(Ok(principal));
+        if let Some(verified) = self.verified.get(&digest, Instant::now()) {
+            return Verdict::Now(verified.shown_with(credential.certificate.as_ref()));
         }
-        let first = match self.judge(credential.expose(), digest, 0) {
+        let first = match self.judge(&credential, digest, 0) {
             Judged::Done(verdict) => return Verdict::Now(verdict),
             Judged::Wait(flight) => flight,
         };
@@ -303,7 +315,7 @@ impl Authenticate for Jwt {
             loop {
                 flight.landed().await;
                 waited += 1;
-                flight = match this.judge(credential.expose(), digest, waited) {
+                flight = match this.judge(&credential, digest, waited) {
                     Judged::Done(verdict) => return verdict,
                     Judged::Wait(flight) => flight,
                 };
@@ -314,6 +326,10 @@ impl Authenticate for Jwt {
     /// If it has three parts, and the first begins as an object does.
     fn recognises(&self, credential: &Credential) -> bool {
         token::looks_like_one(credential.expose())
+    }
+
+    fn kept(&self) -> usize {
+        self.verified.len()
     }
 }
 

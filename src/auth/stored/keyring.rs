@@ -2,12 +2,12 @@
 
 use super::{
     pepper::Pepper,
-    record::{Grant, StoredKey},
+    record::StoredKey,
     store::{KeyFilter, KeyStore},
     wire::whole,
 };
 use crate::{
-    auth::{ApiKey, Secret},
+    auth::{ApiKey, Grant, Secret},
     storage::{Failure, StoreError},
 };
 use std::{

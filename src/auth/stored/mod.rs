@@ -71,7 +71,7 @@
 //! | any, from an address with [too many wrong ones](super#wrong-keys), if it is not known without a look-up | 429 | `rate_limit_exceeded` | `Retry-After` |
 //! | one that must be looked up, while the store does not answer, or while 256 others are looked up | 503 | `auth_unavailable` | `Retry-After: 1` |
 //!
-//! **If the store is down**, keys that were looked up in the last 5 seconds ([`ttl`](StoredKeys::ttl))
+//! **What if its store is down**: keys that were looked up in the last 5 seconds ([`ttl`](StoredKeys::ttl))
 //! are let in, and all others are refused with 503. [`serve_stale`](StoredKeys::serve_stale) lets in
 //! those that were looked up in some longer time before. A look-up has 2 seconds
 //! ([`timeout`](StoredKeys::timeout)). After three that failed, one after the other, nobody asks for a
@@ -127,9 +127,10 @@ pub use self::{
     keyring::Keyring,
     memory::MemoryKeys,
     pepper::Pepper,
-    record::{Grant, Standing, StoredKey},
+    record::{Standing, StoredKey},
     store::{KeyFilter, KeyLookup, KeyStore},
 };
+pub use super::Grant;
 
 use self::look_up::{Config, Shared};
 use super::{ApiKey, Authenticate, Credential, Verdict};
@@ -282,6 +283,10 @@ impl Authenticate for StoredKeys {
     /// By the form of the key, checksum included.
     fn recognises(&self, credential: &Credential) -> bool {
         id_in(credential.expose()).is_some()
+    }
+
+    fn kept(&self) -> usize {
+        self.known_keys()
     }
 }
 

@@ -1,7 +1,10 @@
 //! Where keys are kept: the traits.
 
-use super::record::{Grant, StoredKey};
-use crate::storage::{Pending, StoreError};
+use super::record::StoredKey;
+use crate::{
+    auth::Grant,
+    storage::{Pending, StoreError},
+};
 use std::{future::Future, sync::Arc, time::SystemTime};
 
 /// Finds keys by their id. All that [`StoredKeys`](super::StoredKeys) needs.

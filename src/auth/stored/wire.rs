@@ -1,10 +1,7 @@
 //! A key as it is written down.
 
-use super::{
-    pepper::Digest,
-    record::{Grant, StoredKey},
-};
-use crate::{principal::Limit, storage::StoreError};
+use super::{pepper::Digest, record::StoredKey};
+use crate::{auth::Grant, principal::Limit, storage::StoreError};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,

@@ -13,20 +13,19 @@
 //! # What is in Redis
 //!
 //! Under `rate-limit:{NAME:HASH}` a hash with one field for each quota, which expires when all of them
-//! are full again: for one quota about 150 bytes. One call needs one key, so that it is decided on one
-//! node of a cluster. Set no policy of eviction that takes them (`noeviction`, or one of the
-//! `volatile-*`, and enough memory): who is forgotten has a full bucket. Needs Redis 5 or later, and the
-//! commands `EVAL`, `EVALSHA`, `HMGET`, `HSET`, `PTTL`, `PEXPIRE` and `TIME`.
+//! are full again: for one quota about 150 bytes. Set no policy of eviction that takes them (`noeviction`, or
+//! one of the `volatile-*`, and enough memory): who is forgotten has a full bucket. Needs Redis 5 or later,
+//! and the commands `EVAL`, `EVALSHA`, `HMGET`, `HSET`, `PTTL`, `PEXPIRE` and `TIME`.
 
+mod connect;
+
+use self::connect::{Connection, Place};
 use super::{
     meter::{Meter, State},
     store::{Store, Take, Taken},
 };
 use crate::storage::{Failure, Pending, StoreError};
-use redis::{
-    Client, Cmd, ErrorKind, RedisError, ServerErrorKind,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 use std::{
     fmt,
     sync::{
@@ -35,21 +34,27 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 static SCRIPT: LazyLock<redis::Script> =
     LazyLock::new(|| redis::Script::new(include_str!("take.lua")));
 
-/// After how many calls that nobody waited for a connection is given up. A peer that is gone without a
-/// word is not found out otherwise for minutes.
+/// After how many calls in a row that nobody waited for a connection is given up. A peer that is gone
+/// without a word is not found out otherwise for minutes.
 const LOST: u32 = 3;
+/// In a cluster other nodes answer meanwhile: so many of their answers make up for one that was lost.
+const ANSWERED: u32 = 8;
+/// A connection to a cluster is not given up before: whoever takes over for a node needs a while.
+const SETTLED: Duration = Duration::from_secs(1);
 
-/// Buckets in a Redis server. See [`RateLimitLayer::shared`](super::RateLimitLayer::shared).
+/// Buckets in a Redis server, or in a cluster of them. See
+/// [`RateLimitLayer::shared`](super::RateLimitLayer::shared).
 ///
 /// ```no_run
 /// use tower_gateway::rate_limit::{OnStoreDown, Quota, RateLimitLayer, RedisStore};
 ///
 /// # fn main() -> Result<(), tower_gateway::storage::StoreError> {
-/// let redis = RedisStore::new("redis://:password@redis.internal:6379/0")?;
+/// let redis = RedisStore::new("rediss://limiter:password@redis.internal:6379/0")?;
 /// let layer = RateLimitLayer::all([Quota::per_second(10), Quota::per_month(100_000)])
 ///     .shared("api", redis, OnStoreDown::LocalFallback { fraction: 0.25 });
 /// # Ok(())
@@ -57,87 +62,136 @@ const LOST: u32 = 3;
 /// ```
 ///
 /// It connects with the first call, and again by itself. Layers can share one, in an
-/// [`Arc`](std::sync::Arc). One connection serves all calls at once.
+/// [`Arc`](std::sync::Arc). One connection serves all calls at once, or one to each node.
+///
+/// # TLS
+///
+/// With `rediss:` in the place of `redis:`, by rustls: 1.3 and 1.2. The certificate must be of the host in
+/// the URL, and of an authority that the system trusts, or of those that [`trust_pem`](Self::trust_pem)
+/// names. A server that asks for a certificate gets that of [`identity_pem`](Self::identity_pem). The driver
+/// takes the cryptography of the process; where none was installed, aws-lc-rs is, for the whole process.
+///
+/// # Cluster
+///
+/// What a call takes from is under one key, whose name is its hash tag: so one decision is one script on
+/// one node, whatever quotas there are. Quotas of *different* keys, such as one for each tenant and one for
+/// each user, are two layers, and two decisions, each in one step on the node of its key; when the inner one
+/// refuses, the outer one stays charged. No script ever spans slots.
 pub struct RedisStore {
-    client: Client,
+    place: Place,
     prefix: Box<str>,
-    manager: Mutex<Option<ConnectionManager>>,
+    connection: Mutex<Option<(Connection, Instant)>>,
+    /// Calls that nobody waited for, in parts of [`ANSWERED`].
     lost: AtomicU32,
 }
 
 impl RedisStore {
-    /// The server at such a URL: `redis://[user][:password@]host[:port][/database]`, or
-    /// `redis+unix:///path`.
+    /// The server at such a URL: `redis://[user][:password@]host[:port][/database]`, the same with
+    /// `rediss:` for TLS, or `redis+unix:///path`.
     ///
     /// # Errors
     ///
     /// If it is not such a URL. The error does not quote it. Whether there is a server is not looked at.
     pub fn new(url: impl AsRef<str>) -> Result<Self, StoreError> {
-        let url = url.as_ref();
-        if url.trim_start().starts_with("rediss:") {
-            return Err(StoreError::invalid("TLS to Redis is not built in"));
-        }
-        // The error of the driver may quote what it was given.
-        let client = Client::open(url)
-            .map_err(|_| StoreError::invalid("this is not the URL of a Redis server"))?;
-        Ok(Self {
-            client,
-            prefix: "rate-limit:".into(),
-            manager: Mutex::default(),
-            lost: AtomicU32::new(0),
-        })
+        Ok(Self::at(Place::new([url], false)?))
     }
 
-    /// Sets what stands before the names of keys. By default `rate-limit:`.
+    /// The cluster of which these are nodes, in such URLs. One that answers is enough, and tells of the
+    /// others, which are reached in the same way: with this user and password, and with TLS or without. When
+    /// the cluster moves slots, or another node takes over, calls follow.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, one is not such a URL, or they differ in more than host and port. The error does not
+    /// quote them.
+    pub fn cluster(urls: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, StoreError> {
+        Ok(Self::at(Place::new(urls, true)?))
+    }
+
+    fn at(place: Place) -> Self {
+        Self {
+            place,
+            prefix: "rate-limit:".into(),
+            connection: Mutex::default(),
+            lost: AtomicU32::new(0),
+        }
+    }
+
+    /// Trusts these authorities, in PEM, and no others.
+    ///
+    /// # Errors
+    ///
+    /// If there is none in it, or the URL has no `rediss:`.
+    pub fn trust_pem(self, authorities: impl AsRef<[u8]>) -> Result<Self, StoreError> {
+        let place = self.place.authorities(authorities.as_ref())?;
+        Ok(Self { place, ..self })
+    }
+
+    /// Shows this certificate, in PEM with those that it depends on, whose private key is in PEM.
+    ///
+    /// # Errors
+    ///
+    /// If either is not in it, or the URL has no `rediss:`. The error does not quote them.
+    pub fn identity_pem(
+        self,
+        certificates: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Self, StoreError> {
+        let place = self.place.identity(certificates.as_ref(), key.as_ref())?;
+        Ok(Self { place, ..self })
+    }
+
+    /// Sets what stands before the names of keys. By default `rate-limit:`. Braces become `?`, for they
+    /// would choose the node of a cluster.
     #[must_use]
-    pub fn prefix(mut self, prefix: impl Into<Box<str>>) -> Self {
-        self.prefix = prefix.into();
+    pub fn prefix(mut self, prefix: impl AsRef<str>) -> Self {
+        self.prefix = prefix.as_ref().replace(['{', '}'], "?").into();
         self
     }
 
     async fn ask(&self, take: &Take) -> Result<Vec<i64>, RedisError> {
-        let mut manager = self.connected()?;
+        let mut connection = self.connected()?;
         let mut waiting = Waiting(Some(self));
         let key = format!("{}{{{}}}", self.prefix, take.bucket());
-        let mut answer = command("EVALSHA", SCRIPT.get_hash(), &key, take)
-            .query_async(&mut manager)
-            .await;
+        let known = command("EVALSHA", SCRIPT.get_hash(), &key, take);
+        let mut answer = connection.ask(&known).await;
         let unknown = ErrorKind::Server(ServerErrorKind::NoScript);
         if let Err(error) = &answer
             && error.kind() == unknown
         {
             // The server was restarted, or it is another one. It keeps what it evaluates.
-            answer = command("EVAL", include_str!("take.lua"), &key, take)
-                .query_async(&mut manager)
-                .await;
+            let whole = command("EVAL", include_str!("take.lua"), &key, take);
+            answer = connection.ask(&whole).await;
         }
         waiting.answered();
         answer
     }
 
-    fn connected(&self) -> Result<ConnectionManager, RedisError> {
-        let mut manager = self.manager();
-        if let Some(manager) = &*manager {
-            return Ok(manager.clone());
+    fn connected(&self) -> Result<Connection, RedisError> {
+        let mut connection = self.connection();
+        if let Some((connection, _)) = &*connection {
+            return Ok(connection.clone());
         }
-        // Whoever asks tries again: nobody else is to wait for a server that is not there.
-        let config = ConnectionManagerConfig::new()
-            .set_number_of_retries(0)
-            .set_connection_timeout(Some(Duration::from_secs(2)))
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(4096);
-        let fresh = ConnectionManager::new_lazy_with_config(self.client.clone(), config)?;
-        let mut first = fresh.clone();
-        // Connecting may take longer than the first call will wait for.
-        tokio::spawn(async move {
-            let _: Result<(), _> = redis::cmd("PING").query_async(&mut first).await;
-        });
-        Ok(manager.insert(fresh).clone())
+        let fresh = self.place.connect()?;
+        *connection = Some((fresh.clone(), Instant::now()));
+        Ok(fresh)
+    }
+
+    /// Gives the connection up, so that the next call makes another.
+    fn give_up(&self) {
+        let mut connection = self.connection();
+        let young = |since: &Instant| since.elapsed() < SETTLED;
+        if !matches!(&*connection, Some((Connection::Cluster(_), since)) if young(since)) {
+            self.lost.store(0, Ordering::Relaxed);
+            *connection = None;
+        }
     }
 
     // It is valid after every statement, whoever panicked with the lock.
-    fn manager(&self) -> MutexGuard<'_, Option<ConnectionManager>> {
-        self.manager.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connection(&self) -> MutexGuard<'_, Option<(Connection, Instant)>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -165,7 +219,14 @@ struct Waiting<'a>(Option<&'a RedisStore>);
 impl Waiting<'_> {
     fn answered(&mut self) {
         if let Some(store) = self.0.take() {
-            store.lost.store(0, Ordering::Relaxed);
+            if !store.place.is_cluster() {
+                store.lost.store(0, Ordering::Relaxed);
+                return;
+            }
+            let less = |lost: u32| lost.checked_sub(1);
+            let _ = store
+                .lost
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 }
@@ -173,10 +234,9 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(store) = self.0
-            && store.lost.fetch_add(1, Ordering::Relaxed) + 1 >= LOST
+            && store.lost.fetch_add(ANSWERED, Ordering::Relaxed) + ANSWERED >= LOST * ANSWERED
         {
-            store.lost.store(0, Ordering::Relaxed);
-            *store.manager() = None;
+            store.give_up();
         }
     }
 }

@@ -4,14 +4,22 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use redis::AsyncCommands;
 use std::{cell::Cell, sync::Arc};
 
+mod cluster;
 #[path = "../../../tests/support/redis.rs"]
 mod server;
+mod tls;
 
-use server::RedisServer;
+use server::{RedisCluster, RedisServer};
 
 const SECOND: u64 = 1_000_000;
 /// 2026-11-21, about noon.
 const NOON: u64 = 1_795_262_400 * SECOND;
+
+/// A connection that is nobody's else.
+async fn plain(server: &RedisServer) -> redis::aio::MultiplexedConnection {
+    let client = redis::Client::open(server.url()).unwrap();
+    client.get_multiplexed_async_connection().await.unwrap()
+}
 
 #[tokio::test]
 async fn keeps_the_contract() {
@@ -141,7 +149,7 @@ async fn what_is_full_again_expires_and_not_before() {
         return;
     };
     let store = RedisStore::new(server.url()).unwrap().prefix("p:");
-    let mut connection = store.connected().unwrap();
+    let mut connection = plain(&server).await;
     let both = [Quota::per_minute(60), Quota::per_day(5).sliding_window()];
     store.take(take(&both, "a", 2)).await.unwrap();
     let left: i64 = connection.pttl("p:{a}").await.unwrap();
@@ -181,7 +189,7 @@ async fn a_server_that_forgot_the_script_is_told_it_again() {
         taken.buckets().all(|(fits, _)| fits)
     };
     assert!(fits().await);
-    let mut connection = store.connected().unwrap();
+    let mut connection = plain(&server).await;
     let flushed: Result<(), _> = redis::cmd("SCRIPT")
         .arg("FLUSH")
         .query_async(&mut connection)
@@ -198,7 +206,7 @@ async fn what_is_in_redis_and_is_no_bucket_is_a_full_one_or_an_error() {
     };
     let store = RedisStore::new(server.url()).unwrap();
     let quotas = [Quota::per_day(2)];
-    let mut connection = store.connected().unwrap();
+    let mut connection = plain(&server).await;
     let field = "gcra:86400000000:per-day";
     for rubbish in ["", "x", "1", "-1 2 3", "1 2 3 4", "1e9 0 0"] {
         let _: () = connection
@@ -220,21 +228,56 @@ fn a_url_is_never_shown() {
         "redis://user:canary@[::1",
         "canary",
         "rediss://user:canary@127.0.0.1/",
+        "rediss://user:canary@127.0.0.1/canary",
+        "rediss://user:canary@127.0.0.1/#insecure",
+        "redis+unix:///tmp/none?pass=canary",
     ] {
-        match RedisStore::new(url) {
-            Ok(store) => assert!(!format!("{store:?}").contains("canary")),
-            Err(error) => assert!(!format!("{error:?} {error}").contains("canary"), "{url}"),
+        for made in [RedisStore::new(url), RedisStore::cluster([url])] {
+            match made {
+                Ok(store) => assert!(!format!("{store:?}").contains("canary")),
+                Err(error) => assert!(!format!("{error:?} {error}").contains("canary"), "{url}"),
+            }
         }
     }
 }
 
+#[test]
+fn what_cannot_be_meant_is_refused_at_once() {
+    let local = "rediss://127.0.0.1:1";
+    let insecure = format!("{local}#insecure");
+    for wrong in [
+        "",
+        "127.0.0.1",
+        "http://127.0.0.1",
+        "redis://127.0.0.1/zero",
+        &insecure,
+    ] {
+        assert!(RedisStore::new(wrong).is_err(), "{wrong}");
+        assert!(RedisStore::cluster([wrong]).is_err(), "{wrong}");
+    }
+    assert!(RedisStore::cluster([""; 0]).is_err());
+    assert!(RedisStore::cluster(["redis://a:x@127.0.0.1", "redis://b:x@127.0.0.1"]).is_err());
+    assert!(RedisStore::cluster([local, "redis://127.0.0.1:2"]).is_err());
+    let tls = || RedisStore::new(local).unwrap();
+    assert!(tls().identity_pem("canary", "canary").is_err());
+    assert!(
+        RedisStore::new("redis://127.0.0.1:1")
+            .unwrap()
+            .trust_pem("")
+            .is_err()
+    );
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_is_an_error_that_says_so() {
-    let store = RedisStore::new("redis://user:canary@127.0.0.1:1/0").unwrap();
-    let error = store
-        .take(take(&[Quota::per_day(2)], "a", 1))
-        .await
-        .unwrap_err();
-    assert_eq!(error.failure(), Failure::Unavailable);
-    assert!(!format!("{error:?}").contains("canary"));
+    let url = "redis://user:canary@127.0.0.1:1/0";
+    for store in [RedisStore::new(url), RedisStore::cluster([url])] {
+        let store = store.unwrap();
+        let error = store
+            .take(take(&[Quota::per_day(2)], "a", 1))
+            .await
+            .unwrap_err();
+        assert_eq!(error.failure(), Failure::Unavailable);
+        assert!(!format!("{error:?}").contains("canary"));
+    }
 }
