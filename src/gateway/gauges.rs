@@ -4,6 +4,7 @@ use super::directory::ChatService;
 use crate::{
     auth::{ApiKeys, AuthLayer, stored::StoredKeys},
     circuit_breaker::{CircuitBreakerLayer, State},
+    concurrency::{ConcurrencyLayer, Priority, Reason, Stats},
     llm::{self, ChatRequest, ChatResponse},
     metrics::Metrics,
     rate_limit::RateLimitLayer,
@@ -19,6 +20,7 @@ pub(super) struct Gauges {
     stored: Vec<(AuthLayer<StoredKeys>, StoredKeys)>,
     limits: Vec<RateLimitLayer>,
     circuits: Vec<CircuitBreakerLayer>,
+    concurrency: Vec<ConcurrencyLayer>,
 }
 
 impl Gauges {
@@ -32,6 +34,10 @@ impl Gauges {
 
     pub(super) fn rate_limit(&mut self, layer: &RateLimitLayer) {
         self.limits.push(layer.clone());
+    }
+
+    pub(super) fn concurrency(&mut self, layer: ConcurrencyLayer) {
+        self.concurrency.push(layer);
     }
 
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
@@ -58,7 +64,11 @@ impl Gauges {
             stored,
             limits,
             circuits,
+            concurrency,
         } = self;
+        if !concurrency.is_empty() {
+            load(metrics, &concurrency);
+        }
         if !stored.is_empty() {
             let keys: Vec<_> = stored.iter().map(|(_, keys)| keys.clone()).collect();
             metrics.gauge(
@@ -118,7 +128,48 @@ impl Gauges {
     }
 }
 
+/// How the limits on concurrency stand.
+fn load(metrics: &Metrics, limits: &[ConcurrencyLayer]) {
+    let gauge = |name: &str, help: &str, read: fn(&Stats, usize) -> u64, of: usize| {
+        let limits = limits.to_vec();
+        metrics.gauge(name, help, move || {
+            let read = |limit: &ConcurrencyLayer| read(&limit.stats(), of);
+            sum(&limits, |limit| {
+                usize::try_from(read(limit)).unwrap_or(usize::MAX)
+            })
+        });
+    };
+    gauge(
+        "gateway_concurrency_limit",
+        "How many exchanges may be in flight.",
+        |stats, _| stats.limit() as u64,
+        0,
+    );
+    gauge(
+        "gateway_concurrency_in_flight",
+        "How many exchanges are in flight.",
+        |stats, _| stats.in_flight() as u64,
+        0,
+    );
+    for (at, priority) in Priority::ALL.into_iter().enumerate() {
+        gauge(
+            &format!("gateway_concurrency_waiting_{priority}"),
+            "How many calls of this priority wait to be let in.",
+            |stats, at| stats.waiting(Priority::ALL[at]) as u64,
+            at,
+        );
+    }
+    for (at, reason) in Reason::ALL.into_iter().enumerate() {
+        gauge(
+            &format!("gateway_concurrency_shed_{reason}"),
+            "How many calls were not let in for this reason, so far.",
+            |stats, at| stats.shed(Reason::ALL[at]),
+            at,
+        );
+    }
+}
+
 fn sum<L>(layers: &[L], read: impl Fn(&L) -> usize) -> i64 {
-    let sum = layers.iter().map(read).sum::<usize>();
+    let sum = layers.iter().map(read).fold(0, usize::saturating_add);
     i64::try_from(sum).unwrap_or(i64::MAX)
 }
