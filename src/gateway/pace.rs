@@ -24,8 +24,8 @@ pub(super) struct Rate {
 impl Rate {
     /// How long may be waited in all for what has come so far.
     fn allows(&self, received: u64) -> Duration {
-        let at_rate = Duration::from_secs(received / self.bytes_per_second.max(1));
-        self.grace.max(at_rate)
+        let millis = received.saturating_mul(1000) / self.bytes_per_second.max(1);
+        self.grace.max(Duration::from_millis(millis))
     }
 }
 
@@ -125,10 +125,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_come_buys_time_at_the_rate() {
         let mut pace = pace();
-        for _ in 0..20 {
-            assert!(waits(&mut pace, 4, 410).await);
+        for _ in 0..100 {
+            assert!(waits(&mut pace, 1, 250).await);
         }
-        assert!(waits(&mut pace, 1, 0).await);
+        // 25,000 bytes in 100 seconds are good for 250.
+        assert!(waits(&mut pace, 140, 0).await);
         assert!(!waits(&mut pace, 10, 0).await);
     }
 

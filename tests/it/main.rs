@@ -1,5 +1,7 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod abuse_load;
 mod access_log;
 mod address_list;
 #[cfg(all(feature = "client", feature = "testing"))]
@@ -31,6 +33,7 @@ mod gateway;
 mod gemini;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
+mod load;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]
