@@ -42,6 +42,10 @@ pub enum Kind {
     UnsupportedMediaType,
     /// The body is larger than is read here.
     TooLarge,
+    /// The URI is longer than is read here.
+    UriTooLong,
+    /// There are more headers, or more bytes of them, than are read here.
+    HeadersTooLarge,
     /// The caller was too slow in sending its request.
     RequestTimeout,
     /// Nothing is served under this path.
@@ -149,6 +153,13 @@ impl Kind {
                 "request_too_large",
                 Caller,
                 "The request is too large.",
+            ),
+            Self::UriTooLong => Row(414, "uri_too_long", Caller, "The URI is too long."),
+            Self::HeadersTooLarge => Row(
+                431,
+                "headers_too_large",
+                Caller,
+                "The headers are too many or too large.",
             ),
             Self::RequestTimeout => Row(
                 408,

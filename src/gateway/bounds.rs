@@ -231,6 +231,12 @@ impl HttpBody for Upload {
             return Poll::Ready(self.end(Kind::RequestTimeout));
         };
         *this.waits = false;
+        // Somebody further out has ended it.
+        if let Some(Err(error)) = &frame
+            && let Some(rejection) = error.downcast_ref::<Rejection>()
+        {
+            let _ = this.told.fault.set(rejection.kind());
+        }
         let data = match &frame {
             Some(Ok(frame)) => frame.data_ref().map_or(0, Bytes::len),
             _ => 0,

@@ -20,9 +20,11 @@ use super::{
 use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
+    answer::Classify,
     client_addr::ClientAddrLayer,
-    concurrency::ConcurrencyLayer,
+    concurrency::{ConcurrencyLayer, Triage},
     identity::IdentityLayer,
+    key::Key,
     llm::{
         self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, pool::Pool,
         serve::Serve,
@@ -36,6 +38,7 @@ use http_body::Body as HttpBody;
 use std::{
     any::type_name,
     collections::{BTreeMap, HashSet},
+    convert::Infallible,
     fmt,
     sync::Arc,
     time::Duration,
@@ -102,7 +105,20 @@ impl GatewayBuilder {
     /// Lets so many exchanges run at once; each lasts until the last byte of its answer.
     pub fn concurrency(mut self, limit: usize) -> Self {
         self.once("concurrency", "the smaller limit would always hold");
-        self.layer_at(Slot::Concurrency, ConcurrencyLayer::new(limit))
+        self.concurrency_layer(ConcurrencyLayer::new(limit))
+    }
+
+    /// Lets in at once as many as this limit says: with a queue and priorities, for each principal, or as
+    /// many as the routes and the models turn out to [take](ConcurrencyLayer::adaptive). Several hold
+    /// beside each other, the first one outermost. The metrics tell how they stand.
+    pub fn concurrency_layer<T, K, C>(mut self, layer: ConcurrencyLayer<T, K, C>) -> Self
+    where
+        T: Triage<Request<Body>> + Clone + Send + Sync + 'static,
+        K: Key<Request<Body>> + Clone + Send + Sync + 'static,
+        C: Classify<Response<Body>, Infallible> + Clone + Send + Sync + 'static,
+    {
+        self.gauges.concurrency(layer.handle());
+        self.layer_at(Slot::Concurrency, layer)
     }
 
     /// Sets how the client's address is found, such as behind which proxies. By default nobody is

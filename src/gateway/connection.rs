@@ -1,8 +1,15 @@
 //! What one connection asks of a service.
 
-use crate::{bell, client_addr::PeerAddr, tls::TlsInfo};
+use super::{
+    flood::{Begun, Resets},
+    pace::{Pace, Rate},
+};
+use crate::{BoxError, Rejection, bell, client_addr::PeerAddr, tls::TlsInfo};
 use bytes::Bytes;
-use http::{Request, Version, header::EXPECT};
+use http::{
+    HeaderValue, Request, Version,
+    header::{CONNECTION, CONTENT_TYPE, EXPECT},
+};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::{body::Incoming, service::Service as HyperService};
 use pin_project_lite::pin_project;
@@ -10,7 +17,10 @@ use std::{
     future::poll_fn,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -28,17 +38,24 @@ pub(super) struct Connection<S> {
     spare: Spare<S>,
     peer: SocketAddr,
     tls: Option<TlsInfo>,
+    resets: Arc<Resets>,
 }
 
 type Spare<S> = Arc<Mutex<Option<S>>>;
 
 impl<S> Connection<S> {
-    pub(super) fn new(service: S, peer: SocketAddr, tls: Option<TlsInfo>) -> Self {
+    pub(super) fn new(
+        service: S,
+        peer: SocketAddr,
+        tls: Option<TlsInfo>,
+        resets: Arc<Resets>,
+    ) -> Self {
         Self {
             service,
             spare: Spare::default(),
             peer,
             tls,
+            resets,
         }
     }
 }
@@ -49,9 +66,12 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = ResponseFuture<S, Request<B>, S::Future>;
+    type Future = ResponseFuture<S, Request<B>, S::Future, S::Response>;
 
     fn call(&self, mut request: Request<B>) -> Self::Future {
+        // Over HTTP/1.1 nothing can be taken back but with the connection.
+        let taken_back = request.version() == Version::HTTP_2;
+        let begun = taken_back.then(|| self.resets.begin());
         request.extensions_mut().insert(PeerAddr(self.peer));
         if let Some(tls) = &self.tls {
             request.extensions_mut().insert(tls.clone());
@@ -66,7 +86,13 @@ where
             request,
             home: self.spare.clone(),
         });
-        ResponseFuture { lent, future: None }
+        ResponseFuture {
+            lent,
+            future: None,
+            refused: None,
+            begun,
+            answered: None,
+        }
     }
 }
 
@@ -79,6 +105,9 @@ where
 /// is no more than 1 MiB and comes within 2 seconds. Else the connection would have to be closed after the
 /// answer, and a client that sends head and body apart would meet a closed connection with its next
 /// request.
+///
+/// It must come at a [rate](Rate), as long as somebody waits for it and the request is not being answered.
+/// Streams of gRPC are spared that: they wait by design, and routes bound their silence.
 #[derive(Debug)]
 pub(super) struct Arriving {
     /// `None` only while it is dropped.
@@ -86,6 +115,7 @@ pub(super) struct Arriving {
     http1: bool,
     /// Somebody reads it, or the client sends it only if it is told to.
     kept: bool,
+    pace: Option<Pace>,
 }
 
 /// How much of a body that nobody wants is read.
@@ -93,15 +123,41 @@ const UNWANTED: u64 = 1 << 20;
 const UNWANTED_WITHIN: Duration = Duration::from_secs(2);
 
 impl Arriving {
-    pub(super) fn of(request: Request<Incoming>) -> Request<Self> {
+    /// And what is to be told when the request is being answered.
+    pub(super) fn of(
+        request: Request<Incoming>,
+        rate: Option<Rate>,
+    ) -> (Request<Self>, Option<Arc<AtomicBool>>) {
         let http1 = request.version() < Version::HTTP_2;
         let kept = http1 && request.headers().contains_key(EXPECT);
-        request.map(|incoming| Self {
+        let rate = rate.filter(|_| !request.body().is_end_stream() && !is_grpc(&request));
+        let answered = rate.is_some().then(Arc::<AtomicBool>::default);
+        let pace = rate.zip(answered.clone());
+        let request = request.map(|incoming| Self {
             incoming: Some(incoming),
             http1,
             kept,
-        })
+            pace: pace.map(|(rate, answered)| Pace::new(rate, answered)),
+        });
+        (request, answered)
     }
+
+    /// Reads no more of it.
+    fn too_slow(&mut self) -> Option<BoxError> {
+        let pace = self.pace.take()?;
+        let mut rejection = Rejection::new(pace.refusal());
+        if self.http1 {
+            // What is left of it is not read.
+            rejection = rejection.with_header(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.incoming = None;
+        Some(rejection.into())
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 impl Drop for Arriving {
@@ -132,10 +188,41 @@ async fn discard(mut incoming: Incoming) {
 
 impl HttpBody for Arriving {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Poll::Ready(frame) = self.poll_incoming(cx) else {
+            if let Some(pace) = &mut self.pace {
+                ready!(pace.poll_slow(cx));
+                return Poll::Ready(self.too_slow().map(Err));
+            }
+            return Poll::Pending;
+        };
+        if let Some(pace) = &mut self.pace
+            && let Some(Ok(frame)) = &frame
+        {
+            pace.came(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let incoming = self.incoming.as_ref();
+        incoming.is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let incoming = self.incoming.as_ref();
+        incoming.map_or_else(SizeHint::default, HttpBody::size_hint)
+    }
+}
+
+impl Arriving {
+    fn poll_incoming(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let http1 = self.http1;
@@ -155,16 +242,6 @@ impl HttpBody for Arriving {
         };
         bell::hold(take, is_last).0
     }
-
-    fn is_end_stream(&self) -> bool {
-        let incoming = self.incoming.as_ref();
-        incoming.is_none_or(HttpBody::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let incoming = self.incoming.as_ref();
-        incoming.map_or_else(SizeHint::default, HttpBody::size_hint)
-    }
 }
 
 struct Lent<S, R> {
@@ -175,14 +252,37 @@ struct Lent<S, R> {
 
 pin_project! {
     /// Response future of [`Connection`].
-    pub(super) struct ResponseFuture<S, R, F> {
+    pub(super) struct ResponseFuture<S, R, F, A> {
         lent: Option<Lent<S, R>>,
         #[pin]
         future: Option<F>,
+        // The answer, if nobody is called for it.
+        refused: Option<A>,
+        begun: Option<Begun>,
+        // To be told that there is an answer.
+        answered: Option<Arc<AtomicBool>>,
     }
 }
 
-impl<S, R> Future for ResponseFuture<S, R, S::Future>
+impl<S, R, F, A> ResponseFuture<S, R, F, A> {
+    /// An answer for which nobody is called.
+    pub(super) fn refused(answer: A) -> Self {
+        Self {
+            lent: None,
+            future: None,
+            refused: Some(answer),
+            begun: None,
+            answered: None,
+        }
+    }
+
+    pub(super) fn telling(mut self, answered: Option<Arc<AtomicBool>>) -> Self {
+        self.answered = answered;
+        self
+    }
+}
+
+impl<S, R> Future for ResponseFuture<S, R, S::Future, S::Response>
 where
     S: Service<R>,
 {
@@ -190,6 +290,9 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if let Some(answer) = this.refused.take() {
+            return Poll::Ready(Ok(answer));
+        }
         if let Some(lent) = this.lent {
             ready!(lent.service.poll_ready(cx))?;
         }
@@ -198,17 +301,21 @@ where
             *lent.home.lock().unwrap_or_else(PoisonError::into_inner) = Some(lent.service);
         }
         let future = this.future.as_mut().as_pin_mut();
-        future.expect("polled after completion").poll(cx)
+        let answer = ready!(future.expect("polled after completion").poll(cx));
+        if let Some(begun) = this.begun {
+            begun.answered();
+        }
+        if let Some(answered) = this.answered {
+            answered.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(answer)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::{
-        convert::Infallible,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::{convert::Infallible, sync::atomic::AtomicUsize};
     use tokio::sync::Semaphore;
 
     /// Counts its clones, and is ready as long as there are permits.
@@ -251,7 +358,7 @@ mod tests {
         let (clones, ready) = (Arc::default(), Arc::new(Semaphore::new(1)));
         let service = Counted { clones, ready };
         let clones = service.clones.clone();
-        let connection = Connection::new(service, peer, None);
+        let connection = Connection::new(service, peer, None, Arc::default());
         for _ in 0..3 {
             let who = connection.call(Request::new(())).await.unwrap();
             assert_eq!(who, Some(PeerAddr(peer)));
@@ -264,7 +371,8 @@ mod tests {
         let (clones, ready) = (Arc::default(), Arc::new(Semaphore::new(0)));
         let service = Counted { clones, ready };
         let (clones, ready) = (service.clones.clone(), service.ready.clone());
-        let connection = Connection::new(service, SocketAddr::from(([192, 0, 2, 1], 80)), None);
+        let peer = SocketAddr::from(([192, 0, 2, 1], 80));
+        let connection = Connection::new(service, peer, None, Arc::default());
         let mut waiting = connection.call(Request::new(()));
         poll_fn(|cx| {
             assert!(Pin::new(&mut waiting).poll(cx).is_pending());

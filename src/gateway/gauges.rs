@@ -5,15 +5,17 @@ use crate::{
     auth::{AuthLayer, Authenticate, signature::SignatureLayer},
     authorize,
     circuit_breaker::{CircuitBreakerLayer, State},
+    concurrency::{self, ConcurrencyLayer, Priority, Reason},
     llm::{self, ChatRequest, ChatResponse},
     metrics::Metrics,
-    rate_limit::Stats,
+    rate_limit,
 };
+use std::sync::Arc;
 use tower::util::BoxCloneSyncService;
 use tower_layer::Layer;
 use tower_service::Service;
 
-type Read = Box<dyn Fn() -> usize + Send + Sync>;
+type Read = Arc<dyn Fn() -> usize + Send + Sync>;
 
 /// Handles of the layers whose state is worth a number. Nothing is read before the metrics are known.
 #[derive(Default)]
@@ -22,8 +24,9 @@ pub(super) struct Gauges {
     known: Vec<Read>,
     signatures: Vec<Read>,
     policies: Vec<authorize::Stats>,
-    limits: Vec<Stats>,
+    limits: Vec<rate_limit::Stats>,
     circuits: Vec<CircuitBreakerLayer>,
+    concurrency: Vec<ConcurrencyLayer>,
 }
 
 impl Gauges {
@@ -33,21 +36,25 @@ impl Gauges {
     {
         let (failing, known) = (layer.clone(), layer.clone());
         self.failing
-            .push(Box::new(move || failing.failing_addresses()));
-        self.known.push(Box::new(move || known.kept()));
+            .push(Arc::new(move || failing.failing_addresses()));
+        self.known.push(Arc::new(move || known.kept()));
     }
 
     pub(super) fn signatures(&mut self, layer: &SignatureLayer) {
         let layer = layer.clone();
-        self.signatures.push(Box::new(move || layer.remembers()));
+        self.signatures.push(Arc::new(move || layer.remembers()));
     }
 
     pub(super) fn authorize(&mut self, stats: authorize::Stats) {
         self.policies.push(stats);
     }
 
-    pub(super) fn rate_limit(&mut self, stats: Stats) {
+    pub(super) fn rate_limit(&mut self, stats: rate_limit::Stats) {
         self.limits.push(stats);
+    }
+
+    pub(super) fn concurrency(&mut self, layer: ConcurrencyLayer) {
+        self.concurrency.push(layer);
     }
 
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
@@ -69,98 +76,148 @@ impl Gauges {
     }
 
     pub(super) fn read_by(self, metrics: &Metrics) {
-        let all = |name, help, reads: Vec<Read>| {
-            if !reads.is_empty() {
-                metrics.gauge(name, help, move || sum(&reads, |read| read()));
-            }
-        };
-        all(
-            "gateway_auth_failing_addresses",
-            "Addresses whose wrong keys are counted.",
-            self.failing,
-        );
-        all(
-            "gateway_auth_known_credentials",
-            "Keys and tokens in memory of which it is known whose they are.",
-            self.known,
-        );
-        all(
-            "gateway_auth_remembered_signatures",
-            "Signatures of requests that are not taken again.",
-            self.signatures,
-        );
-        let policies = |name, help, read: fn(&authorize::Stats) -> u64| {
-            if !self.policies.is_empty() {
-                let policies = self.policies.clone();
-                metrics.gauge(name, help, move || {
-                    sum(&policies, |it| {
-                        usize::try_from(read(it)).unwrap_or(usize::MAX)
-                    })
-                });
-            }
-        };
-        policies(
-            "gateway_authorize_denied",
-            "Calls that the policy did not allow, so far.",
-            authorize::Stats::denied,
-        );
-        policies(
-            "gateway_authorize_shadow_denied",
-            "Calls that were let in and a policy in shadow mode would not have allowed, so far.",
-            authorize::Stats::shadow_denied,
-        );
-        policies(
-            "gateway_authorize_shadow_allowed",
-            "Calls that were not allowed and a policy in shadow mode would have let in, so far.",
-            authorize::Stats::shadow_allowed,
-        );
-        let limits = |name, help, read: fn(&Stats) -> usize| {
-            if !self.limits.is_empty() {
-                let limits = self.limits.clone();
-                metrics.gauge(name, help, move || sum(&limits, read));
-            }
-        };
-        limits(
-            "gateway_rate_limit_keys",
-            "Keys that the rate limits keep count of in this process.",
-            Stats::tracked_keys,
-        );
-        limits(
-            "gateway_rate_limit_bytes",
-            "Memory of the keys that the rate limits keep count of, about.",
-            Stats::bytes,
-        );
-        limits(
-            "gateway_rate_limit_shadow_refusals",
-            "Calls that quotas in shadow mode would have refused, so far.",
-            |stats| usize::try_from(stats.shadow_refusals()).unwrap_or(usize::MAX),
-        );
-        limits(
-            "gateway_rate_limit_degraded",
-            "Rate limits whose store does not answer, and which are decided without it.",
-            |stats| usize::from(stats.is_degraded()),
-        );
-        limits(
-            "gateway_rate_limit_without_store",
-            "Calls that were decided without the store of a rate limit, so far.",
-            |stats| usize::try_from(stats.without_store()).unwrap_or(usize::MAX),
-        );
-        let circuits = self.circuits;
-        if !circuits.is_empty() {
-            metrics.gauge(
-                "gateway_circuits_open",
-                "Services of models that are left alone, or tried again with a few calls.",
-                move || {
-                    sum(&circuits, |layer| {
-                        usize::from(layer.state() != State::Closed)
-                    })
-                },
-            );
+        for (name, help, read) in AUTH {
+            let reads = read(&self).to_vec();
+            gauge(metrics, name, help, reads, |read| read());
         }
+        for (name, help, read) in POLICIES {
+            gauge(metrics, name, help, self.policies.clone(), move |stats| {
+                counted(read(stats))
+            });
+        }
+        for (name, help, read) in RATE_LIMITS {
+            gauge(metrics, name, help, self.limits.clone(), read);
+        }
+        load(metrics, &self.concurrency);
+        gauge(
+            metrics,
+            "gateway_circuits_open",
+            "Services of models that are left alone, or tried again with a few calls.",
+            self.circuits,
+            |layer| usize::from(layer.state() != State::Closed),
+        );
     }
 }
 
+/// A name, what it tells, and how it is read.
+type Gauge<T> = (&'static str, &'static str, T);
+
+const AUTH: [Gauge<fn(&Gauges) -> &[Read]>; 3] = [
+    (
+        "gateway_auth_failing_addresses",
+        "Addresses whose wrong keys are counted.",
+        |gauges| &gauges.failing,
+    ),
+    (
+        "gateway_auth_known_credentials",
+        "Keys and tokens in memory of which it is known whose they are.",
+        |gauges| &gauges.known,
+    ),
+    (
+        "gateway_auth_remembered_signatures",
+        "Signatures of requests that are not taken again.",
+        |gauges| &gauges.signatures,
+    ),
+];
+
+const POLICIES: [Gauge<fn(&authorize::Stats) -> u64>; 3] = [
+    (
+        "gateway_authorize_denied",
+        "Calls that the policy did not allow, so far.",
+        authorize::Stats::denied,
+    ),
+    (
+        "gateway_authorize_shadow_denied",
+        "Calls that were let in and a policy in shadow mode would not have allowed, so far.",
+        authorize::Stats::shadow_denied,
+    ),
+    (
+        "gateway_authorize_shadow_allowed",
+        "Calls that were not allowed and a policy in shadow mode would have let in, so far.",
+        authorize::Stats::shadow_allowed,
+    ),
+];
+
+const RATE_LIMITS: [Gauge<fn(&rate_limit::Stats) -> usize>; 5] = [
+    (
+        "gateway_rate_limit_keys",
+        "Keys that the rate limits keep count of in this process.",
+        rate_limit::Stats::tracked_keys,
+    ),
+    (
+        "gateway_rate_limit_bytes",
+        "Memory of the keys that the rate limits keep count of, about.",
+        rate_limit::Stats::bytes,
+    ),
+    (
+        "gateway_rate_limit_shadow_refusals",
+        "Calls that quotas in shadow mode would have refused, so far.",
+        |stats| counted(stats.shadow_refusals()),
+    ),
+    (
+        "gateway_rate_limit_degraded",
+        "Rate limits whose store does not answer, and which are decided without it.",
+        |stats| usize::from(stats.is_degraded()),
+    ),
+    (
+        "gateway_rate_limit_without_store",
+        "Calls that were decided without the store of a rate limit, so far.",
+        |stats| counted(stats.without_store()),
+    ),
+];
+
+/// How the limits on concurrency stand.
+fn load(metrics: &Metrics, limits: &[ConcurrencyLayer]) {
+    let told =
+        |name: &str, help: &str, read: Box<dyn Fn(&concurrency::Stats) -> u64 + Send + Sync>| {
+            gauge(metrics, name, help, limits.to_vec(), move |limit| {
+                counted(read(&limit.stats()))
+            });
+        };
+    told(
+        "gateway_concurrency_limit",
+        "How many exchanges may be in flight.",
+        Box::new(|stats| stats.limit() as u64),
+    );
+    told(
+        "gateway_concurrency_in_flight",
+        "How many exchanges are in flight.",
+        Box::new(|stats| stats.in_flight() as u64),
+    );
+    for priority in Priority::ALL {
+        told(
+            &format!("gateway_concurrency_waiting_{priority}"),
+            "How many calls of this priority wait to be let in.",
+            Box::new(move |stats| stats.waiting(priority) as u64),
+        );
+    }
+    for reason in Reason::ALL {
+        told(
+            &format!("gateway_concurrency_shed_{reason}"),
+            "How many calls were not let in for this reason, so far.",
+            Box::new(move |stats| stats.shed(reason)),
+        );
+    }
+}
+
+/// A number of all of these together, if there are any.
+fn gauge<L: Send + Sync + 'static>(
+    metrics: &Metrics,
+    name: &str,
+    help: &str,
+    layers: Vec<L>,
+    read: impl Fn(&L) -> usize + Send + Sync + 'static,
+) {
+    if !layers.is_empty() {
+        metrics.gauge(name, help, move || sum(&layers, &read));
+    }
+}
+
+fn counted(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
 fn sum<L>(layers: &[L], read: impl Fn(&L) -> usize) -> i64 {
-    let sum = layers.iter().map(read).sum::<usize>();
+    let sum = layers.iter().map(read).fold(0, usize::saturating_add);
     i64::try_from(sum).unwrap_or(i64::MAX)
 }

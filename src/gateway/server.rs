@@ -2,11 +2,14 @@
 
 use super::{
     GatewayService,
-    connection::{Arriving, Connection},
+    connection::{Arriving, Connection, ResponseFuture},
+    flood::{Peers, Resets},
+    head::{self, Head},
+    pace::Rate,
     socket::{self, Hold, Socket},
     tls::{Tls, Wire},
 };
-use crate::{bell::Bell, tls::TlsInfo};
+use crate::{bell::Bell, rejection::Kind, tls::TlsInfo};
 use http::Request;
 use hyper::{
     body::Incoming,
@@ -22,7 +25,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
     pin::pin,
     sync::Arc,
-    task::Context,
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
@@ -61,19 +64,34 @@ use tokio::{
 /// 4. What has not ended a second later is cut: streams of routes, and tunnels, whose two connections are
 ///    closed without a word of WebSocket.
 ///
-/// # Clients that are slow
+/// # Clients that are slow, or ask for too much
 ///
-/// | what they are slow in | bound | then |
+/// | what | bound, and its default | then |
 /// |---|---|---|
-/// | the first byte, the head, the next request of HTTP/1.1 | [`header_time`](Self::header_time), 30 s | closed |
-/// | the handshake of TLS | the same | closed |
-/// | the body of a request for models | [2 minutes](crate::llm::serve) in all | 408 |
-/// | the body of another request | [60 s](super::GatewayBuilder::body_idle_timeout) for the next piece, until it is answered | 408 |
-/// | reading: not a byte more fits into the socket | [`write_time`](Self::write_time), 60 s | closed |
-/// | answering the pings of HTTP/2, from the preface on | 60 s between two, 20 s for the answer | closed |
+/// | slow in the first byte, the head, the next request of HTTP/1.1 | [`header_time`](Self::header_time), 30 s | closed |
+/// | slow in the handshake of TLS | the same | closed |
+/// | slow in the body of a request | [`body_rate`](Self::body_rate), 240 bytes a second after 5 s, until it is answered | 408, closed |
+/// | slow in the body of a request for models | [2 minutes](crate::llm::serve) in all | 408, closed |
+/// | silent in the body of another request | [60 s](super::GatewayBuilder::body_idle_timeout) for the next piece, until it is answered | 408, closed |
+/// | slow in reading: not a byte more fits into the socket | [`write_time`](Self::write_time), 60 s | closed |
+/// | slow in answering the pings of HTTP/2, from the preface on | 60 s between two, 20 s for the answer | closed |
+/// | the bytes of a body | [32 MiB](super::GatewayBuilder::body_limit), streamed or not | 413, closed |
+/// | the bytes of a URI | [`max_uri`](Self::max_uri), 16 KiB; 64 KiB of HTTP/1.1 are read for it | 414, closed |
+/// | the number of headers | [`max_headers`](Self::max_headers), 100 | 431, closed |
+/// | the bytes of the headers | [`max_header_bytes`](Self::max_header_bytes), 64 KiB; 400 KiB of HTTP/1.1 are read for them | 431, closed |
+/// | the frames that one head of HTTP/2 is cut into | about as many as its bytes need | `GOAWAY` `ENHANCE_YOUR_CALM` |
+/// | connections | [`max_connections`](Self::max_connections), 10,000 | the next one waits |
+/// | connections of one client | [`max_connections_per_client`](Self::max_connections_per_client), no bound | closed |
+/// | requests at once on a connection of HTTP/2 | 250 | refused by `RST_STREAM` |
+/// | requests taken back before they were looked at | 20 on a connection of HTTP/2 | `GOAWAY` `ENHANCE_YOUR_CALM` |
+/// | requests taken back within a second | more than half, of 500 or more on a connection | closed |
+/// | streams that were reset for faults of the client | 1,024 on a connection | `GOAWAY` `ENHANCE_YOUR_CALM` |
+/// | empty `DATA` frames | 100 more than others on a connection | `GOAWAY` `ENHANCE_YOUR_CALM` |
 ///
-/// A client of HTTP/2 that reads from its socket and gives one stream no room holds that stream, within
-/// 250 of a connection.
+/// With HTTP/2 "closed" after a status closes the stream only. A client that reads slowly is served as long
+/// as it reads at all: [`write_time`](Self::write_time) begins anew with each byte that fits into the socket,
+/// and does not run while there is nothing to send, as between two events of a stream. A client of HTTP/2
+/// that reads from its socket and gives one stream no room holds that stream, within 250 of a connection.
 ///
 /// # Tunnels
 ///
@@ -86,7 +104,8 @@ pub struct Server {
     admin: Option<std::net::TcpListener>,
     tls: Option<Tls>,
     max_connections: usize,
-    header_time: Duration,
+    per_client: Option<usize>,
+    clients: Clients,
     write_time: Duration,
     drain_delay: Duration,
     drain_time: Duration,
@@ -106,7 +125,8 @@ impl Server {
             admin: None,
             tls: None,
             max_connections: 10_000,
-            header_time: Duration::from_secs(30),
+            per_client: None,
+            clients: Clients::default(),
             write_time: Duration::from_secs(60),
             drain_delay: Duration::ZERO,
             drain_time: Duration::from_secs(30),
@@ -145,10 +165,66 @@ impl Server {
         self
     }
 
+    /// Sets how many connections a client may have open at once: an IPv4 address, or a /64 of IPv6. The
+    /// next one is closed. `None`, the default: no bound, for behind a proxy all clients have its address.
+    #[must_use]
+    pub fn max_connections_per_client(mut self, connections: impl Into<Option<usize>>) -> Self {
+        self.per_client = connections.into();
+        self
+    }
+
     /// Sets how long the head of a request may take to arrive, and the first byte of a connection.
     #[must_use]
     pub fn header_time(mut self, time: Duration) -> Self {
-        self.header_time = time.min(YEAR);
+        self.clients.header_time = time.min(YEAR);
+        self
+    }
+
+    /// Sets how many bytes a second the body of a request must bring, on the average of all the time in
+    /// which somebody waits for it, and for how long nothing need come before that is looked at. 240 and
+    /// 5 seconds by default, as in Kestrel. Zero: any rate will do.
+    ///
+    /// It holds until the request is being answered, and not for gRPC: there the two may take turns.
+    #[must_use]
+    pub fn body_rate(mut self, bytes_per_second: u64, grace: Duration) -> Self {
+        let refusal = self.clients.slow_body;
+        self.clients.rate = (bytes_per_second > 0).then_some(Rate {
+            bytes_per_second,
+            grace: grace.min(YEAR),
+            refusal,
+        });
+        self
+    }
+
+    /// Sets what a body that comes too slowly is answered with: [`Kind::RequestTimeout`], 408, by default.
+    #[must_use]
+    pub fn slow_body(mut self, kind: Kind) -> Self {
+        self.clients.slow_body = kind;
+        if let Some(rate) = &mut self.clients.rate {
+            rate.refusal = kind;
+        }
+        self
+    }
+
+    /// Sets how long a path with its query may be: 16 KiB by default.
+    #[must_use]
+    pub fn max_uri(mut self, bytes: usize) -> Self {
+        self.clients.head.uri_bytes = bytes;
+        self
+    }
+
+    /// Sets how many headers a request may have: 100 by default.
+    #[must_use]
+    pub fn max_headers(mut self, headers: usize) -> Self {
+        self.clients.head.headers = headers;
+        self
+    }
+
+    /// Sets how large the headers of a request may be in all: names, values, and 32 bytes for each, as
+    /// HTTP/2 counts them. 64 KiB by default, and 16 MiB at the most.
+    #[must_use]
+    pub fn max_header_bytes(mut self, bytes: usize) -> Self {
+        self.clients.head.header_bytes = bytes.min(16 << 20);
         self
     }
 
@@ -213,9 +289,10 @@ impl Server {
             let admin = TcpListener::from_std(admin)?;
             let metrics = self.gateway.metrics_service();
             let bounds = Bounds {
-                header_time: self.header_time,
+                clients: self.clients,
                 write_time: self.write_time,
                 max_connections: 100,
+                per_client: None,
                 drain_time: Duration::ZERO,
             };
             background.spawn(accept(admin, None, bounds, metrics, pending(), || {}));
@@ -235,9 +312,10 @@ impl Server {
             }
         };
         let bounds = Bounds {
-            header_time: self.header_time,
+            clients: self.clients,
             write_time: self.write_time,
             max_connections: self.max_connections,
+            per_client: self.per_client,
             drain_time: self.drain_time,
         };
         accept(listener, self.tls, bounds, self.gateway, stop, move || {
@@ -251,10 +329,36 @@ impl Server {
 /// What a listener bounds.
 #[derive(Clone, Copy)]
 struct Bounds {
-    header_time: Duration,
+    clients: Clients,
     write_time: Duration,
     max_connections: usize,
+    per_client: Option<usize>,
     drain_time: Duration,
+}
+
+/// What holds for the requests of a client.
+#[derive(Clone, Copy, Debug)]
+struct Clients {
+    header_time: Duration,
+    head: Head,
+    rate: Option<Rate>,
+    slow_body: Kind,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        let slow_body = Kind::RequestTimeout;
+        Self {
+            header_time: Duration::from_secs(30),
+            head: Head::default(),
+            rate: Some(Rate {
+                bytes_per_second: 240,
+                grace: Duration::from_secs(5),
+                refusal: slow_body,
+            }),
+            slow_body,
+        }
+    }
 }
 
 /// The end of a bound must be an instant that the clock can tell.
@@ -312,7 +416,8 @@ async fn accept<S, F>(
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
-    let http = Arc::new(Protocols::new(bounds.header_time));
+    let http = Arc::new(Protocols::new(bounds.clients));
+    let peers = bounds.per_client.map(Peers::new);
     let room = Arc::new(Semaphore::new(bounds.max_connections));
     let mut connections = JoinSet::new();
     let (closing, closed) = watch::channel(());
@@ -337,12 +442,22 @@ async fn accept<S, F>(
                 continue;
             }
         };
+        let entered = match &peers {
+            None => None,
+            Some(peers) => match peers.enter(peer.ip()) {
+                None => {
+                    tracing::debug!(%peer, "a client has too many connections");
+                    continue;
+                }
+                entered => entered,
+            },
+        };
         let (http, service, tls) = (http.clone(), service.clone(), tls.clone());
         let mut closed = closed.clone();
         connections.spawn(async move {
             let (begins, hold) = begins(tuned(stream), tls, bounds.write_time);
             let begun = tokio::select! {
-                begun = tokio::time::timeout(bounds.header_time, begins) => begun,
+                begun = tokio::time::timeout(bounds.clients.header_time, begins) => begun,
                 // Nothing was asked yet.
                 _ = closed.changed() => return,
             };
@@ -354,13 +469,14 @@ async fn accept<S, F>(
                 }
                 Err(_) => return,
             };
-            let connection = connection(&http, wire, (peer, tls), service);
-            if let Err(error) = until_closed(connection, closed).await {
+            let resets = Arc::new(Resets::default());
+            let connection = connection(&http, wire, (peer, tls), service, resets.clone());
+            if let Err(error) = until_closed(connection, closed, &resets).await {
                 tracing::debug!(%error, "a connection ended early");
             }
             // The socket of a tunnel is still open: it counts, and goes when this task does.
             hold.gone().await;
-            drop(permit);
+            drop((permit, entered));
         });
     }
     drop(closing);
@@ -388,14 +504,16 @@ struct Protocols {
     either: auto::Builder<TokioExecutor>,
     http1: auto::Builder<TokioExecutor>,
     http2: auto::Builder<TokioExecutor>,
+    clients: Clients,
 }
 
 impl Protocols {
-    fn new(header_time: Duration) -> Self {
+    fn new(clients: Clients) -> Self {
         Self {
-            either: protocols(header_time),
-            http1: protocols(header_time).http1_only(),
-            http2: protocols(header_time).http2_only(),
+            either: protocols(&clients),
+            http1: protocols(&clients).http1_only(),
+            http2: protocols(&clients).http2_only(),
+            clients,
         }
     }
 
@@ -409,22 +527,39 @@ impl Protocols {
     }
 }
 
-fn protocols(header_time: Duration) -> auto::Builder<TokioExecutor> {
+fn protocols(clients: &Clients) -> auto::Builder<TokioExecutor> {
+    let Clients {
+        header_time, head, ..
+    } = clients;
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time);
+        .header_read_timeout(*header_time);
+    // hyper's own 100 are on its stack, and its own 400 KiB are room enough.
+    if head.headers > 100 {
+        http.http1().max_headers(head.headers);
+    }
+    if head.header_bytes > READ_FOR_A_HEAD {
+        http.http1().max_buf_size(head.header_bytes);
+    }
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(250)
-        .max_header_list_size(64 << 10)
+        .max_header_list_size(u32::try_from(head.header_bytes).unwrap_or(u32::MAX))
+        // Those of h2, which may change.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024)
         // From the preface on: who says nothing after it is found out by these.
         .keep_alive_interval(Some(Duration::from_secs(60)))
         .keep_alive_timeout(Duration::from_secs(20));
     http
 }
 
-/// Serves a connection, and asks it to end when `closed` is.
+/// How much hyper reads of a request of HTTP/1.1 before it finds its head too large.
+const READ_FOR_A_HEAD: usize = 8192 + 4096 * 100;
+
+/// Serves a connection, and asks it to end when `closed` is. Drops it once its requests are a flood of
+/// such as are taken back.
 ///
 /// It is woken many times, and asked to end once: whether it is, is looked up, and only the first time
 /// waited for. What wakes it is one task for all of its life; what its parts are woken by is a
@@ -432,6 +567,7 @@ fn protocols(header_time: Duration) -> auto::Builder<TokioExecutor> {
 async fn until_closed<C: GracefulConnection>(
     connection: C,
     closed: watch::Receiver<()>,
+    resets: &Resets,
 ) -> Result<(), C::Error> {
     let mut connection = pin!(connection);
     let mut waiting = closed.clone();
@@ -446,6 +582,10 @@ async fn until_closed<C: GracefulConnection>(
                 asked = true;
                 connection.as_mut().graceful_shutdown();
             }
+        }
+        if resets.are_a_flood() {
+            tracing::debug!("a client takes back most of its requests");
+            return Poll::Ready(Ok(()));
         }
         bell.poll(cx, |_| {
             connection.as_mut().poll(&mut Context::from_waker(&waker))
@@ -502,6 +642,7 @@ fn connection<I, S, F>(
     stream: I,
     (peer, tls): (SocketAddr, Option<TlsInfo>),
     service: S,
+    resets: Arc<Resets>,
 ) -> impl GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -515,9 +656,16 @@ where
     S::Error: std::error::Error + Send + Sync + 'static,
     F: Future<Output = Result<S::Response, S::Error>> + Send + 'static,
 {
+    let Clients { head, rate, .. } = http.clients;
     let http = http.of(tls.as_ref());
-    let service = Connection::new(service, peer, tls);
-    let service = service_fn(move |request: Request<Incoming>| service.call(Arriving::of(request)));
+    let service = Connection::new(service, peer, tls, resets);
+    let service = service_fn(move |request: Request<Incoming>| {
+        if let Some(kind) = head.exceeded(&request) {
+            return ResponseFuture::refused(head::refused(kind, &request));
+        }
+        let (request, answered) = Arriving::of(request, rate);
+        service.call(request).telling(answered)
+    });
     http.serve_connection_with_upgrades(TokioIo::new(stream), service)
         .into_owned()
 }

@@ -1,5 +1,7 @@
 //! One binary, a module per policy: each over axum, over a response of its own, and dropped half-way.
 
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod abuse_load;
 mod access_log;
 mod address_list;
 #[cfg(all(feature = "gateway", feature = "jwt", feature = "testing"))]
@@ -43,6 +45,7 @@ mod gemini;
 mod identity;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
+mod load;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]

@@ -22,11 +22,11 @@ use tower_gateway::{
 };
 
 /// No test waits longer.
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// A server, until it is dropped.
-struct Started {
-    addr: SocketAddr,
+pub(crate) struct Started {
+    pub(crate) addr: SocketAddr,
     admin: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     run: JoinHandle<std::io::Result<()>>,
@@ -41,7 +41,7 @@ impl Started {
     }
 }
 
-fn start(builder: GatewayBuilder, set: impl FnOnce(Server) -> Server) -> Started {
+pub(crate) fn start(builder: GatewayBuilder, set: impl FnOnce(Server) -> Server) -> Started {
     let hello = tower::service_fn(async |_| {
         Ok::<_, Infallible>(Response::new(Body::from(Bytes::from_static(b"hello"))))
     });
@@ -60,24 +60,24 @@ fn start(builder: GatewayBuilder, set: impl FnOnce(Server) -> Server) -> Started
     }
 }
 
-fn simulated() -> GatewayBuilder {
+pub(crate) fn simulated() -> GatewayBuilder {
     Gateway::builder().simulator(Simulator::new())
 }
 
-fn chat(stream: bool) -> String {
+pub(crate) fn chat(stream: bool) -> String {
     format!(
         r#"{{"model":"sim-chat","stream":{stream},"messages":[{{"role":"user","content":"Hello"}}]}}"#
     )
 }
 
-async fn open(addr: SocketAddr, text: &str) -> TcpStream {
+pub(crate) async fn open(addr: SocketAddr, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
 
 /// Reads until this has come.
-async fn until(stream: &mut TcpStream, end: &str) -> String {
+pub(crate) async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut text = Vec::new();
     while !String::from_utf8_lossy(&text).contains(end) {
         let read = timeout(SOON, stream.read_buf(&mut text)).await;
@@ -87,7 +87,7 @@ async fn until(stream: &mut TcpStream, end: &str) -> String {
 }
 
 /// Reads until it is closed.
-async fn rest(mut stream: TcpStream) -> String {
+pub(crate) async fn rest(mut stream: TcpStream) -> String {
     let mut text = Vec::new();
     let read = timeout(SOON, stream.read_to_end(&mut text)).await;
     // A reset closes it as well.
@@ -95,7 +95,7 @@ async fn rest(mut stream: TcpStream) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-async fn get(addr: SocketAddr, path: &str) -> String {
+pub(crate) async fn get(addr: SocketAddr, path: &str) -> String {
     let head = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     rest(open(addr, &head).await).await
 }

@@ -38,10 +38,10 @@ fn served(answer: fn() -> Body) -> (DuplexStream, JoinHandle<Result<(), String>>
     let peer = SocketAddr::from(([192, 0, 2, 1], 1));
     let serving = tokio::spawn(async move {
         let (socket, _hold) = socket::bounded(server, MINUTE);
-        let http = Protocols::new(Duration::from_secs(30));
+        let http = Protocols::new(Clients::default());
         let (_closing, closed) = watch::channel(());
-        let connection = connection(&http, socket, (peer, None), service);
-        until_closed(connection, closed)
+        let connection = connection(&http, socket, (peer, None), service, Arc::default());
+        until_closed(connection, closed, &Resets::default())
             .await
             .map_err(|error| format!("{error:?}"))
     });
@@ -144,10 +144,11 @@ async fn a_body_that_has_come_is_read_in_one_turn() {
     let (mut client, server) = duplex(1024);
     let serving = tokio::spawn(async move {
         let (socket, _hold) = socket::bounded(server, MINUTE);
-        let http = Protocols::new(Duration::from_secs(30));
+        let http = Protocols::new(Clients::default());
         let peer = SocketAddr::from(([192, 0, 2, 1], 1));
         let (_closing, closed) = watch::channel(());
-        until_closed(connection(&http, socket, (peer, None), service), closed).await
+        let connection = connection(&http, socket, (peer, None), service, Arc::default());
+        until_closed(connection, closed, &Resets::default()).await
     });
     client
         .write_all(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
