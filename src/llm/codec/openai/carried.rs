@@ -81,7 +81,7 @@ pub(super) fn told_details(details: Value) -> Delta {
 }
 
 /// What stands beside the call of this index, as an event tells it.
-pub(super) fn told_call(index: u32, beside: Value) -> Delta {
+pub(super) fn told_call(index: u32, beside: &Value) -> Delta {
     let call = json!({"index": index, BESIDE: beside});
     told(Extra::from_iter([(CALLS.to_owned(), vec![call].into())]))
 }
@@ -331,7 +331,7 @@ impl Carrier {
 
     fn extra(&mut self, choice: u32, mut extra: Extra, out: &mut Vec<Event>) {
         for (index, beside) in of_calls(&mut extra) {
-            self.call(choice, index, beside, out);
+            self.call(choice, index, &beside, out);
         }
         let mut message = match extra.shift_remove(MESSAGE) {
             Some(Value::Object(message)) => message,
@@ -353,7 +353,7 @@ impl Carrier {
     }
 
     /// A proof stands before the call, if that has just begun and is the first.
-    fn call(&mut self, choice: u32, index: u64, beside: Value, out: &mut Vec<Event>) {
+    fn call(&mut self, choice: u32, index: u64, beside: &Value, out: &mut Vec<Event>) {
         let Some(state) = self.state(choice) else {
             return;
         };
