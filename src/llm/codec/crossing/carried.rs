@@ -16,6 +16,10 @@ struct Case {
     thought: &'static str,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is called"
+)]
 fn detail(kind: &str, more: Value) -> Value {
     let mut detail = json!({"type": format!("reasoning.{kind}"), "format": "lab-v1", "index": 0});
     let fields = detail.as_object_mut().unwrap();
@@ -23,6 +27,10 @@ fn detail(kind: &str, more: Value) -> Value {
     detail
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it is written where it is called"
+)]
 fn tool_call(id: &str, more: Value) -> Value {
     let mut call =
         json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{\"a\":1}"}});

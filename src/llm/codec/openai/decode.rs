@@ -228,7 +228,9 @@ impl Decoder {
                 continue;
             };
             let beside = match call {
-                Delta::ToolCall { index, .. } => beside.map(|it| carried::told_call(index, it)),
+                Delta::ToolCall { index, .. } => {
+                    beside.as_ref().map(|it| carried::told_call(index, it))
+                }
                 _ => None,
             };
             deltas.push(call);

@@ -142,6 +142,11 @@ impl Codec for Responses {
             Operation::Chat | Operation::Completions | Operation::CountTokens => {
                 request::encode(request, request.chat()?, to)
             }
+            // What nobody could make anything of is the client's fault, whoever is asked.
+            Operation::Rerank => {
+                request.reranking()?;
+                Err(Kind::NotSupported.into())
+            }
             _ => Err(Kind::NotSupported.into()),
         }
     }
