@@ -8,6 +8,7 @@
 //! the admission of a caller whose credential is known takes longer than 3 µs.
 
 mod auth;
+mod authorize;
 #[path = "../measure/mod.rs"]
 mod measure;
 
@@ -20,6 +21,10 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("{:<44}{:>10}", "ns", "a decision");
+    if let Err(error) = authorize::run().await {
+        println!("{error}");
+        return ExitCode::FAILURE;
+    }
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

@@ -106,7 +106,7 @@ impl Condition {
                 windows
                     .iter()
                     .map(within)
-                    .fold(Some(false), |any, one| Some(any? || one?))
+                    .try_fold(false, |any, one| Some(any || one?))
                     .into()
             }
             Self::When(closure) => closure(asked).into(),
@@ -194,8 +194,9 @@ fn alias(pattern: &str, model: &str) -> bool {
 /// Every line counts, and every item of a list: where some fit and others do not, whoever reads it further
 /// in may read the one or the other.
 fn header(asked: &Asked<'_>, name: &HeaderName, text: &Text) -> Truth {
+    type Fits = fn(&[u8], &[u8]) -> bool;
     let mut lines = asked.headers().get_all(name).iter();
-    let (values, is): (_, fn(&[u8], &[u8]) -> bool) = match text {
+    let (values, is): (_, Fits) = match text {
         Text::Present => return lines.next().is_some().into(),
         Text::Equals(values) => (values, |own, value| own == value),
         Text::Prefix(values) => (values, <[u8]>::starts_with),

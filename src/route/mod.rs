@@ -352,6 +352,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Option<Box<str>> {
 impl<B, E> Router<B, E> {
     /// The template that a request matches whose path is in its normal form. `None`: it matches none by
     /// this method.
+    #[must_use]
     pub fn template(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<&Arc<str>> {
         let (by_method, _) = self.0.find(uri, headers)?;
         Some(&self.0.routes[by_method.get(method)?].template)

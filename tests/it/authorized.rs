@@ -128,9 +128,10 @@ async fn a_model_is_decided_on_where_it_is_known() {
         (gemini, "alice", 403),
         (gemini, "root", 200),
         ("/v1/messages", "alice", 403),
-        ("/v1/chat/completions/", "alice", 403),
+        // No route, and so nothing but a list of models or a refusal.
+        ("/v1/chat/completions/", "alice", 404),
         ("//v1/chat/completions", "alice", 400),
-        ("/v1/files", "alice", 403),
+        ("/v1/files", "alice", 404),
     ] {
         let got = status(&gateway, request(Method::POST, path, who, &body)).await;
         assert_eq!(got, expected, "{path} {who}");
