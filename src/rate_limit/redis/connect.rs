@@ -91,10 +91,11 @@ impl Place {
             .retries(4)
             .min_retry_wait(1)
             .max_retry_wait(20);
-        Ok(Target::Cluster(match certificates {
+        let client = match certificates {
             Some(certificates) => builder.certs(certificates).build()?,
             None => builder.build()?,
-        }))
+        };
+        Ok(Target::Cluster(client.into()))
     }
 
     /// A connection that is being made: whoever asks by it waits for that too.
@@ -151,7 +152,7 @@ fn tcp() -> TcpSettings {
 
 enum Target {
     One(Client),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// Serves all calls at once. Its clones are handles of the same.
