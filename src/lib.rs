@@ -41,6 +41,9 @@
 //! | [`SignatureLayer`](auth::signature::SignatureLayer) | the same, of requests that are signed | HTTP | `auth` |
 //! | [`ClientCertLayer`](auth::client_cert::ClientCertLayer) | the same, by a certificate | any | `auth` |
 //! | [`AuthorizeLayer`](authorize::AuthorizeLayer) | what they may do | any | `authorize` |
+//! | [`PrincipalHeadersLayer`](auth::PrincipalHeadersLayer) | tells a service who calls, in headers | any | `auth` |
+//! | [`IdentityLayer`](identity::IdentityLayer) | takes out what callers say of themselves | any | |
+//! | [`ExternalLayer`](authorize::external::ExternalLayer) | has someone else decide, over HTTP or in process | any | `authorize` |
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |

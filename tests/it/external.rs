@@ -669,7 +669,7 @@ async fn in_a_gateway_it_stands_behind_authentication() {
         .api_keys(
             ApiKeys::new()
                 .add("alice", "a-secret-of-alice")
-                .add("bob", "a-secret-of-bob"),
+                .add("bob", "a-secret-of-bobby"),
         )
         .layer_at(Slot::Authorize, layer(&mock))
         .route("/{*rest}", service_fn(shows))
@@ -679,7 +679,7 @@ async fn in_a_gateway_it_stands_behind_authentication() {
         ("a-secret-of-alice", "/files/a", 200),
         ("a-secret-of-alice", "/other/../files/a", 200),
         ("a-secret-of-alice", "/files/b", 403),
-        ("a-secret-of-bob", "/files/a", 403),
+        ("a-secret-of-bobby", "/files/a", 403),
         ("a-secret-of-carol", "/files/a", 401),
     ] {
         let request = Request::get(path)

@@ -236,7 +236,8 @@ impl<D> ExternalLayer<D> {
     }
 
     /// Sets which headers of a decision reach the service, in the place of what callers send under these
-    /// names. None by default. See the [module docs](self#what-the-service-is-told).
+    /// names. None by default. Those that say how a message is read, such as `content-length`, are left
+    /// out. See the [module docs](self#what-the-service-is-told).
     #[must_use]
     pub fn upstream_headers(self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         let framing = |name: &HeaderName| !is_framing(name);
