@@ -8,6 +8,7 @@
 //! the admission of a caller whose credential is known takes longer than 3 µs.
 
 mod auth;
+mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
 
@@ -20,6 +21,7 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     println!("{:<44}{:>10}", "ns", "a decision");
+    load::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

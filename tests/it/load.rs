@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::{sync::Notify, time::Instant};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, task};
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Body, Principal, Rejection,
     answer::ByHealth,
@@ -323,7 +323,8 @@ async fn a_permit_can_be_let_go_with_the_head() {
 
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_finds_its_way_from_what_it_is_told() {
-    let limit = ConcurrencyLayer::adaptive(Aimd::new(SECOND).start(10)).classify(ByHealth);
+    let limit =
+        ConcurrencyLayer::adaptive(Aimd::new(SECOND).start(10)).classify(ByHealth::default());
     let (mut service, mut upstream) = mock::spawn_layer::<Duration, Reply, _>(limit.clone());
     upstream.allow(u64::MAX);
     // A slow answer, a failure, and a caller that hung up late.
@@ -371,7 +372,9 @@ async fn whoever_waits_is_let_in_when_the_limit_grows() {
         call(SECOND),
         call(SECOND),
     ];
-    others.each_mut().map(|call| assert_pending!(call.poll()));
+    for call in &mut others {
+        assert_pending!(call.poll());
+    }
     assert_eq!((limit.stats().limit(), limit.waiting()), (1, 5));
     tokio::time::sleep(SECOND).await;
     assert_ready!(first.poll()).unwrap();
@@ -459,7 +462,7 @@ fn types_are_send_and_sync() {
         .queue(1, SECOND)
         .priority(ByScope::default())
         .key(ByPrincipal)
-        .classify(ByHealth);
+        .classify(ByHealth::default());
     check(&layer);
     check(&layer.layer(()));
     check(&layer.stats());
