@@ -143,7 +143,9 @@ async fn abuse_46_streams_of_grpc_may_be_silent() {
 }
 
 /// Endless, and tells when it is dropped.
-struct Endless(Arc<()>);
+struct Endless {
+    _alive: Arc<()>,
+}
 
 impl HttpBody for Endless {
     type Data = Bytes;
@@ -162,7 +164,9 @@ async fn abuse_46_whoever_does_not_read_an_answer_is_let_go() {
     let alive = Arc::new(());
     let held = alive.clone();
     let endless = service_fn(move |_: Request<Body>| {
-        let body = Body::new(Endless(held.clone()));
+        let body = Body::new(Endless {
+            _alive: held.clone(),
+        });
         async { Ok::<_, Infallible>(Response::new(body)) }
     });
     let gateway = simulated().route("/endless", endless);

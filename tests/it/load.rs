@@ -16,7 +16,9 @@ use tower::{BoxError, Layer, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Body, Principal, Rejection,
     answer::ByHealth,
-    concurrency::{Aimd, ByScope, ConcurrencyLayer, Gradient, Priority, Reason, Sampled, Triage},
+    concurrency::{
+        Aimd, ByScope, ConcurrencyLayer, FromHeader, Gradient, Priority, Reason, Sampled, Triage,
+    },
     key::ByPrincipal,
     rejection::Kind,
 };
@@ -448,6 +450,49 @@ async fn under_contention_an_adaptive_limit_loses_nobody() {
     assert!(most.load(Ordering::SeqCst) <= 16);
     assert_eq!((stats.in_flight(), limit.waiting()), (0, 0), "{stats:?}");
     assert_eq!(running.load(Ordering::SeqCst), 0);
+}
+
+#[cfg(feature = "gateway")]
+#[tokio::test]
+async fn a_gateway_tells_how_its_limit_stands() {
+    use tower_gateway::{gateway::Gateway, key::ByHeader};
+    let limit = ConcurrencyLayer::new(1)
+        .key(ByHeader::new("x-app"))
+        .priority(FromHeader::new("x-priority"));
+    let hello = tower::service_fn(async |_: Request<Body>| {
+        Ok::<_, std::convert::Infallible>(Response::new(Body::from("hello")))
+    });
+    let gateway = Gateway::builder()
+        .route("/hello", hello)
+        .concurrency_layer(limit)
+        .concurrency_layer(
+            ConcurrencyLayer::adaptive(Gradient::new()).classify(ByHealth::default()),
+        )
+        .build()
+        .unwrap();
+    let line = "http  Concurrency  ConcurrencyLayer\n";
+    assert!(gateway.describe().contains(&line.repeat(2)));
+    let ask = async || {
+        let request = Request::get("/hello").header("x-app", "a");
+        let request = request.body(Body::empty()).unwrap();
+        gateway.clone().oneshot(request).await.unwrap()
+    };
+    let first = ask().await;
+    assert_eq!(
+        (first.status().as_u16(), ask().await.status().as_u16()),
+        (200, 429)
+    );
+    let text = gateway.metrics().encode();
+    for line in [
+        // One of each, and three while the other probes.
+        "gateway_concurrency_limit 4",
+        "gateway_concurrency_in_flight 2",
+        "gateway_concurrency_waiting_sheddable 0",
+        "gateway_concurrency_shed_full 1",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    drop(first);
 }
 
 #[test]
