@@ -9,6 +9,7 @@
 
 mod auth;
 mod authorize;
+mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
 
@@ -25,6 +26,7 @@ async fn main() -> ExitCode {
         println!("{error}");
         return ExitCode::FAILURE;
     }
+    load::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

@@ -56,8 +56,8 @@ pub(super) const MOST: u64 = WAITED_FOR - 1;
 
 /// One limit, and the queue before it.
 ///
-/// While nobody waits, to come and to go is one atomic operation. While somebody does, both happen under
-/// the lock of the queue, so that nobody overtakes it.
+/// To go is one atomic operation, and so is to come while nobody waits. While somebody does, who is let in
+/// is decided under the lock of the queue, so that nobody overtakes it.
 pub(super) struct Gate {
     pub(super) shared: Arc<Shared>,
     state: AtomicU64,
@@ -145,24 +145,6 @@ impl Gate {
         false
     }
 
-    /// Lets one out at once, if nobody waits.
-    fn give_back(&self) -> bool {
-        let mut state = self.state.load(Ordering::Relaxed);
-        while state & WAITED_FOR == 0 {
-            let one_less = self.state.compare_exchange_weak(
-                state,
-                state - 1,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            match one_less {
-                Ok(_) => return true,
-                Err(other) => state = other,
-            }
-        }
-        false
-    }
-
     // Whoever panicked with the lock left a valid queue: it is one after every statement.
     fn lock(&self) -> MutexGuard<'_, Queue<oneshot::Sender<Verdict>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -195,7 +177,7 @@ impl Gate {
         let (sender, receiver) = oneshot::channel();
         let mut told = Vec::new();
         let mut queue = held.lock();
-        // From here on who comes and who goes does so under the lock.
+        // From here on nobody is let in but under the lock.
         let state = held.state.fetch_or(WAITED_FOR, Ordering::AcqRel) & !WAITED_FOR;
         let free = queue.is_empty() && state < held.limit.load(Ordering::Relaxed);
         let now = Instant::now();
@@ -241,14 +223,13 @@ impl Gate {
         entry
     }
 
-    /// One has gone.
+    /// One has gone. Whoever is just about to wait sees it, or is seen here.
     fn leave(held: &Held) {
-        if held.give_back() {
+        if held.state.fetch_sub(1, Ordering::AcqRel) & WAITED_FOR == 0 {
             return;
         }
         let mut told = Vec::new();
         let mut queue = held.lock();
-        held.state.fetch_sub(1, Ordering::AcqRel);
         Self::serve(held, &mut queue, &mut told);
         drop(queue);
         tell(told);

@@ -12,11 +12,13 @@ use std::{
 };
 use tokio::{sync::Notify, time::Instant};
 use tokio_test::{assert_pending, assert_ready, assert_ready_err, task};
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Body, Principal, Rejection,
     answer::ByHealth,
-    concurrency::{Aimd, ByScope, ConcurrencyLayer, Gradient, Priority, Reason, Sampled, Triage},
+    concurrency::{
+        Aimd, ByScope, ConcurrencyLayer, FromHeader, Gradient, Priority, Reason, Sampled, Triage,
+    },
     key::ByPrincipal,
     rejection::Kind,
 };
@@ -114,7 +116,7 @@ async fn under_a_saturated_limit_nobody_waits_longer_than_a_later_one_of_a_lower
 
 #[tokio::test(start_paused = true)]
 async fn those_of_a_low_priority_are_served_in_their_turn_while_higher_ones_keep_coming() {
-    for (every, at_most) in [(4, 5), (0, usize::MAX)] {
+    for (every, at_most) in [(4, 6), (0, usize::MAX)] {
         let limit = ConcurrencyLayer::new(1).queue(10, 1000 * SECOND);
         let limit = limit.priority(by_call).first_in_turn(every);
         let service = ServiceBuilder::new()
@@ -163,16 +165,11 @@ async fn a_queue_that_stands_lets_the_newest_in_and_turns_the_late_ones_away() {
     for (nth, call) in calls.into_iter().enumerate() {
         let (ok, took) = call.await.unwrap();
         served += usize::from(ok);
-        // What came before it stood for the interval, and what was in the queue then.
-        if nth > 12 {
-            assert!(
-                took <= 2 * SECOND + Duration::from_millis(10),
-                "{nth}: {took:?}"
-            );
-        }
+        // It stands no more once it is empty, and then again after an interval.
+        assert!(took <= 7 * SECOND, "{nth}: {took:?}");
     }
     let stats = limit.stats();
-    assert!(served >= 59, "{served}");
+    assert!(served >= 55, "{served}");
     assert!(stats.shed(Reason::Delayed) >= 50, "{stats:?}");
     assert_eq!(stats.shed(Reason::Late), 0);
 
@@ -323,7 +320,8 @@ async fn a_permit_can_be_let_go_with_the_head() {
 
 #[tokio::test(start_paused = true)]
 async fn an_adaptive_limit_finds_its_way_from_what_it_is_told() {
-    let limit = ConcurrencyLayer::adaptive(Aimd::new(SECOND).start(10)).classify(ByHealth);
+    let limit =
+        ConcurrencyLayer::adaptive(Aimd::new(SECOND).start(10)).classify(ByHealth::default());
     let (mut service, mut upstream) = mock::spawn_layer::<Duration, Reply, _>(limit.clone());
     upstream.allow(u64::MAX);
     // A slow answer, a failure, and a caller that hung up late.
@@ -371,7 +369,9 @@ async fn whoever_waits_is_let_in_when_the_limit_grows() {
         call(SECOND),
         call(SECOND),
     ];
-    others.each_mut().map(|call| assert_pending!(call.poll()));
+    for call in &mut others {
+        assert_pending!(call.poll());
+    }
     assert_eq!((limit.stats().limit(), limit.waiting()), (1, 5));
     tokio::time::sleep(SECOND).await;
     assert_ready!(first.poll()).unwrap();
@@ -452,6 +452,49 @@ async fn under_contention_an_adaptive_limit_loses_nobody() {
     assert_eq!(running.load(Ordering::SeqCst), 0);
 }
 
+#[cfg(feature = "gateway")]
+#[tokio::test]
+async fn a_gateway_tells_how_its_limit_stands() {
+    use tower_gateway::{gateway::Gateway, key::ByHeader};
+    let limit = ConcurrencyLayer::new(1)
+        .key(ByHeader::new("x-app"))
+        .priority(FromHeader::new("x-priority"));
+    let hello = tower::service_fn(async |_: Request<Body>| {
+        Ok::<_, std::convert::Infallible>(Response::new(Body::from("hello")))
+    });
+    let gateway = Gateway::builder()
+        .route("/hello", hello)
+        .concurrency_layer(limit)
+        .concurrency_layer(
+            ConcurrencyLayer::adaptive(Gradient::new()).classify(ByHealth::default()),
+        )
+        .build()
+        .unwrap();
+    let line = "http  Concurrency  ConcurrencyLayer\n";
+    assert!(gateway.describe().contains(&line.repeat(2)));
+    let ask = async || {
+        let request = Request::get("/hello").header("x-app", "a");
+        let request = request.body(Body::empty()).unwrap();
+        gateway.clone().oneshot(request).await.unwrap()
+    };
+    let first = ask().await;
+    assert_eq!(
+        (first.status().as_u16(), ask().await.status().as_u16()),
+        (200, 429)
+    );
+    let text = gateway.metrics().encode();
+    for line in [
+        // One of each, and three while the other probes.
+        "gateway_concurrency_limit 4",
+        "gateway_concurrency_in_flight 2",
+        "gateway_concurrency_waiting_sheddable 0",
+        "gateway_concurrency_shed_full 1",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    drop(first);
+}
+
 #[test]
 fn types_are_send_and_sync() {
     fn check<T: Send + Sync + Clone + std::fmt::Debug>(_: &T) {}
@@ -459,7 +502,7 @@ fn types_are_send_and_sync() {
         .queue(1, SECOND)
         .priority(ByScope::default())
         .key(ByPrincipal)
-        .classify(ByHealth);
+        .classify(ByHealth::default());
     check(&layer);
     check(&layer.layer(()));
     check(&layer.stats());
