@@ -107,6 +107,16 @@ pub(super) mod tests {
         (events, ends)
     }
 
+    /// Holds a quick reader and a general one together, over streams of up to five events.
+    pub(in crate::llm::codec) fn agree<T: PartialEq + std::fmt::Debug>(
+        event: impl Strategy<Value = String>,
+        read: impl Fn(&[String], bool) -> T,
+    ) {
+        proptest!(|(all in prop::collection::vec(event, 1..6))| {
+            prop_assert_eq!(read(&all, true), read(&all, false), "{:?}", all);
+        });
+    }
+
     /// Values of every type, and some that are broken.
     pub(in crate::llm::codec) const ODD: [&str; 22] = [
         "null",
