@@ -295,6 +295,10 @@ where
         }
         if first.is_empty() && rest.is_empty() {
             first = data;
+            // To ask for the end would cost as much as to ask for the piece.
+            if body.is_end_stream() {
+                break;
+            }
             continue;
         }
         if rest.is_empty() {

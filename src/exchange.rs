@@ -152,7 +152,7 @@ pub(crate) fn fresh_id() -> Box<str> {
         *pair = HEX[usize::from(*byte)];
     }
     // They are ASCII.
-    String::from_utf8_lossy(&digits).into()
+    str::from_utf8(&digits).unwrap_or_default().into()
 }
 
 /// The two digits of each byte.

@@ -102,15 +102,16 @@ type Cutter = Box<dyn FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send>;
 
 /// The followers of one answer, called once each, innermost first, and those who may cut it.
 ///
-/// `X` is what is known of the answer when it is over. Boxed, so that an answer without followers
-/// carries one pointer.
-pub(crate) struct Followers<E, X = ()>(Option<Box<Lists<E, X>>>);
-
-struct Lists<E, X> {
-    ends: Vec<Follower<E, X>>,
-    /// Each with the number of followers that stand further in.
-    cutters: Vec<(usize, Cutter)>,
+/// `X` is what is known of the answer when it is over. They stand in one list, in the order in which they
+/// came: whoever cuts an answer is further out than those before it.
+pub(crate) struct Followers<E, X = ()> {
+    all: Vec<Stands<E, X>>,
     moved: bool,
+}
+
+enum Stands<E, X> {
+    Follower(Follower<E, X>),
+    Cutter(Cutter),
 }
 
 /// Who remains to be told that the answer was cut.
@@ -121,54 +122,42 @@ pub(crate) struct Cut {
 
 impl<E, X> Followers<E, X> {
     pub(crate) const fn new() -> Self {
-        Self(None)
-    }
-
-    fn lists(&mut self) -> &mut Lists<E, X> {
-        self.0.get_or_insert_with(|| {
-            Box::new(Lists {
-                ends: Vec::new(),
-                cutters: Vec::new(),
-                moved: true,
-            })
-        })
+        Self {
+            all: Vec::new(),
+            moved: true,
+        }
     }
 
     pub(crate) fn push(&mut self, end: impl FnOnce(End<'_, E>, &X) + Send + 'static) {
-        self.lists().ends.push(Box::new(end));
+        self.all.push(Stands::Follower(Box::new(end)));
     }
 
     pub(crate) fn push_cut(
         &mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) {
-        let lists = self.lists();
         // It has not been asked before: to it, the wait begins now.
-        lists.moved = true;
-        lists.cutters.push((lists.ends.len(), Box::new(cut)));
+        self.moved = true;
+        self.all.push(Stands::Cutter(Box::new(cut)));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
+        self.all.is_empty()
     }
 
     /// A piece of the answer came.
     pub(crate) fn moved(&mut self) {
-        if let Some(lists) = &mut self.0 {
-            lists.moved = true;
-        }
+        self.moved = true;
     }
 
     /// Asks those who may cut. To be called only while the answer has nothing to give, so that a
     /// late piece is not lost to a timer that fired meanwhile.
     pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
-        let Some(lists) = &mut self.0 else {
-            return Poll::Pending;
-        };
-        let moved = std::mem::take(&mut lists.moved);
-        for (inside, cut) in &mut lists.cutters {
-            if let Poll::Ready(rejection) = cut(cx, moved) {
-                let inside = *inside;
+        let moved = std::mem::take(&mut self.moved);
+        for (inside, stands) in self.all.iter_mut().enumerate() {
+            if let Stands::Cutter(cut) = stands
+                && let Poll::Ready(rejection) = cut(cx, moved)
+            {
                 return Poll::Ready(Cut { rejection, inside });
             }
         }
@@ -177,34 +166,36 @@ impl<E, X> Followers<E, X> {
 
     /// Tells those further in than the one who cut that the caller hung up.
     pub(crate) fn end_inside(&mut self, cut: &Cut, about: &X) {
-        if let Some(lists) = &mut self.0 {
-            lists.cutters.clear();
-            for follower in lists.ends.drain(..cut.inside) {
-                follower(End::Dropped, about);
-            }
-        }
+        let outside = self.all.split_off(cut.inside);
+        let inside = std::mem::replace(&mut self.all, outside);
+        tell(inside, End::Dropped, about);
+        // Nobody is to cut it again.
+        self.all
+            .retain(|stands| matches!(stands, Stands::Follower(_)));
     }
 
     /// Tells everyone who was not told before.
     pub(crate) fn end(&mut self, end: End<'_, E>, about: &X) {
-        if let Some(lists) = self.0.take() {
-            drop(lists.cutters);
-            for follower in lists.ends {
-                follower(end, about);
-            }
+        tell(std::mem::take(&mut self.all), end, about);
+    }
+}
+
+fn tell<E, X>(all: Vec<Stands<E, X>>, end: End<'_, E>, about: &X) {
+    for stands in all {
+        match stands {
+            Stands::Follower(follower) => follower(end, about),
+            Stands::Cutter(cut) => drop(cut),
         }
     }
 }
 
 impl<E, X> fmt::Debug for Followers<E, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (ends, cutters) = self
-            .0
-            .as_ref()
-            .map_or((0, 0), |lists| (lists.ends.len(), lists.cutters.len()));
+        let is_end = |stands: &&Stands<E, X>| matches!(stands, Stands::Follower(_));
+        let ends = self.all.iter().filter(is_end).count();
         f.debug_struct("Followers")
             .field("ends", &ends)
-            .field("cutters", &cutters)
+            .field("cutters", &(self.all.len() - ends))
             .finish()
     }
 }

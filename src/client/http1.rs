@@ -106,16 +106,48 @@ impl Pool {
             request.headers_mut().insert(header::HOST, name.clone());
         }
         let shared = self.0.clone();
-        Box::pin(shared.call(scheme, host, request, sent))
+        // Not by a function: a future of one has its arguments twice.
+        Box::pin(async move {
+            loop {
+                let (mut connection, used) = match host.take(&shared) {
+                    Some(idle) => (idle, true),
+                    None => Box::pin(shared.connection(&scheme, &host)).await?,
+                };
+                let mut answer = pin!(connection.send(request));
+                let answer = poll_fn(|cx| connection.poll_with(cx, |cx| answer.as_mut().poll(cx)));
+                match answer.await {
+                    Ok(response) => {
+                        let uploads = sent.is_some_and(|sent| !sent.is_over());
+                        let connection = if uploads || !connection.has_flushed() {
+                            connection.spawn(host.clone());
+                            None
+                        } else {
+                            Some(connection)
+                        };
+                        return Ok(response.map(|body| Answer::body(body, connection, host)));
+                    }
+                    Err(mut error) => match error.take_message() {
+                        // Nothing of it was written, and an idle connection may be closed at any time.
+                        Some(same) if used => request = same,
+                        _ => {
+                            let error = error.into_error();
+                            return Err(Failure::Speaking { error, used });
+                        }
+                    },
+                }
+            }
+        })
     }
 }
 
 impl Shared {
     fn host(self: &Arc<Self>, scheme: &Scheme, authority: Authority) -> Arc<Host> {
         let hosts = &mut *lock(&self.hosts);
+        // To the letter it mostly is the same, and letter by letter that takes longer to see.
+        let same = |own: &Authority| own.as_str() == authority.as_str() || *own == authority;
         if let Some((last, host)) = &hosts.last
             && last == scheme
-            && host.authority == authority
+            && same(&host.authority)
         {
             return host.clone();
         }
@@ -133,43 +165,6 @@ impl Shared {
         };
         hosts.last = Some((scheme.clone(), host.clone()));
         host
-    }
-
-    async fn call(
-        self: Arc<Self>,
-        scheme: Scheme,
-        host: Arc<Host>,
-        mut request: Request<Outgoing>,
-        sent: Option<Sent>,
-    ) -> Result<Response<Body>, Failure> {
-        loop {
-            let (mut connection, used) = match host.take(&self) {
-                Some(idle) => (idle, true),
-                None => Box::pin(self.connection(&scheme, &host)).await?,
-            };
-            let mut answer = pin!(connection.send(request));
-            let answer = poll_fn(|cx| connection.poll_with(cx, |cx| answer.as_mut().poll(cx)));
-            match answer.await {
-                Ok(response) => {
-                    let uploads = sent.is_some_and(|sent| !sent.is_over());
-                    let connection = if uploads || !connection.has_flushed() {
-                        connection.spawn(host.clone());
-                        None
-                    } else {
-                        Some(connection)
-                    };
-                    return Ok(response.map(|body| Answer::body(body, connection, host)));
-                }
-                Err(mut error) => match error.take_message() {
-                    // Nothing of it was written, and an idle connection may be closed at any time.
-                    Some(same) if used => request = same,
-                    _ => {
-                        let error = error.into_error();
-                        return Err(Failure::Speaking { error, used });
-                    }
-                },
-            }
-        }
     }
 
     /// A new connection, or one that comes free before there is one; and whether it was used before.

@@ -127,10 +127,16 @@ pub struct ChatRequest {
     model: Arc<str>,
     stream: bool,
     include_usage: bool,
-    wire: Option<Wire>,
     origin: Option<Protocol>,
-    typed: Arc<OnceLock<Result<Typed, Rejection>>>,
+    said: Arc<Said>,
     carried: Arc<Carried>,
+}
+
+/// What is asked, in the client's bytes and as it is read.
+#[derive(Clone, Debug)]
+struct Said {
+    wire: Option<Wire>,
+    typed: OnceLock<Result<Typed, Rejection>>,
 }
 
 impl ChatRequest {
@@ -162,9 +168,11 @@ impl ChatRequest {
             model: "".into(),
             stream: true,
             include_usage: true,
-            wire: None,
             origin: None,
-            typed: Arc::new(OnceLock::from(Ok(typed))),
+            said: Arc::new(Said {
+                wire: None,
+                typed: OnceLock::from(Ok(typed)),
+            }),
             carried: Arc::default(),
         }
     }
@@ -184,8 +192,10 @@ impl ChatRequest {
             stream,
             include_usage,
             origin: Some(wire.protocol),
-            wire: Some(wire),
-            typed: Arc::default(),
+            said: Arc::new(Said {
+                wire: Some(wire),
+                typed: OnceLock::new(),
+            }),
             carried: Arc::default(),
         }
     }
@@ -221,7 +231,7 @@ impl ChatRequest {
     /// Asks for an answer in one piece. The bytes of a client that asked for a stream are given up.
     #[must_use]
     pub fn whole(mut self) -> Self {
-        if self.stream && self.wire.is_some() {
+        if self.stream && self.said.wire.is_some() {
             // Bytes that cannot be read stay as they are: the vendor judges them.
             let _ = self.chat_mut();
         }
@@ -232,8 +242,20 @@ impl ChatRequest {
     /// Takes over headers and extensions.
     #[must_use]
     pub fn with_carried(mut self, carried: Carried) -> Self {
-        self.carried = Arc::new(carried);
+        match Arc::get_mut(&mut self.carried) {
+            Some(own) => *own = carried,
+            None => self.carried = Arc::new(carried),
+        }
         self
+    }
+
+    /// Its headers, taken, unless a clone has them too.
+    #[cfg(feature = "client")]
+    pub(crate) fn take_headers(&mut self) -> HeaderMap {
+        let carried = Arc::get_mut(&mut self.carried);
+        carried.map_or_else(HeaderMap::new, |carried| {
+            std::mem::take(&mut carried.headers)
+        })
     }
 
     /// What is asked.
@@ -255,6 +277,12 @@ impl ChatRequest {
         }
     }
 
+    /// The same by a name that is kept elsewhere: nothing is copied.
+    #[cfg(feature = "client")]
+    pub(crate) fn share_model(&mut self, model: &Arc<str>) {
+        self.model.clone_from(model);
+    }
+
     /// Whether the answer shall come piece by piece.
     #[must_use]
     pub fn streams(&self) -> bool {
@@ -270,11 +298,11 @@ impl ChatRequest {
     /// The client's own bytes, unless the request was made or edited here.
     #[must_use]
     pub fn wire(&self) -> Option<&Wire> {
-        self.wire.as_ref()
+        self.said.wire.as_ref()
     }
 
     pub(crate) fn wire_mut(&mut self) -> Option<&mut Wire> {
-        self.wire.as_mut()
+        Arc::make_mut(&mut self.said).wire.as_mut()
     }
 
     /// The protocol that it came in, whether or not it was edited since: whose words are in the fields
@@ -285,7 +313,7 @@ impl ChatRequest {
     }
 
     fn view(&self) -> Result<&Typed, Rejection> {
-        let view = self.typed.get_or_init(|| match &self.wire {
+        let view = self.said.typed.get_or_init(|| match self.wire() {
             Some(wire) => codec::of(wire.protocol).parse(self.operation, &wire.bytes),
             None => Err(Kind::Internal.into()),
         });
@@ -336,24 +364,21 @@ impl ChatRequest {
     /// As for [`chat`](Self::chat); the bytes stay.
     pub fn chat_mut(&mut self) -> Result<&mut Chat, Rejection> {
         self.chat()?;
-        self.wire = None;
         match self.view_mut() {
             Some(Ok(Typed::Chat(chat))) => Ok(chat),
             _ => Err(Kind::Internal.into()),
         }
     }
 
-    /// The view for this request alone: clones keep the one they share.
+    /// The view for this request alone, without the bytes: clones keep what they share.
     fn view_mut(&mut self) -> Option<&mut Result<Typed, Rejection>> {
-        if Arc::get_mut(&mut self.typed).is_none() {
-            let own = self
-                .typed
-                .get()
-                .cloned()
-                .map_or_else(OnceLock::new, OnceLock::from);
-            self.typed = Arc::new(own);
+        if Arc::get_mut(&mut self.said).is_none() {
+            let typed = self.said.typed.clone();
+            self.said = Arc::new(Said { wire: None, typed });
         }
-        Arc::get_mut(&mut self.typed).and_then(OnceLock::get_mut)
+        let said = Arc::get_mut(&mut self.said)?;
+        said.wire = None;
+        said.typed.get_mut()
     }
 }
 

@@ -172,8 +172,11 @@ pub struct Summary {
 /// to know what they mean says so before the first poll: [`inspect`](Self::inspect),
 /// [`map`](Self::map), or simply polling it as a [`Stream`] of events. They are decoded once, for all
 /// that asked.
-pub struct ChatResponse {
-    head: Box<Carried>,
+pub struct ChatResponse(Box<Inner>);
+
+/// In one box, for each layer passes it on.
+struct Inner {
+    head: Carried,
     source: Box<dyn Batches>,
     held: VecDeque<Batch>,
     queue: VecDeque<Event>,
@@ -185,14 +188,14 @@ impl ChatResponse {
     /// The answer of a source.
     #[must_use]
     pub fn new(source: impl Batches + 'static) -> Self {
-        Self {
-            head: Box::default(),
+        Self(Box::new(Inner {
+            head: Carried::default(),
             source: Box::new(source),
             held: VecDeque::new(),
             queue: VecDeque::new(),
             summary: Summary::default(),
             followers: Followers::new(),
-        }
+        }))
     }
 
     /// An answer that is made here.
@@ -204,12 +207,12 @@ impl ChatResponse {
     /// What words its bytes are in. `None`: there are no bytes, only events.
     #[must_use]
     pub fn spoken(&self) -> Option<Spoken> {
-        self.source.spoken()
+        self.0.source.spoken()
     }
 
     /// From now on batches carry their events too. To be called before the first poll.
     pub fn want(&mut self, want: Want) {
-        self.source.want(want);
+        self.0.source.want(want);
     }
 
     /// Shows every event to `see`. The bytes go through untouched.
@@ -225,18 +228,25 @@ impl ChatResponse {
         self.wrapped(|inner| Map { inner, map })
     }
 
+    /// Lets go of what it was made of, and only then tells the followers.
+    fn over(&mut self, end: End<'_, Error>) {
+        let this = &mut *self.0;
+        this.source = Box::new(Over);
+        this.followers.end(end, &this.summary);
+    }
+
     fn wrapped<B: Batches + 'static>(mut self, wrap: impl FnOnce(Self) -> B) -> Self {
-        self.source.want(Want::Events);
-        let head = mem::take(&mut self.head);
+        self.0.source.want(Want::Events);
+        let head = mem::take(&mut self.0.head);
         let mut outer = Self::new(wrap(self));
-        outer.head = head;
+        outer.0.head = head;
         outer
     }
 
     /// Like [`follow`](crate::Follow::follow), and also tells what the answer came to.
     #[must_use]
     pub fn settle(mut self, end: impl FnOnce(End<'_, Error>, &Summary) + Send + 'static) -> Self {
-        self.followers.push(end);
+        self.0.followers.push(end);
         self
     }
 
@@ -247,7 +257,7 @@ impl ChatResponse {
     ///
     /// What the answer broke off with, or [`Kind::UpstreamMalformed`] if it ended without content.
     pub async fn primed(mut self) -> Result<Self, Error> {
-        self.source.want(Want::UntilContent);
+        self.0.source.want(Want::UntilContent);
         let mut held = VecDeque::new();
         let mut size = 0;
         loop {
@@ -258,8 +268,8 @@ impl ChatResponse {
             size += batch.size() + size_of::<Batch>();
             held.push_back(batch);
             if begun || size > MOST_HELD {
-                held.append(&mut self.held);
-                self.held = held;
+                held.append(&mut self.0.held);
+                self.0.held = held;
                 return Ok(self);
             }
         }
@@ -276,32 +286,33 @@ impl ChatResponse {
         cx: &mut Context<'_>,
         before_content: bool,
     ) -> Poll<Option<Result<Batch, Error>>> {
-        if let Some(batch) = self.held.pop_front() {
+        let this = &mut *self.0;
+        if let Some(batch) = this.held.pop_front() {
             return Poll::Ready(Some(Ok(batch)));
         }
-        let batch = match self.source.poll_batch(cx) {
+        let batch = match this.source.poll_batch(cx) {
             Poll::Ready(None) if before_content => Some(Err(unbegun())),
             Poll::Ready(batch) => batch,
             Poll::Pending => {
-                let cut = ready!(self.followers.poll_cut(cx));
-                self.source = Box::new(Over);
-                self.followers.end_inside(&cut, &self.summary);
+                let cut = ready!(this.followers.poll_cut(cx));
+                this.source = Box::new(Over);
+                this.followers.end_inside(&cut, &this.summary);
                 Some(Err(cut.rejection.into()))
             }
         };
-        self.followers.moved();
+        this.followers.moved();
         match &batch {
             Some(Ok(batch)) => {
-                self.summary.batches += 1;
-                self.summary.usage = batch.usage().or(self.summary.usage);
+                this.summary.batches += 1;
+                this.summary.usage = batch.usage().or(this.summary.usage);
             }
             Some(Err(error)) => {
-                self.source = Box::new(Over);
-                self.followers.end(End::Failed(error), &self.summary);
+                this.source = Box::new(Over);
+                this.followers.end(End::Failed(error), &this.summary);
             }
             None => {
-                self.source = Box::new(Over);
-                self.followers.end(End::Complete, &self.summary);
+                this.source = Box::new(Over);
+                this.followers.end(End::Complete, &this.summary);
             }
         }
         Poll::Ready(batch)
@@ -313,7 +324,7 @@ impl ChatResponse {
     ///
     /// What it broke off with, or [`Kind::UpstreamTooLarge`] if it has more than 64 MiB.
     pub async fn completion(mut self) -> Result<Completion, Error> {
-        self.source.want(Want::Events);
+        self.0.source.want(Want::Events);
         let mut completion = Completion::default();
         let mut size: usize = 0;
         while let Some(batch) = poll_fn(|cx| self.poll_batch(cx)).await {
@@ -321,8 +332,7 @@ impl ChatResponse {
             size = size.saturating_add(batch.size());
             if size > MOST_WHOLE {
                 let error = Kind::UpstreamTooLarge.into();
-                self.source = Box::new(Over);
-                self.followers.end(End::Failed(&error), &self.summary);
+                self.over(End::Failed(&error));
                 return Err(error);
             }
             completion.extend(batch.into_events());
@@ -349,9 +359,8 @@ fn unbegun() -> Error {
 
 impl Drop for ChatResponse {
     fn drop(&mut self) {
-        if !self.followers.is_empty() {
-            self.source = Box::new(Over);
-            self.followers.end(End::Dropped, &self.summary);
+        if !self.0.followers.is_empty() {
+            self.over(End::Dropped);
         }
     }
 }
@@ -362,13 +371,13 @@ impl Stream for ChatResponse {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        this.source.want(Want::Events);
+        this.0.source.want(Want::Events);
         loop {
-            if let Some(event) = this.queue.pop_front() {
+            if let Some(event) = this.0.queue.pop_front() {
                 return Poll::Ready(Some(Ok(event)));
             }
             match ready!(this.poll_batch(cx)) {
-                Some(Ok(batch)) => this.queue.extend(batch.into_events()),
+                Some(Ok(batch)) => this.0.queue.extend(batch.into_events()),
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
             }
@@ -380,7 +389,7 @@ impl fmt::Debug for ChatResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChatResponse")
             .field("spoken", &self.spoken())
-            .field("summary", &self.summary)
+            .field("summary", &self.0.summary)
             .finish_non_exhaustive()
     }
 }

@@ -25,7 +25,8 @@ const MOST_BYTES: usize = 4096;
 /// Where an exchange stands in a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TraceContext {
-    trace: u128,
+    /// In digits, as it came and goes.
+    trace: [u8; 32],
     /// The caller's span, if it is the caller's trace.
     parent: Option<u64>,
     span: u64,
@@ -51,9 +52,14 @@ impl TraceContext {
             };
         }
         // A request id of ours is fit to be a trace id, and whoever has one then has both.
-        let own = hex(request_id.as_bytes(), 32).filter(|id| *id != 0);
+        let trace = trace_id(request_id.as_bytes()).unwrap_or_else(|| {
+            let mut id = [0; 32];
+            id.chunks_exact_mut(16)
+                .for_each(|half| digits(half, random()));
+            id
+        });
         Self {
-            trace: own.unwrap_or_else(|| u128::from(random()) << 64 | u128::from(random())),
+            trace,
             parent: None,
             span,
             flags: if sampled { SAMPLED } else { 0 },
@@ -73,14 +79,14 @@ impl TraceContext {
     /// As the header has it. By hand: `format!` would be a third of what a trace costs.
     fn bytes(self) -> [u8; 55] {
         let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        digits(&mut out[3..35], self.trace);
-        digits(&mut out[36..52], self.span.into());
+        out[3..35].copy_from_slice(&self.trace);
+        digits(&mut out[36..52], self.span);
         digits(&mut out[53..], self.flags.into());
         out
     }
 
     pub(super) fn trace_id(self) -> impl fmt::Display {
-        format_args_of(move |f| write!(f, "{:032x}", self.trace))
+        format_args_of(move |f| f.write_str(str::from_utf8(&self.trace).unwrap_or_default()))
     }
 
     pub(super) fn span_id(self) -> impl fmt::Display {
@@ -104,39 +110,44 @@ fn format_args_of(write: impl Fn(&mut fmt::Formatter<'_>) -> fmt::Result) -> imp
 }
 
 /// Trace, parent and flags. Version 00 has this length; a later one may have more, after a hyphen.
-fn parse(value: &[u8]) -> Option<(u128, u64, u8)> {
+fn parse(value: &[u8]) -> Option<([u8; 32], u64, u8)> {
     let (value, more) = value.split_at_checked(55)?;
     let version = hex(&value[..2], 2)?;
     let whole = more.is_empty() || (version != 0 && more[0] == b'-');
     if version == 0xff || !whole || [2, 35, 52].iter().any(|at| value[*at] != b'-') {
         return None;
     }
-    let trace = hex(&value[3..35], 32).filter(|id| *id != 0)?;
+    let trace = trace_id(&value[3..35])?;
     let parent = hex(&value[36..52], 16).filter(|id| *id != 0)?;
     let flags = hex(&value[53..55], 2)?;
-    Some((
-        trace,
-        u64::try_from(parent).ok()?,
-        u8::try_from(flags).ok()?,
-    ))
+    Some((trace, parent, u8::try_from(flags).ok()?))
 }
 
 /// Fills `out` with digits, the last ones of `number`.
-fn digits(out: &mut [u8], mut number: u128) {
+fn digits(out: &mut [u8], mut number: u64) {
     for digit in out.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(number & 0xf) as usize];
         number >>= 4;
     }
 }
 
-/// Exactly so many digits, none of them in upper case.
-fn hex(text: &[u8], digits: usize) -> Option<u128> {
+/// The id of a trace: 32 digits, none of them in upper case, and not all of them zero.
+fn trace_id(text: &[u8]) -> Option<[u8; 32]> {
+    let id: [u8; 32] = text.try_into().ok()?;
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    // All are counted, so that many are looked at at a time.
+    let digits = id.iter().filter(|byte| is_digit(byte)).count();
+    (digits == id.len() && id != [b'0'; 32]).then_some(id)
+}
+
+/// Exactly so many digits, 16 at the most, none of them in upper case.
+fn hex(text: &[u8], digits: usize) -> Option<u64> {
     if text.len() != digits {
         return None;
     }
     text.iter().try_fold(0, |number, byte| match byte {
-        b'0'..=b'9' => Some(number << 4 | u128::from(byte - b'0')),
-        b'a'..=b'f' => Some(number << 4 | u128::from(byte - b'a' + 10)),
+        b'0'..=b'9' => Some(number << 4 | u64::from(byte - b'0')),
+        b'a'..=b'f' => Some(number << 4 | u64::from(byte - b'a' + 10)),
         _ => None,
     })
 }

@@ -8,11 +8,12 @@ use super::{Asked, Losses, Names, responses};
 use crate::llm::{
     ChatRequest, Content, Delta, Event, Message, Operation, Role, Tool, ToolCall, Wire,
 };
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 use std::{
     collections::{HashMap, HashSet},
     mem,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 const CUSTOM: &str = "custom";
@@ -130,7 +131,8 @@ pub(super) fn as_calls(message: &mut Message) {
 /// What the writer of an answer in OpenAI's chat must know: the names of such tools, as the text of an
 /// array.
 pub(super) fn asked(request: &ChatRequest) -> Option<Arc<str>> {
-    let has = |wire: &Wire| memchr::memmem::find(&wire.bytes, b"\"custom\"").is_some();
+    static KIND: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"custom\""));
+    let has = |wire: &Wire| KIND.find(&wire.bytes).is_some();
     if request.operation() != Operation::Chat || !request.wire().is_none_or(has) {
         return None;
     }

@@ -37,7 +37,12 @@ use crate::llm::{
     ChatRequest, Delta, Event, Protocol,
     catalog::{Catalog, Entry},
 };
-use std::{collections::BTreeSet, mem, sync::Arc};
+use memchr::memmem::Finder;
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, LazyLock},
+};
 
 /// The protocols that more than one vendor speaks where a request is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,7 +113,8 @@ impl Maker {
 
 /// Whether these bytes of a client may hold an envelope: they cannot go on as they are.
 pub(crate) fn is_in(bytes: &[u8]) -> bool {
-    memchr::memmem::find(bytes, b"\"tg1:").is_some()
+    static START: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"tg1:"));
+    START.find(bytes).is_some()
 }
 
 /// The name of a model without what tells its versions of one kind apart: who hosts it, and dates.

@@ -108,8 +108,14 @@ pub(super) fn splice(request: &ChatRequest, wire: &Wire) -> Result<Bytes, Reject
     }
     let mut edits = [rename, ask, decided];
     edits.sort_by_key(|edit| edit.as_ref().map(|(span, _)| span.start));
-    let more: usize = edits.iter().flatten().map(|(_, text)| text.len()).sum();
-    let mut out = BytesMut::with_capacity(wire.bytes.len() + more);
+    let whole = edits
+        .iter()
+        .flatten()
+        .fold(wire.bytes.len(), |whole, (span, text)| {
+            (whole + text.len()).saturating_sub(span.len())
+        });
+    // As much as it takes: what has room left over is put in another box when it is shared.
+    let mut out = BytesMut::with_capacity(whole);
     let mut from = 0;
     for (span, text) in edits.into_iter().flatten() {
         let (Some(kept), true) = (wire.bytes.get(from..span.start), span.start <= span.end) else {

@@ -44,8 +44,8 @@ pub(super) struct Source {
     marker: Option<Marker>,
     /// The usage that was found so far.
     usage: Option<Usage>,
-    /// What was found in the next bytes, if they were looked at before.
-    scanned: Option<Scan>,
+    /// A document, and what was found in it.
+    whole: Option<(Bytes, Scan)>,
     /// What was cut from the body and not given yet.
     ready: VecDeque<Result<Bytes, Error>>,
     /// `None`: it is over.
@@ -87,8 +87,7 @@ impl Source {
             call::log(&error);
             return Err(error.into());
         }
-        source.scanned = Some(scan);
-        source.ready.push_back(Ok(raw));
+        source.whole = Some((raw, scan));
         Ok(source)
     }
 
@@ -111,7 +110,7 @@ impl Source {
             usage_unasked,
             marker: None,
             usage: None,
-            scanned: None,
+            whole: None,
             ready: VecDeque::new(),
             rest: None,
         }
@@ -191,17 +190,14 @@ impl Source {
     }
 
     /// `None`: nothing is left of it.
-    fn batch(&mut self, raw: Bytes) -> Option<Result<Batch, Error>> {
+    fn batch(&mut self, raw: Bytes, scanned: Option<Scan>) -> Option<Result<Batch, Error>> {
         let framing = self.spoken.framing;
         let text = self.text(&raw);
         let mark = raw.len() - text.len();
         let is_none = matches!(framing, Framing::Sse | Framing::Array);
         let mislabelled = self.blank && is_none && is_document(text);
         let framing = if mislabelled { Framing::Json } else { framing };
-        let scan = match self.scanned.take() {
-            Some(scan) => scan,
-            None => self.codec.scan(text, framing, self.usage),
-        };
+        let scan = scanned.unwrap_or_else(|| self.codec.scan(text, framing, self.usage));
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
             let error = call::screened(&self.provider, &raw, error);
@@ -321,7 +317,7 @@ impl Source {
         if alone {
             return Some(Ok(Batch::new(None, Vec::new(), used)));
         }
-        self.batch(raw.slice(..before)).map(|batch| {
+        self.batch(raw.slice(..before), None).map(|batch| {
             batch.map(|batch| match used {
                 Some(used) => batch.with_usage(used),
                 None => batch,
@@ -396,12 +392,15 @@ impl Batches for Source {
     }
 
     fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, Error>>> {
+        if let Some((raw, scan)) = self.whole.take() {
+            return Poll::Ready(self.batch(raw, Some(scan)));
+        }
         loop {
             let Some(raw) = ready!(self.poll_raw(cx)) else {
                 return Poll::Ready(None);
             };
             let batch = match raw {
-                Ok(raw) => self.batch(raw),
+                Ok(raw) => self.batch(raw, None),
                 Err(error) => Some(Err(error)),
             };
             if batch.is_some() {

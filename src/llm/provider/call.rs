@@ -41,33 +41,13 @@ const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("tower-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// The client's headers that go on.
-pub(super) const ALONG: [HeaderName; 2] = [
+static ALONG: [HeaderName; 2] = [
     HeaderName::from_static("traceparent"),
     HeaderName::from_static("tracestate"),
 ];
 
-/// The vendor's headers that come back, and under which name.
-const BACK: [(HeaderName, HeaderName); 4] = [
-    (
-        HeaderName::from_static("openai-processing-ms"),
-        HeaderName::from_static("openai-processing-ms"),
-    ),
-    (
-        HeaderName::from_static("x-request-id"),
-        HeaderName::from_static("x-upstream-request-id"),
-    ),
-    // Anthropic's word for it.
-    (
-        HeaderName::from_static("request-id"),
-        HeaderName::from_static("x-upstream-request-id"),
-    ),
-    // Amazon's.
-    (
-        HeaderName::from_static("x-amzn-requestid"),
-        HeaderName::from_static("x-upstream-request-id"),
-    ),
-];
+const TOOK: HeaderName = HeaderName::from_static("openai-processing-ms");
+const THEIR_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 
 pub(super) const MOST_ANSWER: usize = 64 << 20;
 const MOST_ERROR: usize = 1 << 20;
@@ -79,7 +59,7 @@ pub(super) async fn complete(
     mut request: ChatRequest,
 ) -> Result<ChatResponse, Error> {
     if let Some(model) = &provider.model {
-        request.set_model(model);
+        request.share_model(model);
     }
     if let Some(catalog) = &provider.catalog {
         request.extensions_mut().insert(catalog.clone());
@@ -87,10 +67,11 @@ pub(super) async fn complete(
     #[cfg(feature = "tokens")]
     if request.operation() == Operation::CountTokens && !count::counts(provider.protocol, &request)
     {
-        return count::counted(request).await;
+        return Box::pin(count::counted(request)).await;
     }
     if let Operation::Passthrough(asked) = request.operation() {
-        return passed::pass(provider, request, asked).await;
+        // In a box: other calls need not have room for it.
+        return Box::pin(passed::pass(provider, request, asked)).await;
     }
     let protocol = spoken_with(&provider, &request);
     media::check(&provider, protocol, &request)?;
@@ -122,7 +103,10 @@ pub(super) async fn complete(
     );
     let streams = request.streams() && converses;
     let path = address::path(&provider, protocol, &request)?;
-    let mut call = head(&provider.base, Method::POST, &path)?;
+    let along = along(request.headers());
+    let mut own = HeaderMap::new();
+    codec.headers(Some(&request), &mut own);
+    let mut call = head(&provider.base, Method::POST, &path, request.take_headers())?;
     let headers = call.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     let by_lines = streams && protocol == Protocol::Ollama;
@@ -134,12 +118,8 @@ pub(super) async fn complete(
             false => JSON,
         },
     );
-    for name in ALONG {
-        if let Some(value) = request.headers().get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    codec.headers(Some(&request), headers);
+    headers.extend(along);
+    headers.extend(own);
     configure(&provider, codec, headers)?;
     let lost = loss::header(&losses);
     if let Some(lost) = &lost {
@@ -168,7 +148,11 @@ pub(super) async fn complete(
     // What the request holds is not needed while the vendor thinks.
     drop(request);
 
-    let call = authorized(&provider, call.map(|()| body)).await?;
+    let call = call.map(|()| body);
+    let call = match &provider.credential {
+        Some(credential) => credential.authorize(call).await?,
+        None => call,
+    };
     let response = provider
         .client
         .send(call.map(Body::from))
@@ -252,9 +236,7 @@ pub(super) async fn complete(
     } else if origin != Some(maker.protocol) {
         answer.extensions_mut().insert(maker);
     }
-    // Room for what the layers further out add.
-    answer.headers_mut().reserve(12);
-    pass_back(&parts.headers, answer.headers_mut());
+    *answer.headers_mut() = passed_back(parts.headers);
     if let Some(lost) = lost {
         answer.headers_mut().insert(loss::HEADER, lost);
     }
@@ -311,11 +293,15 @@ async fn listed(
     path: &str,
 ) -> Result<Vec<String>, Error> {
     let base = provider.lists.as_ref().unwrap_or(&provider.base);
-    let mut call = head(base, Method::GET, path)?;
+    let mut call = head(base, Method::GET, path, HeaderMap::new())?;
     call.headers_mut().insert(ACCEPT, JSON);
     codec.headers(None, call.headers_mut());
     configure(provider, codec, call.headers_mut())?;
-    let call = authorized(provider, call.map(|()| Bytes::new())).await?;
+    let call = call.map(|()| Bytes::new());
+    let call = match &provider.credential {
+        Some(credential) => credential.authorize(call).await?,
+        None => call,
+    };
     let response = provider.client.send(call.map(Body::from)).await;
     let response = response.inspect_err(|rejection| unreachable(provider, rejection))?;
     let (parts, body) = response.into_parts();
@@ -327,11 +313,20 @@ async fn listed(
     models.ok_or_else(|| malformed(provider, "not a list of models"))
 }
 
-pub(super) fn head(base: &BaseUrl, method: Method, path: &str) -> Result<Request<()>, Rejection> {
+/// What a call begins with. Its headers stand in the place of others, which go no further: one map serves
+/// request, call and answers, as hyper keeps it from each message for the next.
+pub(super) fn head(
+    base: &BaseUrl,
+    method: Method,
+    path: &str,
+    place: HeaderMap,
+) -> Result<Request<()>, Rejection> {
     let mut call = Request::new(());
     *call.method_mut() = method;
     *call.uri_mut() = base.join(path)?;
     let headers = call.headers_mut();
+    *headers = place;
+    headers.clear();
     headers.reserve(12);
     headers.insert(ACCEPT_ENCODING, IDENTITY);
     headers.insert(USER_AGENT, AGENT);
@@ -362,23 +357,45 @@ pub(super) fn configure(
     Ok(())
 }
 
-/// What is made for each call.
-pub(super) async fn authorized(
-    provider: &Inner,
-    call: Request<Bytes>,
-) -> Result<Request<Bytes>, Rejection> {
-    match &provider.credential {
-        Some(credential) => credential.authorize(call).await,
-        None => Ok(call),
-    }
+/// The client's headers that go on.
+pub(super) fn along(from: &HeaderMap) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+    let along = ALONG.each_ref().map(|name| {
+        let value = from.get(name)?.clone();
+        Some((name.clone(), value))
+    });
+    along.into_iter().flatten()
 }
 
-pub(super) fn pass_back(from: &HeaderMap, to: &mut HeaderMap) {
-    for (theirs, ours) in BACK {
-        if let Some(value) = from.get(theirs) {
-            to.insert(ours, value.clone());
+/// What goes back of the vendor's headers, in their place.
+pub(super) fn passed_back(mut headers: HeaderMap) -> HeaderMap {
+    let (mut took, mut id) = (None, None);
+    for (name, value) in &headers {
+        let weight = match name.as_str() {
+            "openai-processing-ms" => {
+                took.get_or_insert_with(|| value.clone());
+                continue;
+            }
+            "x-request-id" => 1,
+            // Anthropic's word for it.
+            "request-id" => 2,
+            // Amazon's.
+            "x-amzn-requestid" => 3,
+            _ => continue,
+        };
+        if id.as_ref().is_none_or(|(other, _)| *other < weight) {
+            id = Some((weight, value.clone()));
         }
     }
+    headers.clear();
+    // For what the layers further out add.
+    headers.reserve(12);
+    if let Some(took) = took {
+        headers.insert(TOOK, took);
+    }
+    if let Some((_, id)) = id {
+        headers.insert(THEIR_ID, id);
+    }
+    headers
 }
 
 pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
@@ -509,12 +526,10 @@ pub(super) async fn refusal(
     {
         credential.refused();
     }
-    let mut back = HeaderMap::new();
-    pass_back(headers, &mut back);
     error = error
         .with_vendor(provider.name.clone())
         .with_status(status)
-        .with_headers(back);
+        .with_headers(passed_back(headers.clone()));
     let foreign = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_err();
     if foreign && !body.is_empty() && error.fault() == VendorFault::Failed {
         let start = String::from_utf8_lossy(&body[..body.len().min(512)]);

@@ -2,10 +2,7 @@
 
 use super::{
     Inner, address, answer,
-    call::{
-        self, ALONG, authorized, collected, configure, content, head, is_encoded, malformed,
-        refusal,
-    },
+    call::{self, along, collected, configure, content, head, is_encoded, malformed, refusal},
 };
 use crate::{
     Body, BoxError, Exchange, Extensible, Rejection,
@@ -36,7 +33,7 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 pub(super) async fn pass(
     provider: Arc<Inner>,
-    request: ChatRequest,
+    mut request: ChatRequest,
     asked: Passthrough,
 ) -> Result<ChatResponse, Error> {
     let wire = request
@@ -51,16 +48,16 @@ pub(super) async fn pass(
     let codec = codec::of(provider.protocol);
     let (first, rest) = body(wire, request.model(), asked)?;
     let path = address::path(&provider, provider.protocol, &request)?;
-    let mut call = head(&provider.base, Method::POST, &path)?;
+    let (content_type, along) = (
+        request.headers().get(CONTENT_TYPE),
+        along(request.headers()),
+    );
+    let content_type = content_type.cloned().unwrap_or(call::JSON);
+    let mut call = head(&provider.base, Method::POST, &path, request.take_headers())?;
     let headers = call.headers_mut();
     headers.insert(ACCEPT, ANYTHING);
-    let content_type = request.headers().get(CONTENT_TYPE);
-    headers.insert(CONTENT_TYPE, content_type.cloned().unwrap_or(call::JSON));
-    for name in ALONG {
-        if let Some(value) = request.headers().get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.extend(along);
     configure(&provider, codec, headers)?;
     if let Some(exchange) = Exchange::of(&request) {
         exchange.update(|facts| {
@@ -72,7 +69,11 @@ pub(super) async fn pass(
     drop(request);
 
     // What is still to come cannot be signed.
-    let call = authorized(&provider, call.map(|()| first)).await?;
+    let call = call.map(|()| first);
+    let call = match &provider.credential {
+        Some(credential) => credential.authorize(call).await?,
+        None => call,
+    };
     let call = call.map(|first| match rest {
         Some(rest) => Body::boxed(Outgoing { first, rest }),
         None => Body::from(first),
@@ -114,9 +115,8 @@ pub(super) async fn pass(
         want: Want::Bytes,
         rest: Some(rest),
     });
-    answer.headers_mut().reserve(12);
-    call::pass_back(&parts.headers, answer.headers_mut());
     let told = parts.headers.get(CONTENT_TYPE).cloned().unwrap_or(BYTES);
+    *answer.headers_mut() = call::passed_back(parts.headers);
     answer.headers_mut().insert(CONTENT_TYPE, told);
     Ok(answer)
 }

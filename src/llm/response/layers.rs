@@ -13,19 +13,19 @@ use std::task::{Context, Poll};
 
 impl Extensible for ChatResponse {
     fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+        &self.0.head.headers
     }
 
     fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.head.headers
+        &mut self.0.head.headers
     }
 
     fn extensions(&self) -> &Extensions {
-        &self.head.extensions
+        &self.0.head.extensions
     }
 
     fn extensions_mut(&mut self) -> &mut Extensions {
-        &mut self.head.extensions
+        &mut self.0.head.extensions
     }
 }
 
@@ -84,7 +84,7 @@ impl Follow<Error> for ChatResponse {
         mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self {
-        self.followers.push_cut(cut);
+        self.0.followers.push_cut(cut);
         self
     }
 }

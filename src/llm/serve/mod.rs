@@ -96,14 +96,16 @@ use self::{
 use super::{
     ChatRequest, ChatResponse, Error, Operation, Protocol,
     catalog::{Entry, ModelFacts},
-    codec::{self, Ask, Target},
+    codec::{self, Target},
     dialect,
 };
-use crate::{Body, BoxError, Exchange, Principal, Reject, Rejection, rejection::Kind};
+use crate::{
+    Body, BoxError, Exchange, Principal, Reject, Rejection, principal::Carried, rejection::Kind,
+};
 use bytes::Bytes;
 #[cfg(feature = "gateway")]
 use http::{HeaderMap, Method, Uri};
-use http::{Request, Response, header, request::Parts};
+use http::{Request, Response, header};
 use http_body::Body as HttpBody;
 use std::{
     convert::Infallible,
@@ -269,19 +271,24 @@ where
         let target = target.and_then(|(target, template)| {
             let may = |caller: &Principal| caller.may_use_route(&template);
             let may = Principal::of(&request).is_none_or(may);
-            may.then_some((target, template))
-                .ok_or(Kind::Forbidden.into())
+            may.then_some(target).ok_or(Kind::Forbidden.into())
         });
         let protocol = protocol.unwrap_or(Protocol::OpenAi);
         let serve = self.clone();
+        // No more of it goes along than is needed.
+        let (parts, body) = request.into_parts();
+        let carried = Carried {
+            headers: parts.headers,
+            extensions: parts.extensions,
+        };
         ResponseFuture(Box::pin(async move {
             let exchange = exchange.as_ref();
             let mut answer = match target {
-                Ok((Target::Model(ask), _)) => serve.answer(protocol, ask, request).await,
-                Ok((Target::List(id), _)) => {
-                    let (caller, _) = request.into_parts();
-                    serve.list(protocol, id, caller, exchange).await
+                Ok(Target::Model(ask)) => {
+                    let request = read(protocol, &ask, carried, body, serve.bounds).await;
+                    serve.answer(protocol, request, exchange).await
                 }
+                Ok(Target::List(id)) => Box::pin(serve.list(protocol, id, carried, exchange)).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
                     return Response::reject(rejection);
                 }
@@ -315,7 +322,7 @@ impl<S> Serve<S> {
         self,
         protocol: Protocol,
         id: Option<String>,
-        caller: Parts,
+        caller: Carried,
         exchange: Option<&Exchange>,
     ) -> Response<Body> {
         let mut models = self.models.list().await;
@@ -344,21 +351,18 @@ impl<S> Serve<S> {
         response
     }
 
-    async fn answer<B>(
+    async fn answer(
         mut self,
         protocol: Protocol,
-        ask: Ask,
-        request: Request<B>,
+        request: Result<ChatRequest, Error>,
+        exchange: Option<&Exchange>,
     ) -> Response<Body>
     where
         S: Service<ChatRequest, Response = ChatResponse>,
         S::Error: Into<Error>,
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
     {
-        let exchange = Exchange::of(&request).cloned();
         let answer = async {
-            let request = read(protocol, &ask, request, self.bounds).await?;
+            let request = request?;
             if Principal::of(&request).is_some_and(|who| !who.may_use_model(request.model())) {
                 let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
                 return Err(Error::from(unknown));
@@ -371,23 +375,18 @@ impl<S> Serve<S> {
             Ok((answer, asked))
         };
         let answer = match answer.await {
-            Ok((answer, asked)) if matches!(asked.operation, Operation::Passthrough(_)) => {
-                passed(followed(answer, exchange.clone()), exchange.clone()).await
-            }
             Ok((answer, asked)) => {
-                written(
-                    followed(answer, exchange.clone()),
-                    protocol,
-                    asked,
-                    exchange.clone(),
-                )
-                .await
+                let answer = followed(answer, exchange.cloned());
+                match asked.operation {
+                    Operation::Passthrough(_) => passed(answer, exchange.cloned()).await,
+                    _ => written(answer, protocol, asked, exchange.cloned()).await,
+                }
             }
             Err(error) => Err(error),
         };
         answer.unwrap_or_else(|error| {
-            tell(exchange.as_ref(), &error);
-            refusal(protocol, &error, exchange.as_ref())
+            tell(exchange, &error);
+            refusal(protocol, &error, exchange)
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     rejection::Kind,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, header};
+use http::{HeaderMap, HeaderValue, header};
 use http_body::Body as HttpBody;
 use std::{io::Read, time::Duration};
 
@@ -34,25 +34,23 @@ pub(super) struct Bounds {
 pub(super) async fn read<B>(
     protocol: Protocol,
     ask: &Ask,
-    request: Request<B>,
+    carried: Carried,
+    body: B,
     bounds: Bounds,
 ) -> Result<ChatRequest, Error>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (parts, body) = request.into_parts();
     if let Operation::Passthrough(asked) = ask.operation
-        && let Some(boundary) = form::boundary(&parts.headers)
+        && let Some(boundary) = form::boundary(&carried.headers)
     {
-        let form = form::read(body, &parts.headers, &boundary?, bounds).await?;
+        // In a box: what is read otherwise need not have room for it.
+        let form = Box::pin(form::read(body, &carried.headers, &boundary?, bounds)).await?;
         let request = uploaded(asked, form)?;
-        return Ok(request.with_carried(Carried {
-            headers: parts.headers,
-            extensions: parts.extensions,
-        }));
+        return Ok(request.with_carried(carried));
     }
-    is_json(&parts.headers)?;
+    is_json(&carried.headers)?;
     let body = tokio::time::timeout(bounds.time, collect(body, bounds.bytes))
         .await
         .map_err(|_| {
@@ -68,12 +66,9 @@ where
                     .with_source(error),
             },
         })?;
-    let body = decompressed(&parts.headers, body, bounds.bytes)?;
+    let body = decompressed(&carried.headers, body, bounds.bytes)?;
     let request = codec::of(protocol).peek(ask, body)?;
-    Ok(request.with_carried(Carried {
-        headers: parts.headers,
-        extensions: parts.extensions,
-    }))
+    Ok(request.with_carried(carried))
 }
 
 /// A form whose model is known, or the vendor's own.
