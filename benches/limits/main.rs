@@ -216,11 +216,11 @@ async fn memory_of(case: &str) {
             "a window, room for all",
             vec![day().fixed_window()],
             all,
-            112,
+            128,
         ),
         _ => {
             let two = vec![day(), Quota::per_hour(9)];
-            ("two quotas, room for all", two, all, 144)
+            ("two quotas, room for all", two, all, 160)
         }
     };
     let key = |req: &Request<()>| req.extensions().get().map(|&Key(key)| key);

@@ -2,6 +2,7 @@
 
 use super::{
     gcra::{Rate, Time},
+    kept::{self, Kept, Named},
     meter::{self, Decision, Rule, State},
     quota::Quota,
     store::Taken,
@@ -9,6 +10,7 @@ use super::{
 };
 use governor::{RateLimiter, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 use std::{
+    borrow::BorrowMut,
     cell::Cell,
     hash::{Hash, Hasher},
     num::NonZeroU32,
@@ -104,28 +106,9 @@ impl Memory {
 
     pub(super) fn bytes(&self, quotas: usize) -> usize {
         let governor = self.governor.as_ref();
-        // A heap hands out no less than 32 bytes, and of each piece keeps a word.
-        let states = (quotas * size_of::<State>() + 8).next_multiple_of(16);
         self.own.table.bytes()
-            + self.own.table.len() * states
+            + self.own.table.len() * kept::heap(quotas)
             + governor.map_or(0, |governor| governor.table.bytes())
-    }
-}
-
-/// The buckets of one key.
-#[derive(Debug, Default)]
-pub(super) struct Kept {
-    /// When they are all full again.
-    until: u64,
-    states: Box<[State]>,
-}
-
-impl Kept {
-    fn states(&mut self, rules: &[Rule]) -> &mut [State] {
-        if self.states.len() != rules.len() {
-            self.states = vec![State::default(); rules.len()].into();
-        }
-        &mut self.states
     }
 }
 
@@ -181,12 +164,13 @@ impl Own {
         let _ = self.table.if_room(slot, now, idle, |kept| {
             let mut reset = 0;
             let states = kept.states(rules).iter_mut();
-            for ((state, rule), (_, there)) in states.zip(rules).zip(taken.buckets()) {
+            for ((named, rule), (_, there)) in states.zip(rules).zip(taken.buckets()) {
                 let clocks = (taken.now(), now);
+                let state: &mut State = named.borrow_mut();
                 *state = rule.meter.warm(*state, there, clocks, part);
                 reset = reset.max(rule.meter.look(*state, now).reset);
             }
-            kept.until = now.saturating_add(reset);
+            kept.keep(rules, now.saturating_add(reset));
         });
     }
 
@@ -196,12 +180,12 @@ impl Own {
         slot: Slot,
         rules: &[Rule],
         now: u64,
-        with: impl FnOnce(&mut [State]) -> (R, u64),
+        with: impl FnOnce(&mut [Named]) -> (R, u64),
     ) -> R {
         let idle = |kept: &Kept| kept.until <= now;
         self.table.with(slot, now, idle, |kept| {
             let (answer, reset) = with(kept.states(rules));
-            kept.until = now.saturating_add(reset);
+            kept.keep(rules, now.saturating_add(reset));
             answer
         })
     }
@@ -242,17 +226,17 @@ impl Governor {
             now: whole(self.start.elapsed().as_nanos()),
             debt: Cell::new(0),
         };
-        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
-        let (allowed, retry_after) = match NonZeroU32::new(cost) {
-            Some(some) if cost <= self.burst => match self.limiter.check_key_n(&call, some) {
+        let some = u32::try_from(cost).ok().filter(|cost| *cost <= self.burst);
+        let (allowed, retry_after) = match some.and_then(NonZeroU32::new) {
+            Some(some) => match self.limiter.check_key_n(&call, some) {
                 Ok(Ok(())) => (true, Some(0)),
                 Ok(Err(until)) => (false, Some(micros(until.earliest_possible().as_u64()))),
                 Err(_) => (false, None),
             },
             // Nothing to take, or never to be taken, and yet something to tell.
-            other => {
+            None => {
                 call.bucket(&self.table, |_| {});
-                (other.is_none(), other.is_none().then_some(0))
+                (cost == 0, (cost == 0).then_some(0))
             }
         };
         let mut left = self.rate.look(Time::at(call.debt.get()), 0);

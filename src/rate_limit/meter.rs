@@ -4,6 +4,7 @@ use super::{
     gcra::{Rate, Time},
     window::{Fixed, Sliding},
 };
+use std::borrow::BorrowMut;
 
 /// What is kept of one quota for one key: three numbers, all zero for one that nothing was taken from.
 ///
@@ -157,14 +158,16 @@ pub(super) struct Rule {
     pub(super) meter: Meter,
     /// Counts, and refuses nobody.
     pub(super) shadow: bool,
+    /// A hash of the name that the quota is kept under, for who keeps it in this process.
+    pub(super) field: u64,
 }
 
 /// Takes `cost` units from all buckets, or from none.
 ///
 /// The decisions tell what is left. If one is not allowed none was taken, and they tell what each
 /// bucket holds as it is. A quota in shadow mode is taken from where it can be, and stops nothing.
-pub(super) fn take_all(
-    states: &mut [State],
+pub(super) fn take_all<S: BorrowMut<State>>(
+    states: &mut [S],
     rules: &[Rule],
     cost: u64,
     now: u64,
@@ -172,8 +175,9 @@ pub(super) fn take_all(
 ) {
     let charged = |state: &State, rule: &Rule| rule.meter.charge(*state, cost, now);
     let mut both = states.iter().zip(rules);
-    let allowed = both.all(|(state, rule)| rule.shadow || charged(state, rule).is_some());
+    let allowed = both.all(|(state, rule)| rule.shadow || charged(state.borrow(), rule).is_some());
     for (state, rule) in states.iter_mut().zip(rules) {
+        let state = state.borrow_mut();
         let after = charged(state, rule);
         if let Some(after) = after.filter(|_| allowed) {
             *state = after;

@@ -31,9 +31,17 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(quotas: Arc<[Quota]>, headers: Headers, part: Option<f64>) -> Self {
-        let part = part.map(|part| quotas.iter().map(|quota| quota.part(part).rule()).collect());
+        let rules = Arc::new(Rules::new(&quotas));
+        let both = quotas.iter().zip(&rules.rules);
+        let part = part.map(|part| {
+            both.map(|(quota, rule)| Rule {
+                field: rule.field,
+                ..quota.part(part).rule()
+            })
+            .collect()
+        });
         Self {
-            rules: Arc::new(Rules::new(&quotas)),
+            rules,
             part,
             lines: Lines::new(headers, &quotas),
             limited: false,

@@ -3,7 +3,7 @@
 use super::{
     memory::Own,
     meter::{self, Rule, State},
-    quota::Quota,
+    quota::{Quota, hashed},
     table::Slot,
 };
 use crate::storage::Pending;
@@ -49,6 +49,7 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(quotas: &[Quota]) -> Self {
         let mut fields: Vec<Box<str>> = Vec::with_capacity(quotas.len());
+        let mut rules = Vec::with_capacity(quotas.len());
         for quota in quotas {
             let field = quota.field();
             let named = |name: &str| fields.iter().any(|field| **field == *name);
@@ -58,10 +59,14 @@ impl Rules {
                 count += 1;
                 name = format!("{field}#{count}");
             }
+            rules.push(Rule {
+                field: hashed(&name),
+                ..quota.rule()
+            });
             fields.push(name.into());
         }
         Self {
-            rules: quotas.iter().map(Quota::rule).collect(),
+            rules: rules.into(),
             fields: fields.into(),
         }
     }
@@ -165,7 +170,9 @@ impl Taken {
 /// beyond that new keys share one bucket.
 ///
 /// A layer by itself keeps its own, and is faster. This is for layers that are made anew when a
-/// configuration is loaded, and for tests of what is shared otherwise.
+/// configuration is loaded, and for tests of what is shared otherwise. A quota is found again by its
+/// name, algorithm and period, wherever it stands among others: one that was added is full, and the
+/// others hold what they held. Of one key that is so for 32 quotas.
 #[derive(Debug)]
 pub struct MemoryStore {
     own: Own,
