@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    io::{Read, Write},
     net::{TcpListener, TcpStream},
     process::{Child, Command, Stdio},
     thread,
@@ -21,13 +22,16 @@ impl RedisServer {
     /// `TOWER_GATEWAY_REQUIRE_SERVICES=1` is set, it fails.
     #[must_use]
     pub(crate) fn start() -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .map(|addr| addr.port())
-            .expect("a free port");
-        let mut server = Self { child: None, port };
-        if server.restart() {
-            return Some(server);
+        // A port that is free now may be another's a moment later.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0")
+                .and_then(|listener| listener.local_addr())
+                .map(|addr| addr.port())
+                .expect("a free port");
+            let mut server = Self { child: None, port };
+            if server.restart() {
+                return Some(server);
+            }
         }
         let required = env::var_os("TOWER_GATEWAY_REQUIRE_SERVICES").is_some_and(|set| set == "1");
         assert!(!required, "redis-server does not start");
@@ -56,7 +60,7 @@ impl RedisServer {
                 self.child = None;
                 return false;
             }
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if process(self.port) == Some(child.id()) {
                 return true;
             }
             thread::sleep(Duration::from_millis(10));
@@ -86,6 +90,20 @@ impl RedisServer {
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
+}
+
+/// The process that answers there, if it is a Redis server that is ready.
+fn process(port: u16) -> Option<u32> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let patience = Some(Duration::from_secs(1));
+    stream.set_read_timeout(patience).ok()?;
+    stream.write_all(b"INFO server\r\nQUIT\r\n").ok()?;
+    let mut info = String::new();
+    stream.read_to_string(&mut info).ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"))?;
+    line.trim().parse().ok()
 }
 
 impl Drop for RedisServer {
