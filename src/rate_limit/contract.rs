@@ -19,6 +19,7 @@ pub(super) async fn all(store: &impl Store) {
     a_period_that_alternates_refills_nothing(store).await;
     quotas_that_come_and_go_refill_nothing(store).await;
     a_crowd_gets_the_quota_and_no_more(store).await;
+    a_clock_that_is_set_back_refuses_nobody_for_longer(store).await;
     its_own_clock_goes_on(store).await;
 }
 
@@ -124,6 +125,26 @@ async fn a_period_that_alternates_refills_nothing(store: &impl Store) {
             }
         }
         assert_eq!(fitted, [10, 60], "{:?}", both[0]);
+    }
+}
+
+/// The clock is an hour ahead for a moment, and then right again.
+async fn a_clock_that_is_set_back_refuses_nobody_for_longer(store: &impl Store) {
+    for quota in [
+        Quota::per_second(10),
+        Quota::per_second(10).sliding_window(),
+        Quota::per_second(10).fixed_window(),
+    ] {
+        let bucket = format!("set back {quota:?}");
+        let once = async |cost, now| {
+            let take = take(std::slice::from_ref(&quota), &bucket, cost).at(now);
+            fits(store, take).await == [true]
+        };
+        assert!(once(10, NOON + 3600 * SECOND).await, "{quota:?}");
+        assert!(!once(1, NOON).await, "nothing is granted twice: {quota:?}");
+        assert!(once(1, NOON + SECOND + SECOND / 2).await, "{quota:?}");
+        assert!(once(10, NOON + 4 * SECOND).await, "{quota:?}");
+        assert!(!once(1, NOON + 4 * SECOND).await, "{quota:?}");
     }
 }
 

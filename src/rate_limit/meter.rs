@@ -10,7 +10,7 @@ use std::borrow::BorrowMut;
 ///
 /// | algorithm | the numbers |
 /// |---|---|
-/// | GCRA | when all units are there again, in microseconds since 1970, and a rest of less than one |
+/// | GCRA | when all units are there again, in microseconds since 1970, a rest of less than one, when it was taken from last |
 /// | fixed window | when the window began, what was taken in it, 0 |
 /// | sliding window | when the window began, what was taken in it, what was taken in the one before |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -41,13 +41,16 @@ impl State {
     }
 }
 
-impl From<Time> for State {
-    fn from(tat: Time) -> Self {
-        Self {
-            at: tat.whole,
-            used: tat.rest,
-            before: 0,
-        }
+/// By how much a clock may go back without being thought to be set back, in microseconds: calls that
+/// are made at once do not come in order.
+const SET_BACK: u64 = 1_000_000;
+
+/// A bucket that fills until then, and was taken from now.
+fn filling(tat: Time, now: u64) -> State {
+    State {
+        at: tat.whole,
+        used: tat.rest,
+        before: now,
     }
 }
 
@@ -81,12 +84,47 @@ pub(super) enum Meter {
 }
 
 impl Meter {
+    /// The bucket, if the clock was set back since it was taken from: as if no time had gone by. Else who
+    /// had come while the clock was wrong would wait until it is as late again.
+    pub(super) fn settle(&self, state: State, now: u64) -> State {
+        let latest = now.saturating_add(SET_BACK);
+        match self {
+            Self::Gcra(_) if state.before > latest => State {
+                at: now.saturating_add(state.at.saturating_sub(state.before)),
+                before: now,
+                ..state
+            },
+            // What was taken in a window that is yet to come was taken in this one.
+            Self::Fixed(window) if state.at > latest => State {
+                at: window.length.around(now).0,
+                ..state
+            },
+            Self::Sliding(window) if state.at > latest => State {
+                at: now - now % window.length,
+                used: state.used.saturating_add(state.before).min(window.limit),
+                before: 0,
+            },
+            _ => state,
+        }
+    }
+
     /// The bucket after a call, if it fits.
     pub(super) fn charge(&self, state: State, cost: u64, now: u64) -> Option<State> {
         match self {
-            Self::Gcra(rate) => rate.charge(state.tat(), cost, now).map(State::from),
+            Self::Gcra(rate) => {
+                let tat = rate.charge(state.tat(), cost, now)?;
+                Some(filling(tat, now))
+            }
             Self::Sliding(window) => window.charge(state, cost, now),
             Self::Fixed(window) => window.charge(state, cost, now),
+        }
+    }
+
+    /// The bucket, if so much time was taken out of it elsewhere.
+    pub(super) fn owe(&self, state: State, debt: Time, now: u64) -> State {
+        match self {
+            Self::Gcra(rate) => filling(rate.owe(state.tat(), debt, now), now),
+            Self::Sliding(_) | Self::Fixed(_) => state,
         }
     }
 
@@ -136,7 +174,7 @@ impl Meter {
                 // In time, the part is as deep as the whole.
                 let ahead = there.at.saturating_sub(then) + u64::from(there.used > 0);
                 let tat = Time::at(now.saturating_add(ahead));
-                here.tat().max(tat).into()
+                filling(here.tat().max(tat), now)
             }
             Self::Sliding(_) | Self::Fixed(_) if here.at > there.at => here,
             Self::Sliding(_) | Self::Fixed(_) => {
@@ -166,6 +204,7 @@ pub(super) struct Rule {
 ///
 /// The decisions tell what is left. If one is not allowed none was taken, and they tell what each
 /// bucket holds as it is. A quota in shadow mode is taken from where it can be, and stops nothing.
+/// Buckets are settled whether they are taken from or not.
 pub(super) fn take_all<S: BorrowMut<State>>(
     states: &mut [S],
     rules: &[Rule],
@@ -173,6 +212,10 @@ pub(super) fn take_all<S: BorrowMut<State>>(
     now: u64,
     mut told: impl FnMut(&Rule, bool, State),
 ) {
+    for (state, rule) in states.iter_mut().zip(rules) {
+        let state = state.borrow_mut();
+        *state = rule.meter.settle(*state, now);
+    }
     let charged = |state: &State, rule: &Rule| rule.meter.charge(*state, cost, now);
     let mut both = states.iter().zip(rules);
     let allowed = both.all(|(state, rule)| rule.shadow || charged(state.borrow(), rule).is_some());

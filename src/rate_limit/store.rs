@@ -109,8 +109,8 @@ impl Take {
         self
     }
 
-    /// Decides, at this time in microseconds since 1970, by what is kept, one state for each quota. If
-    /// it fits, the states are changed.
+    /// Decides, at this time in microseconds since 1970, by what is kept, one state for each quota. Keep
+    /// what they are then, whether it fits or not.
     pub fn decide(&self, states: &mut [State], now: u64) -> Taken {
         let mut taken = Taken::at(now);
         let rules = &self.rules.rules;

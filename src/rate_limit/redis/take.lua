@@ -8,8 +8,10 @@
 -- All numbers are whole and below 2^53, which a double holds exactly. Where a product would be more it is
 -- made in parts. A number is written by %.0f, for tostring gives no more than 14 digits.
 
-local floor, fmod, max = math.floor, math.fmod, math.max
+local floor, fmod, max, min = math.floor, math.fmod, math.max, math.min
 local DAY = 86400000000
+-- By how much a clock may go back without being thought to be set back.
+local SET_BACK = 1000000
 
 local now, cost = tonumber(ARGV[1]), tonumber(ARGV[2])
 local keeps_real_time = now < 0
@@ -43,6 +45,38 @@ local function first_of_month(day)
   return day - (of_year - floor((153 * month + 2) / 5))
 end
 
+-- When a window began, and when the next one does. A length of 0 is a month.
+local function around(time, length)
+  if length > 0 then
+    local start = time - fmod(time, length)
+    return start, start + length
+  end
+  local first = first_of_month(floor(time / DAY))
+  return first * DAY, first_of_month(first + 31) * DAY
+end
+
+-- Each answers with the bucket, if the clock was set back since it was taken from, and how long it must be
+-- kept: as if no time had gone by.
+local settle = {}
+
+function settle.g(at, used, before)
+  if before <= now + SET_BACK then return end
+  local ahead = max(at - before, 0)
+  return now + ahead, used, now, ahead + 1
+end
+
+function settle.f(at, used, before, limit, length)
+  if at <= now + SET_BACK then return end
+  local start, ends = around(now, length)
+  return start, used, before, ends - now
+end
+
+function settle.s(at, used, before, limit, length)
+  if at <= now + SET_BACK then return end
+  local start = around(now, length)
+  return start, min(used + before, limit), 0, start + 2 * length - now
+end
+
 -- Each answers with the bucket after the call and how long it must be kept if the call fits, and else
 -- with the bucket as it is.
 local charge = {}
@@ -59,20 +93,12 @@ function charge.g(at, used, before, speed, price, rest, depth, depth_rest)
   if whole > latest or (whole == latest and ticks > depth_rest) then
     return false, at, used, before
   end
-  return true, whole, ticks, 0, whole + 1 - now
+  return true, whole, ticks, now, whole + 1 - now
 end
 
 -- limit, length (0: a month)
 function charge.f(at, used, before, limit, length)
-  local time = max(now, at)
-  local start, ends
-  if length > 0 then
-    start = time - fmod(time, length)
-    ends = start + length
-  else
-    local first = first_of_month(floor(time / DAY))
-    start, ends = first * DAY, first_of_month(first + 31) * DAY
-  end
+  local start, ends = around(max(now, at), length)
   local taken = cost
   if at == start then taken = taken + used end
   if taken > limit then return false, at, used, before end
@@ -109,12 +135,15 @@ local allowed, results = true, {}
 for quota = 1, quotas do
   local from = 3 + (quota - 1) * WIDTH
   local at, used, before = string.match(kept[quota] or '', '^(%d+) (%d+) (%d+)$')
-  local result = { charge[ARGV[from + 2]](
-    tonumber(at or 0), tonumber(used or 0), tonumber(before or 0),
-    tonumber(ARGV[from + 3]), tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5]),
-    tonumber(ARGV[from + 6]), tonumber(ARGV[from + 7])
+  at, used, before = tonumber(at or 0), tonumber(used or 0), tonumber(before or 0)
+  local algorithm = ARGV[from + 2]
+  local one, two, three = tonumber(ARGV[from + 3]), tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5])
+  local a, u, b, settled = settle[algorithm](at, used, before, one, two)
+  if settled then at, used, before = a, u, b end
+  local result = { charge[algorithm](
+    at, used, before, one, two, three, tonumber(ARGV[from + 6]), tonumber(ARGV[from + 7])
   ) }
-  result.state = { tonumber(at or 0), tonumber(used or 0), tonumber(before or 0) }
+  result.state, result.settled = { at, used, before }, settled
   results[quota] = result
   if not result[1] and ARGV[from + 1] == '0' then allowed = false end
 end
@@ -125,9 +154,12 @@ for quota = 1, quotas do
   local state = result.state
   if allowed and result[1] then
     state = { result[2], result[3], result[4] }
+    result.keep = result[5]
+  end
+  if result.keep or result.settled then
     changed[#changed + 1] = fields[quota]
     changed[#changed + 1] = string.format('%.0f %.0f %.0f', state[1], state[2], state[3])
-    longest = max(longest, result[5])
+    longest = max(longest, result.keep or result.settled)
   end
   answer[#answer + 1] = result[1] and 1 or 0
   for number = 1, 3 do answer[#answer + 1] = state[number] end
