@@ -73,11 +73,18 @@ impl Core {
         })
     }
 
-    /// Whose bucket a call goes by. `None`: nobody's.
-    pub(super) fn slot(&self, key: Option<&impl Hash>) -> Result<Option<Slot>, Rejection> {
+    /// Whose bucket a call goes by: of all who have the key, or of one of them. `None`: nobody's.
+    pub(super) fn slot(
+        &self,
+        key: Option<&impl Hash>,
+        apart: Option<&str>,
+    ) -> Result<Option<Slot>, Rejection> {
         Ok(match (key, self.config.on_missing_key) {
             _ if self.config.quotas.is_empty() => None,
-            (Some(key), _) => Some(Slot::Named(self.hasher.hash_one(key))),
+            (Some(key), _) => Some(match apart {
+                None => Slot::Named(self.hasher.hash_one(key)),
+                Some(apart) => Slot::Apart(self.hasher.hash_one((key, apart))),
+            }),
             (None, OnMissingKey::Shared) => Some(Slot::Nameless),
             (None, OnMissingKey::Skip) => None,
             (None, OnMissingKey::Forbid) => return Err(Rejection::new(Kind::Forbidden)),

@@ -107,7 +107,11 @@ mod tests {
 
     #[test]
     fn a_state_belongs_to_its_quota_wherever_that_stands() {
-        let [a, b, c] = [Quota::per_second(1), Quota::per_minute(1), Quota::per_day(1)];
+        let [a, b, c] = [
+            Quota::per_second(1),
+            Quota::per_minute(1),
+            Quota::per_day(1),
+        ];
         let mut kept = Kept::default();
         let fill = |states: &mut [Named], numbers: &[u64]| {
             for (named, at) in states.iter_mut().zip(numbers) {

@@ -48,7 +48,10 @@
 //!
 //! Who has [limits](crate::principal::Limit) of their own is counted by these: a limit stands in the place
 //! of the quota that has its name, and is counted by that one's algorithm. They come with the principal,
-//! as long as the key has it for a part, or from a closure ([`WithLimits`](crate::key::WithLimits)).
+//! as long as the key has it for a part, or from a closure ([`WithLimits`](crate::key::WithLimits)). Those
+//! that a credential brings are for this one alone: two API keys of one owner, of 10 and of 1,000 a minute,
+//! use up nothing of each other's, and a key that was rotated shares with the one that takes its place.
+//! Those from a closure are for all who have the key.
 //!
 //! A quota in [shadow mode](Quota::shadow) counts and refuses nobody. Whom it would have refused is in
 //! [`Stats::shadow_refusals`], and in the log once a second.
@@ -177,7 +180,8 @@ pub enum OnMissingKey {
     Reject,
     /// It is refused with [`Kind::Forbidden`]: what is missing is something else.
     Forbid,
-    /// It passes, and nothing is counted.
+    /// It passes, and nothing is counted. Whoever can send a call without a key has no limit: of a
+    /// [header](crate::key::ByHeader) it is enough to send two, or one that is not ASCII.
     Skip,
 }
 

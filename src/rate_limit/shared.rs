@@ -87,9 +87,13 @@ impl Shared {
         }))
     }
 
-    /// The name of the buckets of a key. `None`: of all who have none.
-    pub(super) fn bucket(&self, key: Option<&impl Hash>) -> Box<str> {
-        let key = key.map_or_else(|| "none".into(), digest);
+    /// The name of the buckets of a key, or of one of those who have it. `None`: of all who have none.
+    pub(super) fn bucket(&self, key: Option<&impl Hash>, apart: Option<&str>) -> Box<str> {
+        let key = match (key, apart) {
+            (None, _) => "none".into(),
+            (Some(key), None) => digest(key),
+            (Some(key), Some(apart)) => digest(&(key, apart)),
+        };
         format!("{}:{key}", self.0.name).into()
     }
 

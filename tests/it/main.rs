@@ -31,6 +31,8 @@ mod gateway;
 mod gemini;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
+#[cfg(feature = "rate-limit")]
+mod limits_change;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]

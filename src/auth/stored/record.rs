@@ -265,6 +265,10 @@ impl StoredKey {
             .with_key_id(self.id.clone())
             .with_scopes(grant.scopes.iter().cloned())
             .with_limits(grant.limits.iter().cloned());
+        if let Some(next) = &self.replaced_by {
+            // While both are good they are not twice as much.
+            principal = principal.with_limited_as(next.clone());
+        }
         if let Some(team) = &grant.team {
             principal = principal.with_team(team.clone());
         }
