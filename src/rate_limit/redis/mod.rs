@@ -35,6 +35,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::time::Instant;
 
 static SCRIPT: LazyLock<redis::Script> =
     LazyLock::new(|| redis::Script::new(include_str!("take.lua")));
@@ -42,6 +43,8 @@ static SCRIPT: LazyLock<redis::Script> =
 /// After how many calls that nobody waited for a connection is given up. A peer that is gone without a
 /// word is not found out otherwise for minutes.
 const LOST: u32 = 3;
+/// How long a call must have waited to count as one of these. Who hangs up sooner says nothing of Redis.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Buckets in a Redis server. See [`RateLimitLayer::shared`](super::RateLimitLayer::shared).
 ///
@@ -97,7 +100,7 @@ impl RedisStore {
 
     async fn ask(&self, take: &Take) -> Result<Vec<i64>, RedisError> {
         let mut manager = self.connected()?;
-        let mut waiting = Waiting(Some(self));
+        let mut waiting = Waiting(Some((self, Instant::now())));
         let key = format!("{}{{{}}}", self.prefix, take.bucket());
         let mut answer = command("EVALSHA", SCRIPT.get_hash(), &key, take)
             .query_async(&mut manager)
@@ -112,6 +115,9 @@ impl RedisStore {
                 .await;
         }
         waiting.answered();
+        if answer.as_ref().is_err_and(is_replica) {
+            *self.manager() = None;
+        }
         answer
     }
 
@@ -159,12 +165,20 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// A call, which is counted when it is dropped without an answer.
-struct Waiting<'a>(Option<&'a RedisStore>);
+/// Whether it says that another server is the one to write to by now. The connection is good, so that the
+/// driver keeps it; but the name of the server may lead to the other one.
+fn is_replica(error: &RedisError) -> bool {
+    use ServerErrorKind::{MasterDown, ReadOnly};
+    let kind = error.kind();
+    kind == ErrorKind::Server(ReadOnly) || kind == ErrorKind::Server(MasterDown)
+}
+
+/// A call, and since when it waits. It is counted when it is dropped without an answer.
+struct Waiting<'a>(Option<(&'a RedisStore, Instant)>);
 
 impl Waiting<'_> {
     fn answered(&mut self) {
-        if let Some(store) = self.0.take() {
+        if let Some((store, _)) = self.0.take() {
             store.lost.store(0, Ordering::Relaxed);
         }
     }
@@ -172,7 +186,8 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(store) = self.0
+        if let Some((store, since)) = self.0
+            && since.elapsed() >= PATIENCE
             && store.lost.fetch_add(1, Ordering::Relaxed) + 1 >= LOST
         {
             store.lost.store(0, Ordering::Relaxed);
