@@ -73,6 +73,12 @@ pub trait Key<Req> {
     fn limits(&self, _req: &Req) -> Option<Arc<[Limit]>> {
         None
     }
+
+    /// Who has these limits, if it is not all that have the name: one credential of several. What it
+    /// uses is counted apart. `None`: they are those of the name.
+    fn limited_as(&self, _req: &Req) -> Option<Arc<str>> {
+        None
+    }
 }
 
 impl<Req, K, F> Key<Req> for F
@@ -99,6 +105,13 @@ macro_rules! tuples {
             fn limits(&self, req: &Req) -> Option<Arc<[Limit]>> {
                 None$(.or_else(|| self.$at.limits(req)))*
             }
+
+            fn limited_as(&self, req: &Req) -> Option<Arc<str>> {
+                $(if self.$at.limits(req).is_some() {
+                    return self.$at.limited_as(req);
+                })*
+                None
+            }
         })*
     };
 }
@@ -124,6 +137,10 @@ impl<Req, K: Key<Req>> Key<Req> for Optional<K> {
 
     fn limits(&self, req: &Req) -> Option<Arc<[Limit]>> {
         self.0.limits(req)
+    }
+
+    fn limited_as(&self, req: &Req) -> Option<Arc<str>> {
+        self.0.limited_as(req)
     }
 }
 
@@ -154,6 +171,13 @@ impl<Req, A: Key<Req>, B: Key<Req>> Key<Req> for FirstOf<A, B> {
             Either::Second(_) => self.1.limits(req),
         }
     }
+
+    fn limited_as(&self, req: &Req) -> Option<Arc<str>> {
+        match self.key(req)? {
+            Either::First(_) => self.0.limited_as(req),
+            Either::Second(_) => self.1.limited_as(req),
+        }
+    }
 }
 
 /// A key, and a closure `Fn(&Req) -> Option<Arc<[Limit]>>` that knows what is granted under it. Where it
@@ -175,6 +199,13 @@ where
     fn limits(&self, req: &Req) -> Option<Arc<[Limit]>> {
         (self.1)(req).or_else(|| self.0.limits(req))
     }
+
+    fn limited_as(&self, req: &Req) -> Option<Arc<str>> {
+        match (self.1)(req) {
+            Some(_) => None,
+            None => self.0.limited_as(req),
+        }
+    }
 }
 
 /// One name for all calls.
@@ -191,6 +222,9 @@ impl<Req> Key<Req> for Global {
 
 /// The principal that authentication found, with its tenant: of two tenants' principals of one id,
 /// neither uses up what is the other's.
+///
+/// All credentials of a principal have this one name. Those that bring limits of their own are counted
+/// apart, each by itself ([`Principal::limited_as`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ByPrincipal;
 
@@ -206,6 +240,10 @@ impl<Req: Extensible> Key<Req> for ByPrincipal {
     fn limits(&self, req: &Req) -> Option<Arc<[Limit]>> {
         let limits = Principal::of(req)?.limits();
         (!limits.is_empty()).then(|| limits.clone())
+    }
+
+    fn limited_as(&self, req: &Req) -> Option<Arc<str>> {
+        Principal::of(req)?.limited_as().cloned()
     }
 }
 
@@ -249,7 +287,9 @@ impl<Req: Extensible> Key<Req> for ByRoute {
 }
 
 /// The value of one header. There is none if it stands in two lines, of which others may read the
-/// other one. Whoever can send the header can choose its name: trust who sends it.
+/// other one, and none if it is not all visible ASCII. Whoever can send the header can choose its name,
+/// and to have none: trust who sends it, and do not [skip](crate::rate_limit::OnMissingKey::Skip) who
+/// has no key.
 #[derive(Clone, Debug)]
 pub struct ByHeader(HeaderName);
 
@@ -368,5 +408,28 @@ mod tests {
         assert_eq!((ByTenant, none, team).limits(&request), all("hers"));
         assert_eq!(FirstOf(ByTenant, ByPrincipal).limits(&request), all("hers"));
         assert_eq!(FirstOf(Global, ByPrincipal).limits(&request), None);
+    }
+
+    #[test]
+    fn a_credentials_own_limits_are_its_own_and_those_of_a_name_are_the_names() {
+        let limit = Limit::new("per-minute", 1, std::time::Duration::from_secs(60));
+        let alice = Principal::new("alice").with_key_id("ci");
+        let mut request = Request::new(());
+        request.extensions_mut().insert(alice.clone());
+        let key = (Global, ByPrincipal);
+        assert_eq!(key.limited_as(&request), None, "it has none");
+        let alice = alice.with_limits([limit.clone()]);
+        request.extensions_mut().insert(alice.clone());
+        assert_eq!(key.limited_as(&request).as_deref(), Some("ci"));
+        assert_eq!(FirstOf(Global, ByPrincipal).limited_as(&request), None);
+        let plan = WithLimits(ByPrincipal, move |_: &Request<()>| {
+            Some(Arc::from([limit.clone()]))
+        });
+        assert_eq!((plan, ByPrincipal).limited_as(&request), None);
+        request
+            .extensions_mut()
+            .insert(alice.with_limited_as("ci, and what follows it"));
+        let name = Optional(ByPrincipal).limited_as(&request);
+        assert_eq!(name.as_deref(), Some("ci, and what follows it"));
     }
 }

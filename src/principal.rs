@@ -73,6 +73,8 @@ struct Inner {
     roles: BTreeSet<Arc<str>>,
     attributes: BTreeMap<Arc<str>, Arc<[Arc<str>]>>,
     limits: Arc<[Limit]>,
+    /// `None`: the name of the credential.
+    limited_as: Option<Arc<str>>,
     /// `None`: all.
     models: Option<Arc<[Arc<str>]>>,
     routes: Option<Arc<[Arc<str>]>>,
@@ -80,7 +82,8 @@ struct Inner {
 
 /// So many units in so much time, for one principal alone, such as 600 calls a minute.
 ///
-/// A limiter that counts by principal goes by these in the place of its own quotas.
+/// A limiter that counts by principal goes by these in the place of its own quotas, and counts them for
+/// each [credential](Principal::limited_as) by itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limit {
     name: Arc<str>,
@@ -91,7 +94,7 @@ pub struct Limit {
 
 impl Limit {
     /// So many units in this time. As many may be used at once after a rest. Callers learn of it by
-    /// its name.
+    /// its name. In no time at all there are none: a period of zero grants nothing.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, units: u64, period: Duration) -> Self {
         Self {
@@ -161,6 +164,7 @@ impl Principal {
             roles: BTreeSet::new(),
             attributes: BTreeMap::new(),
             limits: Arc::default(),
+            limited_as: None,
             models: None,
             routes: None,
         }))
@@ -237,6 +241,15 @@ impl Principal {
     #[must_use]
     pub fn with_limits(mut self, limits: impl IntoIterator<Item = Limit>) -> Self {
         Arc::make_mut(&mut self.0).limits = limits.into_iter().collect();
+        self
+    }
+
+    /// Sets under which name its own limits are counted, apart from what others of its
+    /// [`id`](Self::id) use. By default that of the [credential](Self::key_id): credentials that
+    /// follow one another have one name, so that two that are good for a while are not twice as much.
+    #[must_use]
+    pub fn with_limited_as(mut self, name: impl Into<Arc<str>>) -> Self {
+        Arc::make_mut(&mut self.0).limited_as = Some(name.into());
         self
     }
 
@@ -325,6 +338,12 @@ impl Principal {
     #[must_use]
     pub fn limits(&self) -> &Arc<[Limit]> {
         &self.0.limits
+    }
+
+    /// Under which name its own limits are counted. `None`: under its id alone.
+    #[must_use]
+    pub fn limited_as(&self) -> Option<&Arc<str>> {
+        self.0.limited_as.as_ref().or(self.0.key_id.as_ref())
     }
 
     /// Whether it may use the model of this name.

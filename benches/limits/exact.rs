@@ -88,7 +88,16 @@ impl Store for Recorded {
             let taken = self.redis.take(take).await?;
             let now = taken.now();
             for (fits, state) in taken.buckets() {
-                let window = if self.window { state.numbers()[0] } else { 0 };
+                // By the clock, and not by what the script says of it.
+                let window = if self.window {
+                    now - now % (SECONDS * 1_000_000)
+                } else {
+                    0
+                };
+                assert!(
+                    !self.window || !fits || state.numbers()[0] == window,
+                    "{now}: {state:?}"
+                );
                 let fitted = u64::from(fits);
                 let said = Said {
                     calls: 1,

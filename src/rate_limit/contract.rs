@@ -16,7 +16,10 @@ pub(super) async fn all(store: &impl Store) {
     windows_begin_with_the_clock(store).await;
     a_shadow_stops_nothing(store).await;
     buckets_and_quotas_are_kept_apart(store).await;
+    a_period_that_alternates_refills_nothing(store).await;
+    quotas_that_come_and_go_refill_nothing(store).await;
     a_crowd_gets_the_quota_and_no_more(store).await;
+    a_clock_that_is_set_back_refuses_nobody_for_longer(store).await;
     its_own_clock_goes_on(store).await;
 }
 
@@ -29,6 +32,7 @@ fn take(quotas: &[Quota], bucket: &str, cost: u64) -> Take {
     Take {
         bucket: bucket.into(),
         rules: Arc::new(Rules::new(quotas)),
+        known: Box::default(),
         cost,
         now: None,
     }
@@ -103,6 +107,71 @@ async fn buckets_and_quotas_are_kept_apart(store: &impl Store) {
         assert_eq!(fits(store, take(&one, bucket, 1).at(NOON)).await, [true]);
         assert_eq!(fits(store, take(&one, bucket, 1).at(NOON)).await, [false]);
     }
+}
+
+/// Two keys of one owner, with limits of different periods; or two layers of one name.
+async fn a_period_that_alternates_refills_nothing(store: &impl Store) {
+    let minute = Quota::per_minute(10).name("requests");
+    let hour = Quota::per_hour(500).name("requests");
+    let kinds: [fn(Quota) -> Quota; 3] =
+        [|quota| quota, Quota::sliding_window, Quota::fixed_window];
+    for (kind, of) in kinds.into_iter().enumerate() {
+        let bucket = format!("alternating {kind}");
+        let both = [[of(minute.clone())], [of(hour.clone())]];
+        let mut fitted = [0; 2];
+        for call in 0..60 {
+            let now = NOON + call * 1000;
+            for (quotas, fitted) in both.iter().zip(&mut fitted) {
+                *fitted += u32::from(fits(store, take(quotas, &bucket, 1).at(now)).await[0]);
+            }
+        }
+        assert_eq!(fitted, [10, 60], "{:?}", both[0]);
+    }
+}
+
+/// The clock is an hour ahead for a moment, and then right again.
+async fn a_clock_that_is_set_back_refuses_nobody_for_longer(store: &impl Store) {
+    for quota in [
+        Quota::per_second(10),
+        Quota::per_second(10).sliding_window(),
+        Quota::per_second(10).fixed_window(),
+    ] {
+        let bucket = format!("set back {quota:?}");
+        let once = async |cost, now| {
+            let take = take(std::slice::from_ref(&quota), &bucket, cost).at(now);
+            fits(store, take).await == [true]
+        };
+        assert!(once(10, NOON + 3600 * SECOND).await, "{quota:?}");
+        assert!(!once(1, NOON).await, "nothing is granted twice: {quota:?}");
+        assert!(once(1, NOON + SECOND + SECOND / 2).await, "{quota:?}");
+        assert!(once(10, NOON + 4 * SECOND).await, "{quota:?}");
+        assert!(!once(1, NOON + 4 * SECOND).await, "{quota:?}");
+    }
+}
+
+/// A configuration is loaded while calls go on.
+async fn quotas_that_come_and_go_refill_nothing(store: &impl Store) {
+    let [minute, day] = [
+        Quota::per_minute(3),
+        Quota::per_day(4).sliding_window().name("day"),
+    ];
+    let at = async |quotas: &[&Quota]| {
+        let quotas: Vec<_> = quotas.iter().copied().cloned().collect();
+        fits(store, take(&quotas, "coming and going", 1).at(NOON)).await
+    };
+    for _ in 0..3 {
+        assert_eq!(at(&[&minute]).await, [true]);
+    }
+    assert_eq!(at(&[&minute, &day]).await, [false, true], "one is added");
+    assert_eq!(at(&[&day, &minute]).await, [true, false], "their order");
+    for fit in [true, true, true, true, false] {
+        assert_eq!(at(&[&day]).await, [fit], "one is removed");
+    }
+    assert_eq!(at(&[&minute]).await, [false], "and comes back");
+    assert_eq!(at(&[&day, &minute]).await, [false, false]);
+    // Of another period it is another quota; of more units, the same.
+    assert_eq!(at(&[&Quota::per_hour(3).name("per-minute")]).await, [true]);
+    assert_eq!(at(&[&Quota::per_minute(9)]).await, [false], "used up still");
 }
 
 async fn a_crowd_gets_the_quota_and_no_more(store: &impl Store) {

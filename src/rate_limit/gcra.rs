@@ -100,6 +100,23 @@ impl Rate {
         }
     }
 
+    /// The bucket, of which so much more was taken.
+    pub(super) fn owe(&self, tat: Time, debt: Time, now: u64) -> Time {
+        match self.own(tat) {
+            tat if tat > Time::at(now) => self.sum(tat, self.own(debt)),
+            _ => Time {
+                whole: now.saturating_add(debt.whole),
+                ..debt
+            },
+        }
+    }
+
+    /// A time of so many parts of a unit of the clock, rounded up.
+    pub(super) fn fraction(&self, time: u64, parts: u64) -> Time {
+        let ticks = u128::from(time) * u128::from(self.speed);
+        self.time(ticks.div_ceil(parts.into()))
+    }
+
     /// How far the bucket is from full.
     fn debt(&self, tat: Time, now: u64) -> u128 {
         let tat = self.own(tat);

@@ -2,14 +2,15 @@
 
 use super::{
     gcra::{Rate, Time},
-    window::{Fixed, Sliding},
+    window::{Fixed, Length, Sliding},
 };
+use std::borrow::BorrowMut;
 
 /// What is kept of one quota for one key: three numbers, all zero for one that nothing was taken from.
 ///
 /// | algorithm | the numbers |
 /// |---|---|
-/// | GCRA | when all units are there again, in microseconds since 1970, and a rest of less than one |
+/// | GCRA | when all units are there again, in microseconds since 1970, a rest of less than one, when it was taken from last |
 /// | fixed window | when the window began, what was taken in it, 0 |
 /// | sliding window | when the window began, what was taken in it, what was taken in the one before |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -40,13 +41,16 @@ impl State {
     }
 }
 
-impl From<Time> for State {
-    fn from(tat: Time) -> Self {
-        Self {
-            at: tat.whole,
-            used: tat.rest,
-            before: 0,
-        }
+/// By how much a clock may go back without being thought to be set back, in microseconds: calls that
+/// are made at once do not come in order.
+const SET_BACK: u64 = 1_000_000;
+
+/// A bucket that fills until then, and was taken from now.
+fn filling(tat: Time, now: u64) -> State {
+    State {
+        at: tat.whole,
+        used: tat.rest,
+        before: now,
     }
 }
 
@@ -71,6 +75,10 @@ pub(super) struct Decision {
     pub(super) left: Left,
 }
 
+/// What one process knows of a bucket that a store may have forgotten, on any clock: how long it is until
+/// it is full; or when a window began, what was taken in it, and what was taken in the one before.
+pub(super) type Known = [u64; 3];
+
 /// A quota, on a clock of microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Meter {
@@ -80,12 +88,120 @@ pub(super) enum Meter {
 }
 
 impl Meter {
+    /// The bucket, if the clock was set back since it was taken from: as if no time had gone by. Else who
+    /// had come while the clock was wrong would wait until it is as late again.
+    pub(super) fn settle(&self, state: State, now: u64) -> State {
+        let latest = now.saturating_add(SET_BACK);
+        match self {
+            Self::Gcra(_) if state.before > latest => State {
+                at: now.saturating_add(state.at.saturating_sub(state.before)),
+                before: now,
+                ..state
+            },
+            // What was taken in a window that is yet to come was taken in this one.
+            Self::Fixed(window) if state.at > latest => State {
+                at: window.length.around(now).0,
+                ..state
+            },
+            Self::Sliding(window) if state.at > latest => State {
+                at: now - now % window.length,
+                used: state.used.saturating_add(state.before).min(window.limit),
+                before: 0,
+            },
+            _ => state,
+        }
+    }
+
     /// The bucket after a call, if it fits.
     pub(super) fn charge(&self, state: State, cost: u64, now: u64) -> Option<State> {
         match self {
-            Self::Gcra(rate) => rate.charge(state.tat(), cost, now).map(State::from),
+            Self::Gcra(rate) => {
+                let tat = rate.charge(state.tat(), cost, now)?;
+                Some(filling(tat, now))
+            }
             Self::Sliding(window) => window.charge(state, cost, now),
             Self::Fixed(window) => window.charge(state, cost, now),
+        }
+    }
+
+    /// How long it takes at most until all units are there again.
+    pub(super) fn depth(&self) -> u64 {
+        match self {
+            Self::Gcra(rate) => rate.depth.whole.saturating_add(1),
+            Self::Sliding(window) => window.length.saturating_mul(2),
+            Self::Fixed(window) => match window.length {
+                Length::Fixed(length) => length,
+                Length::Month => 31 * 86_400_000_000,
+            },
+        }
+    }
+
+    /// What the bucket here, of a part of the whole, says of the whole.
+    pub(super) fn known(&self, here: State, now: u64, part: f64) -> Known {
+        // More than any quota, and yet exact.
+        let whole = |units: u64| ((units as f64 / part) as u64).min(1 << 50);
+        match self {
+            // In time, the part is as deep as the whole.
+            Self::Gcra(rate) => [rate.look(here.tat(), now).reset, 0, 0],
+            _ => [here.at, whole(here.used), whole(here.before)],
+        }
+    }
+
+    /// The bucket, if no more is in it than somebody knows.
+    pub(super) fn remind(&self, state: State, [at, used, before]: Known, now: u64) -> State {
+        match self {
+            Self::Gcra(rate) => {
+                let ahead = at.min(rate.depth.whole);
+                let known = filling(Time::at(now.saturating_add(ahead)), now);
+                if ahead > 0 && known.at > state.at {
+                    known
+                } else {
+                    state
+                }
+            }
+            Self::Fixed(window) => {
+                let (start, used) = (window.length.around(now).0, used.min(window.limit));
+                let here = if state.at == start { state.used } else { 0 };
+                if at != start || state.at > start || used <= here {
+                    return state;
+                }
+                State {
+                    at,
+                    used,
+                    before: 0,
+                }
+            }
+            Self::Sliding(window) => {
+                let start = now - now % window.length;
+                let (used, before) = (used.min(window.limit), before.min(window.limit));
+                let (used, before) = match at {
+                    at if at == start => (used, before),
+                    at if at.checked_add(window.length) == Some(start) => (0, used),
+                    _ => return state,
+                };
+                let here = match state.at {
+                    at if at > start => return state,
+                    at if at == start => (state.used, state.before),
+                    at if at.checked_add(window.length) == Some(start) => (0, state.used),
+                    _ => (0, 0),
+                };
+                if used <= here.0 && before <= here.1 {
+                    return state;
+                }
+                State {
+                    at: start,
+                    used: used.max(here.0),
+                    before: before.max(here.1),
+                }
+            }
+        }
+    }
+
+    /// The bucket, if so much time was taken out of it elsewhere.
+    pub(super) fn owe(&self, state: State, debt: Time, now: u64) -> State {
+        match self {
+            Self::Gcra(rate) => filling(rate.owe(state.tat(), debt, now), now),
+            Self::Sliding(_) | Self::Fixed(_) => state,
         }
     }
 
@@ -135,7 +251,7 @@ impl Meter {
                 // In time, the part is as deep as the whole.
                 let ahead = there.at.saturating_sub(then) + u64::from(there.used > 0);
                 let tat = Time::at(now.saturating_add(ahead));
-                here.tat().max(tat).into()
+                filling(here.tat().max(tat), now)
             }
             Self::Sliding(_) | Self::Fixed(_) if here.at > there.at => here,
             Self::Sliding(_) | Self::Fixed(_) => {
@@ -157,23 +273,36 @@ pub(super) struct Rule {
     pub(super) meter: Meter,
     /// Counts, and refuses nobody.
     pub(super) shadow: bool,
+    /// A hash of the name that the quota is kept under, for who keeps it in this process.
+    pub(super) field: u64,
 }
 
 /// Takes `cost` units from all buckets, or from none.
 ///
 /// The decisions tell what is left. If one is not allowed none was taken, and they tell what each
 /// bucket holds as it is. A quota in shadow mode is taken from where it can be, and stops nothing.
-pub(super) fn take_all(
-    states: &mut [State],
+/// Buckets are settled whether they are taken from or not, and reminded of what is known, if anything is.
+pub(super) fn take_all<S: BorrowMut<State>>(
+    states: &mut [S],
     rules: &[Rule],
+    known: &[Known],
     cost: u64,
     now: u64,
     mut told: impl FnMut(&Rule, bool, State),
 ) {
+    for (state, rule) in states.iter_mut().zip(rules) {
+        let state = state.borrow_mut();
+        *state = rule.meter.settle(*state, now);
+    }
+    for ((state, rule), known) in states.iter_mut().zip(rules).zip(known) {
+        let state = state.borrow_mut();
+        *state = rule.meter.remind(*state, *known, now);
+    }
     let charged = |state: &State, rule: &Rule| rule.meter.charge(*state, cost, now);
     let mut both = states.iter().zip(rules);
-    let allowed = both.all(|(state, rule)| rule.shadow || charged(state, rule).is_some());
+    let allowed = both.all(|(state, rule)| rule.shadow || charged(state.borrow(), rule).is_some());
     for (state, rule) in states.iter_mut().zip(rules) {
+        let state = state.borrow_mut();
         let after = charged(state, rule);
         if let Some(after) = after.filter(|_| allowed) {
             *state = after;

@@ -48,7 +48,10 @@
 //!
 //! Who has [limits](crate::principal::Limit) of their own is counted by these: a limit stands in the place
 //! of the quota that has its name, and is counted by that one's algorithm. They come with the principal,
-//! as long as the key has it for a part, or from a closure ([`WithLimits`](crate::key::WithLimits)).
+//! as long as the key has it for a part, or from a closure ([`WithLimits`](crate::key::WithLimits)). Those
+//! that a credential brings are for this one alone: two API keys of one owner, of 10 and of 1,000 a minute,
+//! use up nothing of each other's, and a key that was rotated shares with the one that takes its place.
+//! Those from a closure are for all who have the key.
 //!
 //! A quota in [shadow mode](Quota::shadow) counts and refuses nobody. Whom it would have refused is in
 //! [`Stats::shadow_refusals`], and in the log once a second.
@@ -100,12 +103,13 @@
 //!
 //! | quotas | bytes |
 //! |---|--:|
-//! | one, by GCRA | 40 |
-//! | any others | 80, and 32 for each quota |
+//! | one, by GCRA, of which one unit comes back in a whole number of nanoseconds | 40 |
+//! | any others | 96, and 32 for each quota |
 //!
-//! so that 10 million of them, if there shall be so many, take 400 MB, 1.1 GB, or 1.5 GB for two quotas. The
+//! so that 10 million of them, if there shall be so many, take 400 MB, 1.3 GB, or 1.6 GB for two quotas. The
 //! table grows by one part of 64 at a time. [`Stats::tracked_keys`] and [`Stats::bytes`] tell how it
-//! stands. A store is told the name of the layer and the first 128 bits of a SHA-256 hash of the key;
+//! stands. What a key was counted by before, such as limits that it had then, takes 32 bytes each as well,
+//! for 32 of them at most. A store is told the name of the layer and the first 128 bits of a SHA-256 hash of the key;
 //! what it keeps it forgets as soon as it is full again.
 //!
 //! # Cancellation
@@ -119,6 +123,7 @@ mod core;
 mod digest;
 mod gcra;
 mod headers;
+mod kept;
 mod memory;
 mod meter;
 mod plan;
@@ -201,7 +206,8 @@ pub enum OnMissingKey {
     Reject,
     /// It is refused with [`Kind::Forbidden`]: what is missing is something else.
     Forbid,
-    /// It passes, and nothing is counted.
+    /// It passes, and nothing is counted. Whoever can send a call without a key has no limit: of a
+    /// [header](crate::key::ByHeader) it is enough to send two, or one that is not ASCII.
     Skip,
 }
 
@@ -320,7 +326,8 @@ impl<K, C> RateLimitLayer<K, C> {
 }
 
 impl<K, C> RateLimitLayer<K, C, Shared> {
-    /// Sets how long the store is waited for. By default 20 ms.
+    /// Sets how long the store is waited for. By default 20 ms. With less than 10 ms Redis is not thought to
+    /// be gone when it does not answer, and a connection to a machine that died lasts until TCP gives it up.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.buckets = self.buckets.patience(Some(timeout), None);

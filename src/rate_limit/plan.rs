@@ -25,15 +25,27 @@ pub(super) struct Plan {
     /// The part of the quotas that is granted here while a store is down, if not all.
     part: Option<Box<[Rule]>>,
     lines: Lines,
+    /// How long it takes at most until all buckets are full, in microseconds.
+    pub(super) depth: u64,
     /// Whether these are somebody's own.
     pub(super) limited: bool,
 }
 
 impl Plan {
     pub(super) fn new(quotas: Arc<[Quota]>, headers: Headers, part: Option<f64>) -> Self {
-        let part = part.map(|part| quotas.iter().map(|quota| quota.part(part).rule()).collect());
+        let rules = Arc::new(Rules::new(&quotas));
+        let both = quotas.iter().zip(&rules.rules);
+        let part = part.map(|part| {
+            both.map(|(quota, rule)| Rule {
+                field: rule.field,
+                ..quota.part(part).rule()
+            })
+            .collect()
+        });
+        let depths = rules.rules.iter().map(|rule| rule.meter.depth());
         Self {
-            rules: Arc::new(Rules::new(&quotas)),
+            depth: depths.max().unwrap_or(0),
+            rules,
             part,
             lines: Lines::new(headers, &quotas),
             limited: false,

@@ -6,7 +6,11 @@ use super::{
     window::{Fixed, Length, Sliding},
 };
 use crate::principal::Limit;
-use std::{sync::Arc, time::Duration};
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
 /// So many units in so much time, such as 60 calls a minute.
 ///
@@ -146,6 +150,11 @@ impl Quota {
         &self.name
     }
 
+    #[cfg(all(test, feature = "rate-limit-redis"))]
+    pub(super) fn period(&self) -> Duration {
+        self.period
+    }
+
     pub(super) fn limit(&self) -> u64 {
         self.limit
     }
@@ -200,6 +209,7 @@ impl Quota {
         Rule {
             meter,
             shadow: self.shadow,
+            field: hashed(&self.field()),
         }
     }
 
@@ -222,11 +232,17 @@ impl Quota {
             Algorithm::Month => self.period,
             _ => limit.period(),
         };
+        // The shortest period would be a microsecond, and so many units in it no limit at all.
+        let units = if limit.period().is_zero() {
+            0
+        } else {
+            limit.units()
+        };
         Self {
             name: self.name.clone(),
             algorithm: self.algorithm,
             shadow: self.shadow,
-            ..Self::per(limit.units(), period).burst(limit.burst())
+            ..Self::per(units, period).burst(limit.burst())
         }
     }
 
@@ -244,22 +260,28 @@ impl Quota {
         }
     }
 
-    /// The time for one unit and the burst, as governor counts them: in nanoseconds, 64 bits, and
-    /// without a look at overflow. `None` where that is too coarse, or where it would not hold, and
+    /// The time for one unit and the burst, as governor counts them: in whole nanoseconds, 64 bits, and
+    /// without a look at overflow. `None` where it would be rounded, or where it would not hold, and
     /// where the algorithm is not its own.
     pub(super) fn nanoseconds(&self) -> Option<(u64, u32)> {
-        if self.algorithm != Algorithm::Gcra || self.shadow {
+        if self.algorithm != Algorithm::Gcra || self.shadow || self.limit == 0 {
             return None;
         }
-        let interval = u64::try_from(self.period.as_nanos())
-            .ok()?
-            .checked_div(self.limit)?;
-        let burst = self.burst.unwrap_or(self.limit);
-        let burst = u32::try_from(burst).ok().filter(|burst| *burst > 0)?;
+        let period = self.micros().checked_mul(1000)?;
+        // 700,000 a second are 1,428.57 ns each. In 1,428 there would be 280 more.
+        let interval = (period % self.limit == 0).then_some(period / self.limit)?;
+        let burst = u32::try_from(self.most()).ok().filter(|most| *most > 0)?;
         let whole = interval.checked_mul(burst.into())?;
-        // A rounding of one nanosecond is less than a thousandth of a unit. 2⁶² ns are 146 years.
-        (interval >= 1000 && whole < 1 << 62).then_some((interval, burst))
+        // 2⁶² ns are 146 years.
+        (whole < 1 << 62).then_some((interval, burst))
     }
+}
+
+/// The name that a quota is kept under, in this process: the same for all layers.
+pub(super) fn hashed(field: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    field.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// At most 64 characters that can stand in a header.
@@ -277,20 +299,31 @@ mod tests {
 
     #[test]
     fn governor_is_not_asked_what_it_cannot_count() {
-        assert_eq!(
-            Quota::per_minute(600).nanoseconds(),
-            Some((100_000_000, 600))
-        );
+        for (quota, counted) in [
+            (Quota::per_minute(600), (100_000_000, 600)),
+            (Quota::per_second(10_000_000), (100, 10_000_000)),
+            (Quota::per_second(1_000_000_000), (1, 1_000_000_000)),
+            // Not deeper than any bucket is.
+            (
+                Quota::per_day(1).burst(u32::MAX.into()),
+                (86_400_000_000_000, 52_124),
+            ),
+        ] {
+            assert_eq!(quota.nanoseconds(), Some(counted), "{quota:?}");
+        }
         for quota in [
             Quota::per_second(0),
             Quota::per_second(9).burst(0),
-            Quota::per_second(10_000_000),
-            Quota::per_day(1).burst(u32::MAX.into()),
+            // Their intervals are no whole numbers.
+            Quota::per_minute(7),
+            Quota::per_second(700_000),
+            Quota::per_second(999_002),
+            Quota::per_second(2_000_000_000),
             Quota::per_second(1).burst(u64::MAX),
             Quota::per_second(u64::MAX),
-            Quota::per_second(9).sliding_window(),
-            Quota::per_second(9).fixed_window(),
-            Quota::per_second(9).shadow(),
+            Quota::per_second(10).sliding_window(),
+            Quota::per_second(10).fixed_window(),
+            Quota::per_second(10).shadow(),
             Quota::per_month(9),
         ] {
             assert_eq!(quota.nanoseconds(), None, "{quota:?}");

@@ -56,10 +56,11 @@ where
         let RateLimitLayer {
             core, key, cost, ..
         } = &self.layer;
-        let decided = match core.slot(key.key(&req).as_ref()) {
+        let plan = core.plans.of(key.limits(&req));
+        let apart = plan.limited.then(|| key.limited_as(&req)).flatten();
+        let decided = match core.slot(key.key(&req).as_ref(), apart.as_deref()) {
             Ok(None) => Ok(None),
             Ok(Some(slot)) => {
-                let plan = core.plans.of(key.limits(&req));
                 let decided = core.take_here(slot, &plan, cost.cost(&req));
                 core.judge(plan, decided)
             }
@@ -162,7 +163,9 @@ where
             buckets,
         } = &self.layer;
         let name = key.key(&req);
-        let state = match core.slot(name.as_ref()) {
+        let plan = core.plans.of(key.limits(&req));
+        let apart = plan.limited.then(|| key.limited_as(&req)).flatten();
+        let state = match core.slot(name.as_ref(), apart.as_deref()) {
             Ok(None) => Step::Decided {
                 state: State::Called {
                     future: self.inner.call(req),
@@ -170,8 +173,7 @@ where
                 },
             },
             Ok(Some(slot)) => {
-                let plan = core.plans.of(key.limits(&req));
-                let bucket = buckets.bucket(name.as_ref());
+                let bucket = buckets.bucket(name.as_ref(), apart.as_deref());
                 let cost = cost.cost(&req);
                 let shared = buckets.clone();
                 // The one that is ready is called, and its clone is asked the next time.

@@ -2,8 +2,8 @@
 
 use super::{
     memory::Own,
-    meter::{self, Rule, State},
-    quota::Quota,
+    meter::{self, Known, Rule, State},
+    quota::{Quota, hashed},
     table::Slot,
 };
 use crate::storage::Pending;
@@ -49,6 +49,7 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(quotas: &[Quota]) -> Self {
         let mut fields: Vec<Box<str>> = Vec::with_capacity(quotas.len());
+        let mut rules = Vec::with_capacity(quotas.len());
         for quota in quotas {
             let field = quota.field();
             let named = |name: &str| fields.iter().any(|field| **field == *name);
@@ -58,10 +59,14 @@ impl Rules {
                 count += 1;
                 name = format!("{field}#{count}");
             }
+            rules.push(Rule {
+                field: hashed(&name),
+                ..quota.rule()
+            });
             fields.push(name.into());
         }
         Self {
-            rules: quotas.iter().map(Quota::rule).collect(),
+            rules: rules.into(),
             fields: fields.into(),
         }
     }
@@ -72,6 +77,8 @@ impl Rules {
 pub struct Take {
     pub(super) bucket: Box<str>,
     pub(super) rules: Arc<Rules>,
+    /// What the store may have forgotten of each quota, if there is reason to think so.
+    pub(super) known: Box<[Known]>,
     pub(super) cost: u64,
     pub(super) now: Option<u64>,
 }
@@ -104,14 +111,21 @@ impl Take {
         self
     }
 
-    /// Decides, at this time in microseconds since 1970, by what is kept, one state for each quota. If
-    /// it fits, the states are changed.
+    /// Decides, at this time in microseconds since 1970, by what is kept, one state for each quota. Keep
+    /// what they are then, whether it fits or not.
     pub fn decide(&self, states: &mut [State], now: u64) -> Taken {
         let mut taken = Taken::at(now);
         let rules = &self.rules.rules;
-        meter::take_all(states, rules, self.cost, now, |_, fits, state| {
-            taken.push(fits, state);
-        });
+        meter::take_all(
+            states,
+            rules,
+            &self.known,
+            self.cost,
+            now,
+            |_, fits, state| {
+                taken.push(fits, state);
+            },
+        );
         taken
     }
 }
@@ -165,7 +179,9 @@ impl Taken {
 /// beyond that new keys share one bucket.
 ///
 /// A layer by itself keeps its own, and is faster. This is for layers that are made anew when a
-/// configuration is loaded, and for tests of what is shared otherwise.
+/// configuration is loaded, and for tests of what is shared otherwise. A quota is found again by its
+/// name, algorithm and period, wherever it stands among others: one that was added is full, and the
+/// others hold what they held. Of one key that is so for 32 quotas.
 #[derive(Debug)]
 pub struct MemoryStore {
     own: Own,
@@ -193,8 +209,7 @@ impl Store for MemoryStore {
     fn take(&self, take: Take) -> Pending<'_, Taken> {
         let slot = Slot::Named(self.hasher.hash_one(take.bucket()));
         let now = take.now().unwrap_or_else(|| self.own.clock.now());
-        let rules = &take.rules.rules;
-        Box::pin(ready(Ok(self.own.take_raw(slot, rules, take.cost, now))))
+        Box::pin(ready(Ok(self.own.take_raw(slot, &take, now))))
     }
 }
 

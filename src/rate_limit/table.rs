@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
+    mem,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +20,9 @@ const SWEEP_FULL: u64 = 1_000_000;
 pub(super) enum Slot {
     /// The keyed hash of a key.
     Named(u64),
+    /// The same, of one credential of several that have the key: nobody without limits of their own is
+    /// counted by it.
+    Apart(u64),
     /// Of all who have no key.
     Nameless,
 }
@@ -87,12 +91,10 @@ impl<V: Default> Table<V> {
         with: F,
     ) -> Result<R, F> {
         let key = match slot {
-            Slot::Named(key) => key,
+            Slot::Named(key) | Slot::Apart(key) => key,
             Slot::Nameless => return Ok(with(&mut lock(&self.nameless))),
         };
-        // The map goes by the lowest and the highest bits.
-        let index = (key >> 32) as usize & (self.shards.len() - 1);
-        let mut shard = lock(&self.shards[index]);
+        let mut shard = lock(self.shard(key));
         let since = now.saturating_sub(shard.swept);
         if since >= SWEEP {
             self.sweep(&mut shard, now, &idle);
@@ -109,6 +111,36 @@ impl<V: Default> Table<V> {
             }
         }
         Ok(with(shard.buckets.entry(key).or_default()))
+    }
+
+    /// Does something with a bucket that is there. Those who share one are not told of it.
+    pub(super) fn look<R>(&self, slot: Slot, with: impl FnOnce(&mut V) -> R) -> Option<R> {
+        match slot {
+            Slot::Named(key) | Slot::Apart(key) => {
+                lock(self.shard(key)).buckets.get_mut(&key).map(with)
+            }
+            Slot::Nameless => Some(with(&mut lock(&self.nameless))),
+        }
+    }
+
+    /// Takes a bucket away, if there is one. `None`: it is full.
+    pub(super) fn remove(&self, slot: Slot, now: u64, idle: impl Fn(&V) -> bool) -> Option<V> {
+        let key = match slot {
+            Slot::Named(key) | Slot::Apart(key) => key,
+            Slot::Nameless => return Some(mem::take(&mut *lock(&self.nameless))),
+        };
+        let mut shard = lock(self.shard(key));
+        if now.saturating_sub(shard.swept) >= SWEEP {
+            self.sweep(&mut shard, now, idle);
+        }
+        let bucket = shard.buckets.remove(&key)?;
+        self.tracked.fetch_sub(1, Ordering::Relaxed);
+        Some(bucket)
+    }
+
+    fn shard(&self, key: u64) -> &Mutex<Shard<V>> {
+        // The map goes by the lowest and the highest bits.
+        &self.shards[(key >> 32) as usize & (self.shards.len() - 1)]
     }
 
     pub(super) fn tracked(&self) -> usize {

@@ -10,8 +10,8 @@
 //! evenly since a window began it lets in one more than an exact log at most, and whatever comes, less
 //! than twice the quota in any window and never more than the quota in one that the clock begins.
 //!
-//! No clock, no lock. A clock that goes back stands still until it has caught up: nothing is granted
-//! twice.
+//! No clock, no lock. A clock that goes back a little stands still until it has caught up: nothing is
+//! granted twice. One that was set back is the [meter](super::meter)'s.
 
 use super::meter::{Left, State};
 

@@ -46,6 +46,8 @@ mod identity;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
 mod load;
+#[cfg(feature = "rate-limit")]
+mod limits_change;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]
@@ -90,6 +92,8 @@ mod shared_limit;
 mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "rate-limit")]
+mod store_comes_back;
 #[cfg(feature = "auth")]
 mod stored;
 mod telling;

@@ -29,16 +29,18 @@ impl RedisServer {
 
     /// The same, with more arguments, for its port.
     #[must_use]
-    pub(crate) fn start_with(args: impl FnOnce(u16) -> Vec<String>) -> Option<Self> {
-        let port = free_port();
-        let args = args(port);
-        let mut server = Self {
-            child: None,
-            port,
-            args,
-        };
-        if server.restart() {
-            return Some(server);
+    pub(crate) fn start_with(mut args: impl FnMut(u16) -> Vec<String>) -> Option<Self> {
+        // A port that is free now may be another's a moment later.
+        for _ in 0..5 {
+            let port = free_port();
+            let mut server = Self {
+                child: None,
+                port,
+                args: args(port),
+            };
+            if server.restart() {
+                return Some(server);
+            }
         }
         let required = env::var_os("TOWER_GATEWAY_REQUIRE_SERVICES").is_some_and(|set| set == "1");
         assert!(!required, "redis-server does not start");
@@ -88,7 +90,14 @@ impl RedisServer {
                 self.child = None;
                 return false;
             }
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            // Of one that speaks TLS alone, that somebody listens must do.
+            let secret = self.args.iter().any(|arg| arg == "--tls-port");
+            let there = if secret {
+                TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            } else {
+                process(self.port) == Some(child.id())
+            };
+            if there {
                 return true;
             }
             thread::sleep(Duration::from_millis(10));
@@ -139,6 +148,20 @@ impl RedisServer {
         let length = stream.read(&mut answer).expect("it answers");
         String::from_utf8_lossy(&answer[..length]).into_owned()
     }
+}
+
+/// The process that answers there, if it is a Redis server that is ready.
+fn process(port: u16) -> Option<u32> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    let patience = Some(Duration::from_secs(1));
+    stream.set_read_timeout(patience).ok()?;
+    stream.write_all(b"INFO server\r\nQUIT\r\n").ok()?;
+    let mut info = String::new();
+    stream.read_to_string(&mut info).ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"))?;
+    line.trim().parse().ok()
 }
 
 impl Drop for RedisServer {

@@ -87,7 +87,12 @@ impl StoredKey {
     /// Who calls with it.
     #[must_use]
     pub fn principal(&self) -> Principal {
-        self.grant.principal(self.id.clone())
+        let principal = self.grant.principal(self.id.clone());
+        match &self.replaced_by {
+            // While both are good they are not twice as much.
+            Some(next) => principal.with_limited_as(next.clone()),
+            None => principal,
+        }
     }
 
     /// Whether the key can be replaced by another now.

@@ -13,7 +13,7 @@ fn rules(quotas: &[Quota]) -> Vec<Rule> {
 
 fn take(states: &mut [State], rules: &[Rule], cost: u64, now: u64) -> Vec<Decision> {
     let mut decisions = Vec::new();
-    take_all(states, rules, cost, now, |rule, fits, state| {
+    take_all(states, rules, &[], cost, now, |rule, fits, state| {
         decisions.push(rule.meter.tell(fits, state, cost, now));
     });
     decisions
@@ -145,7 +145,8 @@ proptest! {
         }
     }
 
-    /// A clock that jumps back grants nothing: what is left afterwards was left before.
+    /// A clock that is set back grants nothing: what is left afterwards was left before. Nor does it take
+    /// anything for longer than it would have.
     #[test]
     fn a_clock_that_goes_back_grants_nothing(
         quota in any_quota(),
@@ -156,8 +157,24 @@ proptest! {
         let Some(state) = meter.charge(State::default(), used, NOON) else { return Ok(()) };
         let left = meter.look(state, NOON).remaining;
         let early = NOON - back;
-        prop_assert!(meter.look(state, early).remaining <= left);
-        if let Some(wait) = meter.wait(state, left + 1, early) {
+        let settled = meter.settle(state, early);
+        let after = meter.look(settled, early);
+        prop_assert!(after.remaining <= left);
+        prop_assert_eq!(meter.settle(settled, early), settled);
+        let before = meter.look(state, NOON);
+        let longest = match (back <= SET_BACK, meter) {
+            // It stands still.
+            (true, _) => before.reset + back,
+            (_, Meter::Gcra(_)) => before.reset,
+            (_, Meter::Fixed(window)) => {
+                let (start, end) = window.length.around(early);
+                end - start
+            }
+            (_, Meter::Sliding(window)) => 2 * window.length,
+        };
+        // What a clock that goes back a little makes of a window that has just begun.
+        prop_assert!(after.reset <= longest + SET_BACK, "{} {}", after.reset, longest);
+        if let (true, Some(wait)) = (back <= SET_BACK, meter.wait(settled, left + 1, early)) {
             prop_assert!(wait >= meter.wait(state, left + 1, NOON).unwrap_or(0));
         }
     }

@@ -42,6 +42,8 @@ static SCRIPT: LazyLock<redis::Script> =
 /// After how many calls in a row that nobody waited for a connection is given up. A peer that is gone
 /// without a word is not found out otherwise for minutes.
 const LOST: u32 = 3;
+/// How long a call must have waited to count as one of these. Who hangs up sooner says nothing of Redis.
+const PATIENCE: Duration = Duration::from_millis(10);
 /// In a cluster other nodes answer meanwhile: so many of their answers make up for one that was lost.
 const ANSWERED: u32 = 8;
 /// A connection to a cluster is not given up before: whoever takes over for a node needs a while.
@@ -151,7 +153,7 @@ impl RedisStore {
 
     async fn ask(&self, take: &Take) -> Result<Vec<i64>, RedisError> {
         let mut connection = self.connected()?;
-        let mut waiting = Waiting(Some(self));
+        let mut waiting = Waiting(Some((self, Instant::now())));
         let key = format!("{}{{{}}}", self.prefix, take.bucket());
         let known = command("EVALSHA", SCRIPT.get_hash(), &key, take);
         let mut answer = connection.ask(&known).await;
@@ -164,6 +166,9 @@ impl RedisStore {
             answer = connection.ask(&whole).await;
         }
         waiting.answered();
+        if answer.as_ref().is_err_and(is_replica) {
+            self.give_up();
+        }
         answer
     }
 
@@ -213,12 +218,20 @@ impl fmt::Debug for RedisStore {
     }
 }
 
-/// A call, which is counted when it is dropped without an answer.
-struct Waiting<'a>(Option<&'a RedisStore>);
+/// Whether it says that another server is the one to write to by now. The connection is good, so that the
+/// driver keeps it; but the name of the server may lead to the other one.
+fn is_replica(error: &RedisError) -> bool {
+    use ServerErrorKind::{MasterDown, ReadOnly};
+    let kind = error.kind();
+    kind == ErrorKind::Server(ReadOnly) || kind == ErrorKind::Server(MasterDown)
+}
+
+/// A call, and since when it waits. It is counted when it is dropped without an answer.
+struct Waiting<'a>(Option<(&'a RedisStore, Instant)>);
 
 impl Waiting<'_> {
     fn answered(&mut self) {
-        if let Some(store) = self.0.take() {
+        if let Some((store, _)) = self.0.take() {
             if !store.place.is_cluster() {
                 store.lost.store(0, Ordering::Relaxed);
                 return;
@@ -233,7 +246,8 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(store) = self.0
+        if let Some((store, since)) = self.0
+            && since.elapsed() >= PATIENCE
             && store.lost.fetch_add(ANSWERED, Ordering::Relaxed) + ANSWERED >= LOST * ANSWERED
         {
             store.give_up();
@@ -264,12 +278,23 @@ fn command(name: &str, script: &str, key: &str, take: &Take) -> Cmd {
     // More than there ever is of any quota, and yet exact.
     let cost = take.cost.min(1 << 50);
     command.arg(now.unwrap_or(-1)).arg(cost);
-    for (rule, field) in take.rules.rules.iter().zip(take.quotas()) {
+    let known = take.known.len() == take.rules.rules.len();
+    command.arg(if known { 11 } else { 8 });
+    for (index, (rule, field)) in take.rules.rules.iter().zip(take.quotas()).enumerate() {
         command.arg(field).arg(i32::from(rule.shadow));
         let (algorithm, numbers) = numbers(&rule.meter, take.cost);
         command.arg(algorithm);
         for number in numbers {
             command.arg(number);
+        }
+        for number in take
+            .known
+            .get(index)
+            .filter(|_| known)
+            .into_iter()
+            .flatten()
+        {
+            command.arg(i64::try_from(*number).unwrap_or(0));
         }
     }
     command

@@ -1,19 +1,15 @@
 use super::*;
 use crate::rate_limit::{Quota, contract, store::Rules};
-use proptest::{prelude::*, test_runner::TestRunner};
 use redis::AsyncCommands;
-use std::{cell::Cell, sync::Arc};
+use std::sync::Arc;
 
+mod agreement;
 mod cluster;
 #[path = "../../../tests/support/redis.rs"]
 mod server;
 mod tls;
 
 use server::{RedisCluster, RedisServer};
-
-const SECOND: u64 = 1_000_000;
-/// 2026-11-21, about noon.
-const NOON: u64 = 1_795_262_400 * SECOND;
 
 /// A connection that is nobody's else.
 async fn plain(server: &RedisServer) -> redis::aio::MultiplexedConnection {
@@ -29,115 +25,11 @@ async fn keeps_the_contract() {
     contract::all(&RedisStore::new(server.url()).unwrap()).await;
 }
 
-fn any_quota() -> impl Strategy<Value = Quota> {
-    let period = prop_oneof![
-        1..1000_u64,
-        1..SECOND,
-        1..100 * SECOND,
-        1..365 * 86_400 * SECOND,
-        Just(60 * SECOND),
-    ];
-    let units = || prop_oneof![0..5_u64, 1..60_u64, 1..1_000_000_000_000_000_u64];
-    let quota = (units(), period, units(), 0..5_u8, any::<bool>());
-    quota.prop_map(|(limit, period, burst, algorithm, shadow)| {
-        let quota = Quota::per(limit, Duration::from_micros(period));
-        let quota = match algorithm {
-            0 => quota.burst(burst),
-            1 => quota,
-            2 => quota.sliding_window(),
-            3 => quota.fixed_window(),
-            _ => Quota::per_month(limit),
-        };
-        // A fifth, about: else they hide what the others do.
-        if shadow && burst % 3 == 0 {
-            quota.shadow()
-        } else {
-            quota
-        }
-    })
-}
-
-type Step = (u8, u64, u8, u64);
-
-fn any_trace() -> impl Strategy<Value = (Vec<Quota>, Vec<Step>)> {
-    let step = (0..9_u8, any::<u64>(), 0..4_u8, any::<u64>());
-    (
-        prop::collection::vec(any_quota(), 1..4),
-        prop::collection::vec(step, 1..12),
-    )
-}
-
-/// Whatever comes when, to quotas of all kinds and sizes, also by a clock that goes back: the script
-/// decides as this process does, and keeps the same numbers.
-#[test]
-fn redis_and_this_process_agree_on_10_000_traces() {
-    let Some(server) = RedisServer::start() else {
-        return;
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let redis = RedisStore::new(server.url()).unwrap();
-    let count = Cell::new(0_u32);
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: 10_000,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    });
-    // It must not learn the script in the midst of a trace, which would change its order.
-    let first = redis.take(take(&[Quota::per_day(1)], "first", 1));
-    runtime.block_on(first).unwrap();
-    let agreed = runner.run(&any_trace(), |(quotas, steps)| {
-        count.set(count.get() + 1);
-        let bucket = format!("trace:{}", count.get());
-        let rules = Arc::new(Rules::new(&quotas));
-        let mut states = vec![State::default(); quotas.len()];
-        let period = quotas[0].window() * SECOND;
-        let mut now = NOON;
-        let (mut here, mut there) = (Vec::new(), Vec::new());
-        for (kind, step, size, cost) in steps {
-            now = match kind {
-                0..3 => now,
-                3 => now + step % 10,
-                4..6 => now + step % period,
-                6..8 => now + step % (3 * period),
-                _ => now.saturating_sub(step % (2 * period)),
-            };
-            // The time that can be told exactly ends in 2112.
-            now = now.min(4_500_000_000 * SECOND);
-            let cost = match size {
-                0 => 1,
-                1 => cost % 7,
-                2 => cost % (quotas[0].limit() + 2),
-                _ => cost >> (cost % 64),
-            };
-            let take = Take {
-                bucket: bucket.as_str().into(),
-                rules: rules.clone(),
-                cost,
-                now: Some(now),
-            };
-            here.push(take.decide(&mut states, now));
-            there.push(redis.take(take));
-        }
-        // One connection takes them in this order.
-        let there: Result<Vec<_>, _> = runtime
-            .block_on(futures_util::future::join_all(there))
-            .into_iter()
-            .collect();
-        prop_assert_eq!(there.unwrap(), here);
-        Ok(())
-    });
-    agreed.unwrap();
-    assert_eq!(count.get(), 10_000);
-    println!("traces: {} agreed", count.get());
-}
-
 fn take(quotas: &[Quota], bucket: &str, cost: u64) -> Take {
     Take {
         bucket: bucket.into(),
         rules: Arc::new(Rules::new(quotas)),
+        known: Box::default(),
         cost,
         now: None,
     }
@@ -280,4 +172,71 @@ async fn a_server_that_is_not_there_is_an_error_that_says_so() {
         assert_eq!(error.failure(), Failure::Unavailable);
         assert!(!format!("{error:?}").contains("canary"));
     }
+}
+
+/// A name in front of several servers, which leads to one of them.
+async fn name_of(server: &RedisServer) -> (String, Arc<std::sync::Mutex<String>>) {
+    let address = |url: &str| url.trim_start_matches("redis://").to_owned();
+    let target = Arc::new(std::sync::Mutex::new(address(&server.url())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    let to = target.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let to = to.lock().unwrap().clone();
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    (url, target)
+}
+
+#[tokio::test]
+async fn when_another_server_is_to_be_written_to_it_is_found_by_its_name() {
+    let (Some(old), Some(new)) = (RedisServer::start(), RedisServer::start()) else {
+        return;
+    };
+    let (url, target) = name_of(&old).await;
+    let store = RedisStore::new(url).unwrap();
+    let quotas = [Quota::per_day(100)];
+    store.take(take(&quotas, "a", 1)).await.unwrap();
+    let new = new.url();
+    let (host, port) = new.trim_start_matches("redis://").split_once(':').unwrap();
+    let mut connection = plain(&old).await;
+    let _: () = redis::cmd("REPLICAOF")
+        .arg(host)
+        .arg(port)
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    *target.lock().unwrap() = format!("{host}:{port}");
+    let error = store.take(take(&quotas, "a", 1)).await.unwrap_err();
+    assert_eq!(error.to_string(), "Redis: READONLY");
+    store.take(take(&quotas, "a", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_hangs_up_at_once_does_not_cost_the_others_their_connection() {
+    let Some(server) = RedisServer::start() else {
+        return;
+    };
+    let store = RedisStore::new(server.url()).unwrap();
+    let quotas = [Quota::per_day(100)];
+    store.take(take(&quotas, "a", 1)).await.unwrap();
+    for _ in 0..10 {
+        let mut call = tokio_test::task::spawn(store.take(take(&quotas, "a", 1)));
+        assert!(call.poll().is_pending());
+    }
+    assert!(store.connection().is_some());
+    // A server that says nothing for as long as a layer waits is another matter.
+    server.freeze(true);
+    for _ in 0..LOST {
+        let call = store.take(take(&quotas, "a", 1));
+        let waited = tokio::time::timeout(2 * PATIENCE, call).await;
+        assert!(waited.is_err());
+    }
+    assert!(store.connection().is_none());
+    server.freeze(false);
 }
