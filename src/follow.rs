@@ -61,6 +61,16 @@ pub trait Follow<E>: Sized {
         self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self::Followed;
+
+    /// As [`cut`](Self::cut), for what must end an answer that always has something to give, too: `cut` is
+    /// polled before every piece. By default it is polled as of `cut`.
+    #[must_use]
+    fn cut_between(
+        self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self::Followed {
+        self.cut(cut)
+    }
 }
 
 /// How an answer ended.
@@ -108,15 +118,39 @@ pub(crate) struct Followers<E, X = ()>(Option<Box<Lists<E, X>>>);
 
 struct Lists<E, X> {
     ends: Vec<Follower<E, X>>,
-    /// Each with the number of followers that stand further in.
-    cutters: Vec<(usize, Cutter)>,
+    cutters: Vec<Placed>,
     moved: bool,
+}
+
+struct Placed {
+    /// How many followers stand further in.
+    inside: usize,
+    /// Whether it is asked before every piece.
+    between: bool,
+    cut: Cutter,
 }
 
 /// Who remains to be told that the answer was cut.
 pub(crate) struct Cut {
     pub(crate) rejection: Rejection,
     inside: usize,
+}
+
+impl<E, X> Lists<E, X> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        moved: bool,
+        asked: impl Fn(&Placed) -> bool,
+    ) -> Poll<Cut> {
+        for placed in self.cutters.iter_mut().filter(|placed| asked(placed)) {
+            if let Poll::Ready(rejection) = (placed.cut)(cx, moved) {
+                let inside = placed.inside;
+                return Poll::Ready(Cut { rejection, inside });
+            }
+        }
+        Poll::Pending
+    }
 }
 
 impl<E, X> Followers<E, X> {
@@ -142,10 +176,26 @@ impl<E, X> Followers<E, X> {
         &mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) {
+        self.place(false, Box::new(cut));
+    }
+
+    /// One that is asked before every piece.
+    pub(crate) fn push_cut_between(
+        &mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) {
+        self.place(true, Box::new(cut));
+    }
+
+    fn place(&mut self, between: bool, cut: Cutter) {
         let lists = self.lists();
         // It has not been asked before: to it, the wait begins now.
         lists.moved = true;
-        lists.cutters.push((lists.ends.len(), Box::new(cut)));
+        lists.cutters.push(Placed {
+            inside: lists.ends.len(),
+            between,
+            cut,
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -166,13 +216,16 @@ impl<E, X> Followers<E, X> {
             return Poll::Pending;
         };
         let moved = std::mem::take(&mut lists.moved);
-        for (inside, cut) in &mut lists.cutters {
-            if let Poll::Ready(rejection) = cut(cx, moved) {
-                let inside = *inside;
-                return Poll::Ready(Cut { rejection, inside });
-            }
-        }
-        Poll::Pending
+        lists.poll(cx, moved, |_| true)
+    }
+
+    /// Asks those who may cut an answer that has something to give. To be called before every piece.
+    pub(crate) fn poll_cut_between(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
+        let Some(lists) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let moved = lists.moved;
+        lists.poll(cx, moved, |placed| placed.between)
     }
 
     /// Tells those further in than the one who cut that the caller hung up.

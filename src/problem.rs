@@ -96,6 +96,13 @@ where
     ) -> Self::Followed {
         self.map(|body| Body::new(body).cut(cut))
     }
+
+    fn cut_between(
+        self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self::Followed {
+        self.map(|body| Body::new(body).cut_between(cut))
+    }
 }
 
 /// Some bodies do not know how long they are, where the head does.

@@ -9,7 +9,11 @@ use super::{
     request::{Operation, Protocol},
 };
 use crate::{
-    End, Rejection, exchange::Usage, follow::Followers, principal::Carried, rejection::Kind,
+    End, Rejection,
+    exchange::Usage,
+    follow::{Cut, Followers},
+    principal::Carried,
+    rejection::Kind,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -279,15 +283,16 @@ impl ChatResponse {
         if let Some(batch) = self.held.pop_front() {
             return Poll::Ready(Some(Ok(batch)));
         }
-        let batch = match self.source.poll_batch(cx) {
-            Poll::Ready(None) if before_content => Some(Err(unbegun())),
-            Poll::Ready(batch) => batch,
-            Poll::Pending => {
-                let cut = ready!(self.followers.poll_cut(cx));
-                self.source = Box::new(Over);
-                self.followers.end_inside(&cut, &self.summary);
-                Some(Err(cut.rejection.into()))
-            }
+        let batch = match self.followers.poll_cut_between(cx) {
+            Poll::Ready(cut) => self.end_by(cut),
+            Poll::Pending => match self.source.poll_batch(cx) {
+                Poll::Ready(None) if before_content => Some(Err(unbegun())),
+                Poll::Ready(batch) => batch,
+                Poll::Pending => {
+                    let cut = ready!(self.followers.poll_cut(cx));
+                    self.end_by(cut)
+                }
+            },
         };
         self.followers.moved();
         match &batch {
@@ -305,6 +310,13 @@ impl ChatResponse {
             }
         }
         Poll::Ready(batch)
+    }
+
+    /// Who was cut off by whom is told, and the source is let go.
+    fn end_by(&mut self, cut: Cut) -> Option<Result<Batch, Error>> {
+        self.source = Box::new(Over);
+        self.followers.end_inside(&cut, &self.summary);
+        Some(Err(cut.rejection.into()))
     }
 
     /// Reads it to its end.
