@@ -46,7 +46,7 @@ use super::{
     base64::{Form, encode},
     cache::{Cache, Digest},
     json,
-    jwt::{Demand, Demands, InvalidUrl, Mapping, hash, lasting, refused, seconds},
+    jwt::{Demand, Demands, InvalidUrl, Mapping, Tenant, hash, lasting, refused, seconds},
     outward::{Caller, endpoint},
 };
 use crate::{Body, BoxError, Principal, Rejection, rejection::Kind};
@@ -184,7 +184,8 @@ impl Introspection {
         self.set(|config| config.demands.leeway = leeway.min(most))
     }
 
-    /// Sets what stands before the names of principals. Nothing by default.
+    /// Sets what stands before the names of principals, and of the teams and tenants that answers name. Nothing
+    /// by default. Set one where this is [not the only scheme](super#names-of-several-schemes).
     #[must_use]
     pub fn prefix(self, prefix: impl Into<Box<str>>) -> Self {
         self.set(|config| config.mapping.prefix = prefix.into())
@@ -212,7 +213,14 @@ impl Introspection {
     /// Sets which member names the tenant, which it then must. None by default.
     #[must_use]
     pub fn tenant(self, member: impl Into<Box<str>>) -> Self {
-        self.set(|config| config.mapping.tenant = Some(member.into()))
+        self.set(|config| config.mapping.tenant = Some(Tenant::Claim(member.into())))
+    }
+
+    /// Sets the tenant to which all principals belong, whatever the answers say; without a prefix. This and
+    /// [`tenant`](Self::tenant) stand for one another.
+    #[must_use]
+    pub fn in_tenant(self, name: impl Into<Arc<str>>) -> Self {
+        self.set(|config| config.mapping.tenant = Some(Tenant::Is(name.into())))
     }
 
     /// Sets for how long it is kept that a token is active: so long one still lets in that was revoked. A

@@ -3,17 +3,27 @@
 use super::{claims::at, token::Reason};
 use crate::Principal;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Which claims say what of a principal.
 #[derive(Clone, Debug, Default)]
 pub(in crate::auth) struct Mapping {
-    /// What stands before the subject.
+    /// What stands before the subject, the team and the tenant.
     pub(in crate::auth) prefix: Box<str>,
     pub(in crate::auth) subject: Option<Box<str>>,
     pub(in crate::auth) scopes: Option<Box<str>>,
     pub(in crate::auth) roles: Option<Box<str>>,
     pub(in crate::auth) team: Option<Box<str>>,
-    pub(in crate::auth) tenant: Option<Box<str>>,
+    pub(in crate::auth) tenant: Option<Tenant>,
+}
+
+/// Who says to which tenant a principal belongs.
+#[derive(Clone, Debug)]
+pub(in crate::auth) enum Tenant {
+    /// The claims, within what the issuer may name.
+    Claim(Box<str>),
+    /// The operator.
+    Is(Arc<str>),
 }
 
 impl Mapping {
@@ -39,16 +49,17 @@ impl Mapping {
         }
         // Whoever is asked for a tenant and names none is not let in as one without.
         let text = |pointer: &str| match at(claims, pointer) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text.as_str()),
+            Some(Value::String(text)) if !text.is_empty() => Ok(format!("{}{text}", self.prefix)),
             _ => Err("it says not to which team or tenant its owner belongs"),
         };
         if let Some(pointer) = &self.team {
             principal = principal.with_team(text(pointer)?);
         }
-        if let Some(pointer) = &self.tenant {
-            principal = principal.with_tenant(text(pointer)?);
-        }
-        Ok(principal)
+        Ok(match &self.tenant {
+            Some(Tenant::Claim(pointer)) => principal.with_tenant(text(pointer)?),
+            Some(Tenant::Is(tenant)) => principal.with_tenant(tenant.clone()),
+            None => principal,
+        })
     }
 }
 
@@ -98,7 +109,7 @@ mod tests {
             scopes: Some("/permissions".into()),
             roles: Some("/realm_access/roles".into()),
             team: Some("team".into()),
-            tenant: Some("/org/0".into()),
+            tenant: Some(Tenant::Claim("/org/0".into())),
         };
         let claims = json!({
             "sub": "other", "scope": "unseen", "user": {"id": "alice"}, "permissions": ["chat"],
@@ -108,8 +119,17 @@ mod tests {
         assert_eq!(&**principal.id(), "corp:alice");
         assert_eq!(principal.scopes().collect::<Vec<_>>(), ["chat"]);
         assert!(principal.has_role("ops") && !principal.has_role("chat"));
-        assert_eq!(principal.team().map(|team| &**team), Some("red"));
-        assert_eq!(principal.tenant().map(|tenant| &**tenant), Some("acme"));
+        // No issuer speaks for the teams and tenants of another.
+        assert_eq!(principal.team().map(|team| &**team), Some("corp:red"));
+        let tenant = |principal: &Principal| principal.tenant().map(ToString::to_string);
+        assert_eq!(tenant(&principal).as_deref(), Some("corp:acme"));
+        let constant = Mapping {
+            tenant: Some(Tenant::Is("acme".into())),
+            ..mapping.clone()
+        };
+        let others = json!({"user": {"id": "bob"}, "team": "red", "org": ["globex"]});
+        let principal = map(&constant, &others).unwrap();
+        assert_eq!(tenant(&principal).as_deref(), Some("acme"));
         for missing in ["/user/id", "/team", "/org/0"] {
             for value in [json!(null), json!(""), json!(7)] {
                 let mut claims = claims.clone();

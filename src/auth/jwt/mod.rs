@@ -116,7 +116,7 @@ pub use self::{
 };
 pub(super) use self::{
     claims::{Demand, Demands},
-    mapping::Mapping,
+    mapping::{Mapping, Tenant},
 };
 pub use super::outward::InvalidUrl;
 
