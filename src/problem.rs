@@ -150,6 +150,10 @@ pub(crate) fn document(rejection: &Rejection, request_id: Option<&str>) -> Bytes
     let kind = rejection.kind();
     let status = kind.status();
     let (kind_of_problem, title) = match kind {
+        Kind::RateLimited if rejection.is_for_abnormal_usage() => (
+            "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
+            "Request not satisfied due to detection of abnormal request pattern",
+        ),
         Kind::RateLimited => (
             "https://iana.org/assignments/http-problem-types#quota-exceeded",
             "Request cannot be satisfied as assigned quota has been exceeded",
@@ -263,6 +267,11 @@ mod tests {
 
     #[test]
     fn what_is_particular_has_members_of_its_own() {
+        let abnormal = problem(&Rejection::new(Kind::RateLimited).for_abnormal_usage());
+        assert_eq!(
+            abnormal["type"],
+            "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
+        );
         let quota = problem(&Rejection::new(Kind::RateLimited).with_violated_policy("per\"minute"));
         assert_eq!(
             quota["violated-policies"],
