@@ -86,9 +86,10 @@ pub struct Limit {
 
 impl Limit {
     /// So many units in this time. As many may be used at once after a rest. Callers learn of it by
-    /// its name.
+    /// its name. In no time there are none: without a period it lets nothing through.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, units: u64, period: Duration) -> Self {
+        let units = if period.is_zero() { 0 } else { units };
         Self {
             name: name.into(),
             units,
@@ -97,10 +98,10 @@ impl Limit {
         }
     }
 
-    /// Sets how many units may be used at once after a rest.
+    /// Sets how many units may be used at once after a rest. Without a period there are none.
     #[must_use]
     pub fn with_burst(mut self, units: u64) -> Self {
-        self.burst = units;
+        self.burst = if self.period.is_zero() { 0 } else { units };
         self
     }
 
