@@ -313,6 +313,15 @@ async fn a_rotated_key_lasts_as_long_as_the_one_before() {
         end.duration_since(key.created_at()).unwrap()
     };
     assert_eq!(lasts(&new), lasts(&old));
+    assert_eq!(new.grant().not_before, None);
+    // One that has not begun is not good any earlier for being rotated.
+    let start = SystemTime::now() + 500 * SECOND;
+    let grant = Grant::new("alice").not_before(start).expires_at(end);
+    let (old, _) = scene.ring.issue(grant).await.unwrap();
+    let rotated = scene.ring.rotate(old.id(), SECOND).await.unwrap();
+    let (new, secret) = rotated.unwrap();
+    assert_eq!(new.grant().not_before, old.grant().not_before);
+    assert_eq!(scene.status(secret.expose()).await, 401);
     assert!(scene.ring.rotate("nobody", SECOND).await.unwrap().is_none());
 }
 
