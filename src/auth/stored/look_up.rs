@@ -5,9 +5,14 @@ use super::{
     pepper::{Digest, Pepper},
     record::StoredKey,
     store::KeyLookup,
-    uses::{Used, Uses},
+    uses::{Turn, Used, Uses},
 };
-use crate::{Principal, Rejection, auth::Credential, rejection::Kind, storage::StoreError};
+use crate::{
+    Principal, Rejection,
+    auth::Credential,
+    rejection::Kind,
+    storage::{Failure, StoreError},
+};
 use std::{
     collections::HashMap,
     hint::black_box,
@@ -324,9 +329,17 @@ impl Shared {
         lock(&self.health).pause.is_some_and(|until| now < until)
     }
 
-    fn judge(&self, failed: bool) {
+    /// A store that cannot be reached is left alone for a while. One that says what is wrong with a key has
+    /// answered, and can tell of others.
+    fn judge(&self, failed: Option<&StoreError>) {
+        if failed.is_some() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
         let mut health = lock(&self.health);
-        if !failed {
+        let down = |error: &StoreError| {
+            matches!(error.failure(), Failure::Unavailable | Failure::TimedOut)
+        };
+        if !failed.is_some_and(down) {
             *health = Health::default();
             return;
         }
@@ -358,7 +371,7 @@ impl Flight {
         let found = found.unwrap_or_else(|_| Err(StoreError::timed_out()));
         // A store may match more loosely than we do, such as by case.
         let found = found.map(|key| key.filter(|key| key.id == self.id));
-        shared.judge(found.is_err());
+        shared.judge(found.as_ref().err());
         let found = found.map(|key| key.map(|key| Arc::new(Known::new(&key, asked))));
         if let Err(error) = &found {
             tracing::warn!(

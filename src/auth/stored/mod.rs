@@ -74,8 +74,9 @@
 //! **If the store is down**, keys that were looked up in the last 5 seconds ([`ttl`](StoredKeys::ttl))
 //! are let in, and all others are refused with 503. [`serve_stale`](StoredKeys::serve_stale) lets in
 //! those that were looked up in some longer time before. A look-up has 2 seconds
-//! ([`timeout`](StoredKeys::timeout)). After three that failed, one after the other, nobody asks for a
-//! second, and whoever would have to is refused at once.
+//! ([`timeout`](StoredKeys::timeout)). After three in a row for which the store could not be reached, or not in
+//! time, nobody asks for a second, and whoever would have to is refused at once. A key that is there and cannot
+//! be read, as one that a newer program has written, is 503 by itself.
 //!
 //! # What is kept in memory
 //!
