@@ -68,6 +68,7 @@ pub struct GatewayBuilder {
     called: HashSet<&'static str>,
     /// For the metrics, which are known at the end.
     gauges: Gauges,
+    stored: Vec<StoredKeys>,
 }
 
 impl GatewayBuilder {
@@ -90,6 +91,7 @@ impl GatewayBuilder {
             faults: Vec::new(),
             called: HashSet::new(),
             gauges: Gauges::default(),
+            stored: Vec::new(),
         }
     }
 
@@ -111,7 +113,8 @@ impl GatewayBuilder {
     pub fn stored_keys(mut self, keys: StoredKeys) -> Self {
         self.once("api_keys", "either keys in a store or fixed ones");
         let layer = AuthLayer::new(keys.clone());
-        self.gauges.stored_keys(&layer, keys);
+        self.gauges.stored_keys(&layer, keys.clone());
+        self.stored.push(keys);
         self.layer_at(Slot::Auth, layer)
     }
 
@@ -475,6 +478,7 @@ impl GatewayBuilder {
                 directory,
                 metrics,
                 drain,
+                stored: self.stored,
             }),
         })
     }

@@ -56,7 +56,7 @@ pub(super) struct Known {
     asked: Instant,
     /// Whether it is asked again already.
     asking: AtomicBool,
-    pub(super) used: Used,
+    used: Arc<Used>,
 }
 
 impl Known {
@@ -71,7 +71,7 @@ impl Known {
             revoked: key.revoked_at.is_some(),
             asked,
             asking: AtomicBool::new(false),
-            used: Used::default(),
+            used: Arc::default(),
         }
     }
 
@@ -135,7 +135,7 @@ impl Shared {
             refused: Cache::new(config.capacity, config.negative_ttl),
             flights: Mutex::default(),
             health: Mutex::default(),
-            uses: Uses::new(config.note_uses),
+            uses: Uses::new(config.note_uses, config.capacity),
             counts: Counts::default(),
             config,
             lookup,
@@ -175,19 +175,19 @@ impl Shared {
         if age >= self.config.ttl {
             self.counts.stale.fetch_add(1, Ordering::Relaxed);
         }
-        self.note(known, wall, now);
+        self.note(known, wall);
         Some(known.principal.clone())
     }
 
-    fn note(self: &Arc<Self>, known: &Arc<Known>, wall: SystemTime, now: Instant) {
-        if self.uses.note(known, wall, now)
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let shared = self.clone();
-            runtime.spawn(async move {
-                // To know when a key was used last is not worth an error.
-                let _ = shared.write_uses().await;
-            });
+    fn note(self: &Arc<Self>, known: &Known, wall: SystemTime) {
+        if let Some(turn) = self.uses.note(&known.id, &known.used, wall) {
+            let writer = Writer {
+                shared: self.clone(),
+                waits: true,
+            };
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(writer.write(turn));
+            }
         }
     }
 
@@ -233,7 +233,7 @@ impl Shared {
                     Err(unavailable(None))
                 }
                 Some(true) if known.is_good(SystemTime::now()) => {
-                    self.note(&known, SystemTime::now(), Instant::now());
+                    self.note(&known, SystemTime::now());
                     Ok(known.principal.clone())
                 }
                 right => {
@@ -343,7 +343,6 @@ impl Shared {
             *health = Health::default();
             return;
         }
-        self.counts.failures.fetch_add(1, Ordering::Relaxed);
         health.failures += 1;
         if health.failures >= FAILURES {
             health.pause = Some(Instant::now() + PAUSE);
@@ -352,6 +351,31 @@ impl Shared {
 
     fn flights(&self) -> MutexGuard<'_, Flights> {
         lock(&self.flights)
+    }
+}
+
+/// Whose turn it is to write the uses of keys. However it ends, the next use is somebody's turn.
+struct Writer {
+    shared: Arc<Shared>,
+    waits: bool,
+}
+
+impl Writer {
+    async fn write(mut self, turn: Turn) {
+        tokio::time::sleep(turn.after).await;
+        // Before they are taken: what is used from now on is for the next.
+        self.shared.uses.disarm();
+        self.waits = false;
+        // To know when a key was used last is not worth an error.
+        let _ = self.shared.write_uses().await;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.waits {
+            self.shared.uses.disarm();
+        }
     }
 }
 
