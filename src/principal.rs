@@ -317,4 +317,13 @@ mod tests {
             assert_eq!(some.may_use_model(model), may, "{model}");
         }
     }
+
+    #[test]
+    fn a_limit_without_a_period_lets_nothing_through() {
+        let none = Limit::new("calls", 5, Duration::ZERO);
+        assert_eq!((none.units(), none.burst()), (0, 0));
+        assert_eq!(none.with_burst(9).burst(), 0);
+        let some = Limit::new("calls", 5, Duration::from_secs(1)).with_burst(9);
+        assert_eq!((some.units(), some.burst()), (5, 9));
+    }
 }
