@@ -17,7 +17,7 @@ use tower_gateway::{
     Body, Principal, Rejection,
     auth::{
         AuthLayer, Place,
-        stored::{EndRevokedLayer, Grant},
+        stored::EndRevokedLayer,
     },
     rejection::Kind,
 };
