@@ -15,10 +15,7 @@ use tokio::time::advance;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
 use tower_gateway::{
     Body, Principal, Rejection,
-    auth::{
-        AuthLayer, Place,
-        stored::EndRevokedLayer,
-    },
+    auth::{AuthLayer, Place, stored::EndRevokedLayer},
     rejection::Kind,
 };
 
