@@ -28,7 +28,7 @@ fn databases() -> Vec<(String, Change)> {
     #[cfg(feature = "postgres")]
     if let Some(server) = crate::services::postgres() {
         let url = server.database();
-        let strict = "options[default_transaction_isolation]=repeatable%5C%20read";
+        let strict = "options[default_transaction_isolation]=repeatable%20read";
         all.push((format!("{url}?{strict}"), Box::new(|_| {})));
     }
     #[cfg(feature = "sqlite")]
