@@ -249,7 +249,7 @@ impl<Req: Extensible> Key<Req> for ByRoute {
 }
 
 /// The value of one header. There is none if it stands in two lines, of which others may read the
-/// other one, or if it is not of visible ASCII alone. Whoever can send the header can choose its name: trust who sends it.
+/// other one. Whoever can send the header can choose its name: trust who sends it.
 #[derive(Clone, Debug)]
 pub struct ByHeader(HeaderName);
 

@@ -86,10 +86,9 @@ pub struct Limit {
 
 impl Limit {
     /// So many units in this time. As many may be used at once after a rest. Callers learn of it by
-    /// its name. In no time there are none: without a period it lets nothing through.
+    /// its name.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, units: u64, period: Duration) -> Self {
-        let units = if period.is_zero() { 0 } else { units };
         Self {
             name: name.into(),
             units,
@@ -98,10 +97,10 @@ impl Limit {
         }
     }
 
-    /// Sets how many units may be used at once after a rest. Without a period there are none.
+    /// Sets how many units may be used at once after a rest.
     #[must_use]
     pub fn with_burst(mut self, units: u64) -> Self {
-        self.burst = if self.period.is_zero() { 0 } else { units };
+        self.burst = units;
         self
     }
 
@@ -316,14 +315,5 @@ mod tests {
         ] {
             assert_eq!(some.may_use_model(model), may, "{model}");
         }
-    }
-
-    #[test]
-    fn a_limit_without_a_period_lets_nothing_through() {
-        let none = Limit::new("calls", 5, Duration::ZERO);
-        assert_eq!((none.units(), none.burst()), (0, 0));
-        assert_eq!(none.with_burst(9).burst(), 0);
-        let some = Limit::new("calls", 5, Duration::from_secs(1)).with_burst(9);
-        assert_eq!((some.units(), some.burst()), (5, 9));
     }
 }

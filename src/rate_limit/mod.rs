@@ -176,9 +176,7 @@ pub enum OnMissingKey {
     Reject,
     /// It is refused with [`Kind::Forbidden`]: what is missing is something else.
     Forbid,
-    /// It passes, and nothing is counted. Where the key is what the caller sends, as with
-    /// [`ByHeader`](crate::key::ByHeader), that is for the caller to choose: by leaving the header out, by
-    /// sending it twice, or with a byte in it that is not ASCII.
+    /// It passes, and nothing is counted.
     Skip,
 }
 
