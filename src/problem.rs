@@ -265,13 +265,18 @@ mod tests {
         assert!(!headers.contains_key(header::RETRY_AFTER));
     }
 
+    #[cfg(feature = "auth")]
     #[test]
-    fn what_is_particular_has_members_of_its_own() {
+    fn abnormal_usage_is_told_from_a_quota() {
         let abnormal = problem(&Rejection::new(Kind::RateLimited).for_abnormal_usage());
         assert_eq!(
             abnormal["type"],
             "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
         );
+    }
+
+    #[test]
+    fn what_is_particular_has_members_of_its_own() {
         let quota = problem(&Rejection::new(Kind::RateLimited).with_violated_policy("per\"minute"));
         assert_eq!(
             quota["violated-policies"],

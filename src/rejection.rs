@@ -411,6 +411,7 @@ impl Rejection {
     }
 
     /// Says that it is for what the caller does, and not for how much.
+    #[cfg(feature = "auth")]
     pub(crate) fn for_abnormal_usage(mut self) -> Self {
         self.particulars().abnormal = true;
         self
