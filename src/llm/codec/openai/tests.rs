@@ -8,6 +8,7 @@ mod errors;
 mod laws;
 mod recordings;
 mod requests;
+mod usage;
 
 use super::*;
 use crate::llm::{
