@@ -30,7 +30,7 @@ keys issue --owner NAME [--name TEXT] [--team NAME] [--tenant NAME] [--scope NAM
            [--model NAME]… [--route TEMPLATE]… [--limit per-second|per-minute|per-hour|per-day=UNITS]…
            [--from TIME] [--for TIME] [--prefix PREFIX] [--count NUMBER]
 keys list [--owner NAME] [--team NAME] [--tenant NAME]
-keys rotate ID [--overlap TIME] [--prefix PREFIX]
+keys rotate ID… [--overlap TIME] [--prefix PREFIX]
 keys revoke ID…
 
 A TIME is a number with s, m, h or d. The environment has:
@@ -242,8 +242,8 @@ async fn list(options: Result<Options, Failed>) -> Result<(), Failed> {
 
     let store = open().await?;
     eprintln!(
-        "{:10} {:16} {:12} {:12} {:9} {:20} {:20} {:20} NAME",
-        "ID", "OWNER", "TEAM", "TENANT", "STATE", "CREATED", "ENDS", "LAST USED"
+        "{:10} {:16} {:12} {:12} {:9} {:20} {:20} {:20} {:10} NAME",
+        "ID", "OWNER", "TEAM", "TENANT", "STATE", "CREATED", "ENDS", "LAST USED", "REPLACED"
     );
     loop {
         let page = store.list(&filter).await?;
@@ -270,7 +270,7 @@ fn line(key: &StoredKey) -> String {
     let or_none = |name: &Option<std::sync::Arc<str>>| name.as_deref().unwrap_or("-").to_owned();
     let time = |time: Option<SystemTime>| time.map_or("-".to_owned(), date);
     format!(
-        "{:10} {:16} {:12} {:12} {:9} {:20} {:20} {:20} {}",
+        "{:10} {:16} {:12} {:12} {:9} {:20} {:20} {:20} {:10} {}",
         key.id(),
         grant.owner,
         or_none(&grant.team),
@@ -279,6 +279,7 @@ fn line(key: &StoredKey) -> String {
         date(key.created_at()),
         time(key.revoked_at().or(grant.expires_at)),
         time(key.last_used_at()),
+        key.replaced_by().map_or("-", |id| id),
         or_none(&grant.name),
     )
 }
@@ -307,18 +308,20 @@ async fn rotate(options: Result<Options, Failed>) -> Result<(), Failed> {
         .time("overlap")?
         .unwrap_or(Duration::from_secs(24 * 60 * 60));
     let prefix = options.one("prefix")?.unwrap_or_else(|| "tgw".to_owned());
-    let id = options
-        .words
-        .pop()
-        .ok_or_else(|| usage("which key? Give its id"))?;
+    let ids = std::mem::take(&mut options.words);
     options.end()?;
+    if ids.is_empty() {
+        return Err(usage("which keys? Give their ids"));
+    }
 
     let keyring = Keyring::new(open().await?, pepper()?).prefix(prefix);
-    let rotated = keyring.rotate(&id, overlap).await?;
-    let over = || format!("there is no key {id:?}, or it is over, revoked or replaced already");
-    let (key, secret) = rotated.ok_or_else(over)?;
-    println!("{}", secret.expose());
-    eprintln!("This key is shown this once. Its id is {}.", key.id());
+    for id in ids {
+        let rotated = keyring.rotate(&id, overlap).await?;
+        let over = || format!("there is no key {id:?}, or it is over, revoked or replaced already");
+        let (key, secret) = rotated.ok_or_else(over)?;
+        println!("{}", secret.expose());
+        eprintln!("This key is shown this once. Its id is {}.", key.id());
+    }
     Ok(())
 }
 

@@ -3,7 +3,8 @@
 //! A list that allows, a list that denies, and no other question: what is denied is refused, and so is
 //! what is not allowed where anything is. The address is the [`ClientAddr`] that
 //! [`ClientAddrLayer`](crate::client_addr::ClientAddrLayer) has found, so that layer stands further out;
-//! without it, the [`PeerAddr`] of the connection.
+//! without it, the [`PeerAddr`] of the connection. Behind a proxy that is the proxy, so that the first such request is
+//! warned of; where nobody stands before this service, a `ClientAddrLayer` that trusts nobody says so.
 //!
 //! # Example
 //!
@@ -64,7 +65,10 @@ use ipnet::IpNet;
 use std::{
     fmt,
     net::IpAddr,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 use tower_layer::Layer;
@@ -179,6 +183,7 @@ fn within<N: Ord + Copy>(ranges: &[(N, N)], at: N) -> bool {
 pub struct AddressListLayer {
     lists: Arc<RwLock<Arc<Addresses>>>,
     admits_unknown: bool,
+    warned: Arc<AtomicBool>,
 }
 
 impl AddressListLayer {
@@ -188,6 +193,7 @@ impl AddressListLayer {
         Self {
             lists: Arc::new(RwLock::new(Arc::new(addresses))),
             admits_unknown: false,
+            warned: Arc::default(),
         }
     }
 
@@ -213,7 +219,16 @@ impl AddressListLayer {
     fn admits(&self, req: &impl Extensible) -> bool {
         let extensions = req.extensions();
         let client = extensions.get().map(|&ClientAddr(client)| client);
-        let client = client.or_else(|| extensions.get().map(|&PeerAddr(peer)| peer.ip()));
+        let client = client.or_else(|| {
+            let peer = extensions.get().map(|&PeerAddr(peer)| peer.ip())?;
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    "addresses are judged by who opened the connection, which may be a proxy: put a \
+                     ClientAddrLayer further out"
+                );
+            }
+            Some(peer)
+        });
         let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
         client.map_or(self.admits_unknown, |client| lists.admits(client))
     }

@@ -9,7 +9,10 @@
 //! the body of an answer to `HEAD` without asking for anything, so that such an answer counts as dropped
 //! unless it was empty.
 
-use crate::{BoxError, End, Rejection, follow::Followers};
+use crate::{
+    BoxError, End, Rejection,
+    follow::{Cut, Followers},
+};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
@@ -116,6 +119,21 @@ impl Body {
         self
     }
 
+    pub(crate) fn cut_between(
+        mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self {
+        self.followers.push_cut_between(cut);
+        self
+    }
+
+    /// Who was cut off by whom is told, and the body is over.
+    fn end_by(&mut self, cut: Cut) -> Option<Result<Frame<Bytes>, BoxError>> {
+        self.inner = Inner::Full(Bytes::new());
+        self.followers.end_inside(&cut, &self.sent);
+        Some(Err(cut.rejection.into()))
+    }
+
     /// Lets go of what the body was made of, and only then tells the followers.
     fn finish(&mut self, end: End<'_, Infallible>) {
         drop(mem::replace(&mut self.inner, Inner::Full(Bytes::new())));
@@ -165,14 +183,15 @@ impl HttpBody for Body {
             Inner::Full(bytes) if bytes.is_empty() => None,
             Inner::Full(bytes) => Some(Ok(Frame::data(mem::take(bytes)))),
             Inner::Dyn(body) if this.followers.is_empty() => return body.as_mut().poll_frame(cx),
-            Inner::Dyn(body) => match body.as_mut().poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    let cut = ready!(this.followers.poll_cut(cx));
-                    this.inner = Inner::Full(Bytes::new());
-                    this.followers.end_inside(&cut, &this.sent);
-                    Some(Err(cut.rejection.into()))
-                }
+            Inner::Dyn(body) => match this.followers.poll_cut_between(cx) {
+                Poll::Ready(cut) => this.end_by(cut),
+                Poll::Pending => match body.as_mut().poll_frame(cx) {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => {
+                        let cut = ready!(this.followers.poll_cut(cx));
+                        this.end_by(cut)
+                    }
+                },
             },
         };
         this.followers.moved();

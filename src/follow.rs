@@ -61,6 +61,16 @@ pub trait Follow<E>: Sized {
         self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self::Followed;
+
+    /// As [`cut`](Self::cut), for what must end an answer that always has something to give, too: `cut` is
+    /// polled before every piece. By default it is polled as of `cut`.
+    #[must_use]
+    fn cut_between(
+        self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self::Followed {
+        self.cut(cut)
+    }
 }
 
 /// How an answer ended.
@@ -111,7 +121,11 @@ pub(crate) struct Followers<E, X = ()> {
 
 enum Stands<E, X> {
     Follower(Follower<E, X>),
-    Cutter(Cutter),
+    Cutter {
+        cut: Cutter,
+        /// Whether it is asked before every piece.
+        between: bool,
+    },
 }
 
 /// Who remains to be told that the answer was cut.
@@ -136,9 +150,21 @@ impl<E, X> Followers<E, X> {
         &mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) {
+        self.place(false, Box::new(cut));
+    }
+
+    /// One that is asked before every piece.
+    pub(crate) fn push_cut_between(
+        &mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) {
+        self.place(true, Box::new(cut));
+    }
+
+    fn place(&mut self, between: bool, cut: Cutter) {
         // It has not been asked before: to it, the wait begins now.
         self.moved = true;
-        self.all.push(Stands::Cutter(Box::new(cut)));
+        self.all.push(Stands::Cutter { cut, between });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -154,8 +180,18 @@ impl<E, X> Followers<E, X> {
     /// late piece is not lost to a timer that fired meanwhile.
     pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
         let moved = std::mem::take(&mut self.moved);
+        self.ask(cx, moved, false)
+    }
+
+    /// Asks those who may cut an answer that has something to give. To be called before every piece.
+    pub(crate) fn poll_cut_between(&mut self, cx: &mut Context<'_>) -> Poll<Cut> {
+        self.ask(cx, self.moved, true)
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_>, moved: bool, only_between: bool) -> Poll<Cut> {
         for (inside, stands) in self.all.iter_mut().enumerate() {
-            if let Stands::Cutter(cut) = stands
+            if let Stands::Cutter { cut, between } = stands
+                && (*between || !only_between)
                 && let Poll::Ready(rejection) = cut(cx, moved)
             {
                 return Poll::Ready(Cut { rejection, inside });
@@ -184,7 +220,7 @@ fn tell<E, X>(all: Vec<Stands<E, X>>, end: End<'_, E>, about: &X) {
     for stands in all {
         match stands {
             Stands::Follower(follower) => follower(end, about),
-            Stands::Cutter(cut) => drop(cut),
+            Stands::Cutter { cut, .. } => drop(cut),
         }
     }
 }

@@ -96,6 +96,13 @@ where
     ) -> Self::Followed {
         self.map(|body| Body::new(body).cut(cut))
     }
+
+    fn cut_between(
+        self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self::Followed {
+        self.map(|body| Body::new(body).cut_between(cut))
+    }
 }
 
 /// Some bodies do not know how long they are, where the head does.
@@ -143,6 +150,10 @@ pub(crate) fn document(rejection: &Rejection, request_id: Option<&str>) -> Bytes
     let kind = rejection.kind();
     let status = kind.status();
     let (kind_of_problem, title) = match kind {
+        Kind::RateLimited if rejection.is_for_abnormal_usage() => (
+            "https://iana.org/assignments/http-problem-types#abnormal-usage-detected",
+            "Request not satisfied due to detection of abnormal request pattern",
+        ),
         Kind::RateLimited => (
             "https://iana.org/assignments/http-problem-types#quota-exceeded",
             "Request cannot be satisfied as assigned quota has been exceeded",
@@ -252,6 +263,16 @@ mod tests {
         assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
         assert_eq!(headers[header::CACHE_CONTROL], "no-store");
         assert!(!headers.contains_key(header::RETRY_AFTER));
+    }
+
+    #[cfg(feature = "auth")]
+    #[test]
+    fn abnormal_usage_is_told_from_a_quota() {
+        let abnormal = problem(&Rejection::new(Kind::RateLimited).for_abnormal_usage());
+        assert_eq!(
+            abnormal["type"],
+            "https://iana.org/assignments/http-problem-types#abnormal-usage-detected"
+        );
     }
 
     #[test]

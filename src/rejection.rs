@@ -352,6 +352,7 @@ struct Particulars {
     position: Option<Position>,
     faults: Vec<Fault>,
     violated: Vec<Box<str>>,
+    abnormal: bool,
     headers: HeaderMap,
 }
 
@@ -426,6 +427,17 @@ impl Rejection {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.particulars().headers.append(name, value);
         self
+    }
+
+    /// Says that it is for what the caller does, and not for how much.
+    #[cfg(feature = "auth")]
+    pub(crate) fn for_abnormal_usage(mut self) -> Self {
+        self.particulars().abnormal = true;
+        self
+    }
+
+    pub(crate) fn is_for_abnormal_usage(&self) -> bool {
+        self.particulars.as_ref().is_some_and(|more| more.abnormal)
     }
 
     /// Gives the parameters other paths.

@@ -17,6 +17,7 @@ use tower_gateway::{
     Body, BoxError,
     auth::{
         ApiKeys, AuthLayer,
+        client_cert::{CertHeader, ClientCertLayer},
         introspection::Introspection,
         jwt::{Issuer, JwkSet, Jwt},
         signature::SignatureLayer,
@@ -24,6 +25,7 @@ use tower_gateway::{
     },
     client_addr::{ClientAddrLayer, PeerAddr},
     rate_limit::{Quota, RateLimitLayer},
+    tls::TlsInfo,
 };
 
 const MOST_NANOS: f64 = 3000.0;
@@ -147,9 +149,35 @@ async fn rows() -> Result<f64, BoxError> {
         ready(Ok::<_, Infallible>(Response::new(Body::from(says))))
     });
     let introspection = Introspection::new("https://issuer.example/", "id", "secret")?;
-    let introspection = AuthLayer::new(introspection.client(issuer));
+    let introspection = AuthLayer::new(introspection.client(issuer.clone()));
     let opaque = || bearer("an-opaque-token-of-some-length-0123456789");
     row("introspection, asked before", introspection, opaque).await;
+    let each = Introspection::new("https://issuer.example/", "id", "secret")?
+        .client(issuer)
+        .keep_for(Duration::ZERO);
+    let name = "introspection, asked each time (in process)";
+    row(name, AuthLayer::new(each), opaque).await;
+
+    let shown = rcgen::generate_simple_self_signed(["billing.example".to_owned()])?;
+    let info = TlsInfo::new().peer_certificates([shown.cert.der().to_vec()]);
+    let request = || {
+        let mut request = bearer("");
+        request.headers_mut().remove("authorization");
+        request.extensions_mut().insert(info.clone());
+        request
+    };
+    row("certificate of a client", ClientCertLayer::new(), request).await;
+    let told = ClientCertLayer::new().trusted_proxies(["192.0.2.0/24"], CertHeader::Xfcc)?;
+    let request = || {
+        let mut request = bearer("");
+        let xfcc = http::HeaderValue::from_static("URI=spiffe://acme.example/ns/billing");
+        request.headers_mut().remove("authorization");
+        request
+            .headers_mut()
+            .insert("x-forwarded-client-cert", xfcc);
+        request
+    };
+    row("certificate of a client, by XFCC", told, request).await;
 
     let signed = SignatureLayer::new()
         .secret("billing", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?

@@ -126,6 +126,7 @@ impl fmt::Debug for Failures {
 fn refusal(until: Instant, now: Instant) -> Rejection {
     Rejection::new(Kind::RateLimited)
         .with_detail("Too many invalid credentials from this address.")
+        .for_abnormal_usage()
         .with_retry_after(until - now)
 }
 
@@ -212,6 +213,12 @@ mod tests {
         max_addresses: 3,
         strict: false,
     };
+
+    #[test]
+    fn it_is_refused_for_what_it_does_and_not_for_how_much() {
+        let now = Instant::now();
+        assert!(refusal(now + LIMIT.window, now).is_for_abnormal_usage());
+    }
 
     fn address(last: u32) -> IpAddr {
         IpAddr::from(last.to_be_bytes())

@@ -69,6 +69,16 @@
 //!   [places](AuthLayer::places) of its own.
 //! - *Optional*: [`optional`](AuthLayer::optional).
 //!
+//! # Names of several schemes
+//!
+//! What counts and what permits goes by the tenant and the [id](Principal::id) of a principal, whichever scheme
+//! found it: the owner `billing` of a key and the `sub` `billing` of a token are one. Keys and secrets have names
+//! that you give; what an issuer or an authority names is its choice. So where there is more than one scheme set
+//! a prefix for each that names people by itself, such as `sso:`: of an [`Issuer`](jwt::Issuer::prefix), of
+//! [introspection](introspection::Introspection::prefix), of [certificates](client_cert::ClientCertLayer::prefix).
+//! It stands before teams and tenants too. Of an issuer that belongs to a customer say
+//! [in which tenant](jwt::Issuer::in_tenant) it is.
+//!
 //! # Wrong keys
 //!
 //! An address may show [20 wrong keys in a minute](FailureLimit), counted from the first one. Then,

@@ -9,7 +9,7 @@ use std::{
     error::Error,
     fmt,
     future::poll_fn,
-    net::{Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -122,6 +122,31 @@ pub(crate) fn is_loopback(uri: &Uri) -> bool {
         || bare.parse().is_ok_and(|ip: Ipv6Addr| ip.is_loopback())
 }
 
+/// Whether a host may be this very machine, in any of the ways in which resolvers let it be written: what
+/// nobody out there may have us fetch from. More hosts than those that [are told to be](is_loopback).
+pub(super) fn may_be_this_machine(uri: &Uri) -> bool {
+    let Some(host) = uri.host() else {
+        return true;
+    };
+    let own = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    if let Ok(ip) = bare.parse::<Ipv6Addr>() {
+        // `::127.0.0.1`, too, is taken for an IPv4 address by some.
+        return own(ip.into())
+            || own(ip.to_canonical())
+            || ip.to_ipv4().is_some_and(|v4| own(v4.into()));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    if let Ok(ip) = name.parse::<Ipv4Addr>() {
+        // All of 0.0.0.0/8 is this host on this network, RFC 1122 §3.2.1.3.
+        return own(ip.into()) || ip.octets()[0] == 0;
+    }
+    // `127.1`, `0x7f000001` and `0177.0.0.1` are addresses of old, of which nobody need write one.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let number = last.starts_with(|first: char| first.is_ascii_digit());
+    number || name == "localhost" || name.ends_with(".localhost")
+}
+
 /// No URL that an issuer may have: neither `https`, nor `http` to this very machine; or one with a user
 /// or a fragment in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +194,43 @@ mod tests {
             "",
         ] {
             assert!(endpoint(url).is_err(), "{url}");
+        }
+    }
+    #[test]
+    fn this_machine_is_known_however_it_is_written() {
+        let own =
+            |host: &str| may_be_this_machine(&format!("https://{host}/jwks").parse().unwrap());
+        for host in [
+            "localhost",
+            "LOCALHOST.",
+            "keys.localhost",
+            "127.0.0.1",
+            "127.9.9.9:8443",
+            "127.0.0.1.",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0177.0.0.1",
+            "0.0.0.0",
+            "0.1.2.3",
+            "0",
+            "[::1]",
+            "[::]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:7f00:1]:8443",
+            "[::127.0.0.1]",
+        ] {
+            assert!(own(host), "{host}");
+        }
+        for host in [
+            "issuer.example",
+            "localhost.example",
+            "127.0.0.1.example",
+            "192.0.2.1",
+            "[2001:db8::1]",
+            "1.issuer.example",
+        ] {
+            assert!(!own(host), "{host}");
         }
     }
 }

@@ -89,7 +89,6 @@ impl Config {
     }
 }
 
-/// A network in its canonical form, so that `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
 /// Networks, or single addresses, in their text.
 pub(crate) fn networks(
     texts: impl IntoIterator<Item = impl AsRef<str>>,
@@ -99,6 +98,7 @@ pub(crate) fn networks(
         .collect()
 }
 
+/// A network in its canonical form, so that `::ffff:10.0.0.0/104` is `10.0.0.0/8`.
 fn network(text: &str) -> Option<IpNet> {
     let text = text.trim();
     let net: IpNet = match text.parse::<IpAddr>() {

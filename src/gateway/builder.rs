@@ -73,6 +73,7 @@ pub struct GatewayBuilder {
     called: HashSet<&'static str>,
     /// For the metrics, which are known at the end.
     gauges: Gauges,
+    stored: Vec<StoredKeys>,
 }
 
 impl GatewayBuilder {
@@ -97,6 +98,7 @@ impl GatewayBuilder {
             faults: Vec::new(),
             called: HashSet::new(),
             gauges: Gauges::default(),
+            stored: Vec::new(),
         }
     }
 
@@ -486,6 +488,7 @@ impl GatewayBuilder {
                 directory,
                 metrics,
                 drain,
+                stored: self.stored,
             }),
         })
     }

@@ -118,6 +118,7 @@ pub use self::{
 use self::directory::Directory;
 use crate::{
     Body, BoxError,
+    auth::stored::StoredKeys,
     metrics::{Metrics, MetricsService},
 };
 use bytes::Bytes;
@@ -158,6 +159,8 @@ struct Shared {
     directory: Directory,
     metrics: Metrics,
     drain: Drain,
+    /// Whose uses are to be written before the process ends.
+    stored: Vec<StoredKeys>,
 }
 
 impl GatewayService {
@@ -190,6 +193,13 @@ impl GatewayService {
     /// the start, and a request for `/v1/models` when it finds them old.
     pub async fn refresh_models(&self) {
         self.shared.directory.refresh().await;
+    }
+
+    /// Writes which keys were used, where they are in a store. A failure is in the log.
+    async fn write_uses(&self) {
+        for keys in &self.shared.stored {
+            let _ = keys.write_uses().await;
+        }
     }
 
     /// Serves on `addr` until Ctrl-C or SIGTERM, and then drains. [`Server`] has more to set.

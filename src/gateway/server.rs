@@ -65,6 +65,8 @@ use tokio::{
 ///    answer, of models and of routes, are answered with 503 `draining`.
 /// 4. What has not ended a second later is cut: streams of routes, and tunnels, whose two connections are
 ///    closed without a word of WebSocket.
+/// 5. Which [keys of a store](super::GatewayBuilder::stored_keys) were used is written, in 10 seconds by
+///    default ([`write_uses`](crate::auth::stored::StoredKeys::write_uses)).
 ///
 /// # Clients that are slow, or ask for too much
 ///
@@ -248,6 +250,7 @@ impl Server {
         }
         let gateway = self.gateway.clone();
         background.spawn(async move { gateway.refresh_models().await });
+        let last = self.gateway.clone();
         let (started, over) = (self.gateway.drain(), self.gateway.drain());
         let delay = self.drain_delay;
         let stop = async move {
@@ -268,6 +271,7 @@ impl Server {
             over.end_streams()
         })
         .await;
+        last.write_uses().await;
         Ok(())
     }
 }

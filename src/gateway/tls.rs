@@ -51,7 +51,8 @@ use tokio_rustls::server::TlsStream;
 /// While a [`Server`](super::Server) runs it looks at the files every [10 seconds](Self::reload_every),
 /// and at what links point to. New connections get what was read last; those that are open keep what
 /// they began with. Files that do not fit together, as between the renewal of a certificate and that of
-/// its key, are told of in the log, and the last good ones go on.
+/// its key, are told of in the log, and the last good ones go on. A file that cannot be read is tried again
+/// each time.
 ///
 /// # Certificates of clients
 ///
@@ -147,19 +148,29 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// [`TlsError`], if a file cannot be read any more.
+    /// [`TlsError`], if a file cannot be read any more, or if no
+    /// [`client_authorities`](Self::client_authorities) were named before: then nobody is asked for one.
     pub fn optional_client_certificates(self) -> Result<Self, TlsError> {
+        if self.files.authorities.is_none() {
+            return Err(TlsError::of_clients(&self.files.pairs[0].0));
+        }
         self.with(|files| files.optional = true)
     }
 
     /// Refuses certificates of clients that these lists revoke (RFC 5280 section 5), in PEM. A
-    /// certificate whose authority has no list here is not refused.
+    /// certificate whose authority has no list here is not refused. Where its list is past its `nextUpdate` it
+    /// is, for nobody knows what was revoked since: renew lists in time.
     ///
     /// # Errors
     ///
-    /// [`TlsError`], if the file cannot be read or holds no list.
+    /// [`TlsError`], if the file cannot be read or holds no list, or if no
+    /// [`client_authorities`](Self::client_authorities) were named before.
     pub fn revocation_lists(self, lists: impl Into<PathBuf>) -> Result<Self, TlsError> {
-        self.with(|files| files.revoked = Some(lists.into()))
+        let lists = lists.into();
+        if self.files.authorities.is_none() {
+            return Err(TlsError::of_clients(&lists));
+        }
+        self.with(|files| files.revoked = Some(lists))
     }
 
     /// Lets requests pass that are for another name than their connection. Then whoever is let in by one
@@ -225,8 +236,11 @@ impl Tls {
             Ok(()) => tracing::info!(tls = ?self, "certificates were read again"),
             Err(error) => {
                 tracing::warn!(%error, "the old certificates go on");
-                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-                current.seen = seen;
+                // What could not be read says nothing: it is tried again the next time.
+                if !error.is_passing() {
+                    let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                    current.seen = seen;
+                }
             }
         }
     }
@@ -312,7 +326,10 @@ impl Files {
             if lists.is_empty() {
                 return Err(TlsError::empty(path, "no block of `X509 CRL`"));
             }
-            builder = builder.with_crls(lists).allow_unknown_revocation_status();
+            builder = builder
+                .with_crls(lists)
+                .allow_unknown_revocation_status()
+                .enforce_revocation_expiration();
         }
         if self.optional {
             builder = builder.allow_unauthenticated();

@@ -9,7 +9,11 @@ use super::{
     request::{Operation, Protocol},
 };
 use crate::{
-    End, Rejection, exchange::Usage, follow::Followers, principal::Carried, rejection::Kind,
+    End, Rejection,
+    exchange::Usage,
+    follow::{Cut, Followers},
+    principal::Carried,
+    rejection::Kind,
 };
 use bytes::Bytes;
 use futures_core::Stream;
@@ -184,6 +188,15 @@ struct Inner {
     followers: Followers<Error, Summary>,
 }
 
+impl Inner {
+    /// Who was cut off by whom is told, and the source is let go.
+    fn end_by(&mut self, cut: Cut) -> Option<Result<Batch, Error>> {
+        self.source = Box::new(Over);
+        self.followers.end_inside(&cut, &self.summary);
+        Some(Err(cut.rejection.into()))
+    }
+}
+
 impl ChatResponse {
     /// The answer of a source.
     #[must_use]
@@ -290,15 +303,16 @@ impl ChatResponse {
         if let Some(batch) = this.held.pop_front() {
             return Poll::Ready(Some(Ok(batch)));
         }
-        let batch = match this.source.poll_batch(cx) {
-            Poll::Ready(None) if before_content => Some(Err(unbegun())),
-            Poll::Ready(batch) => batch,
-            Poll::Pending => {
-                let cut = ready!(this.followers.poll_cut(cx));
-                this.source = Box::new(Over);
-                this.followers.end_inside(&cut, &this.summary);
-                Some(Err(cut.rejection.into()))
-            }
+        let batch = match this.followers.poll_cut_between(cx) {
+            Poll::Ready(cut) => this.end_by(cut),
+            Poll::Pending => match this.source.poll_batch(cx) {
+                Poll::Ready(None) if before_content => Some(Err(unbegun())),
+                Poll::Ready(batch) => batch,
+                Poll::Pending => {
+                    let cut = ready!(this.followers.poll_cut(cx));
+                    this.end_by(cut)
+                }
+            },
         };
         this.followers.moved();
         match &batch {

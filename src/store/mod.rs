@@ -88,6 +88,8 @@ pub async fn keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
     }
 }
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// How many connections there are to a database, and how long to wait for one and for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -115,17 +117,17 @@ impl Pool {
         self
     }
 
-    /// Sets how long to wait for a connection.
+    /// Sets how long to wait for a connection. At most an hour.
     #[must_use]
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.acquire_timeout = timeout;
+        self.acquire_timeout = timeout.min(HOUR);
         self
     }
 
-    /// Sets how long a statement may take, the wait for locks included.
+    /// Sets how long a statement may take, the wait for locks included. At most an hour.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: Duration) -> Self {
-        self.statement_timeout = timeout;
+        self.statement_timeout = timeout.min(HOUR);
         self
     }
 
@@ -138,5 +140,18 @@ impl Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_would_wait_for_ever_waits_for_hours() {
+        let endless = Pool::new()
+            .acquire_timeout(Duration::MAX)
+            .statement_timeout(Duration::MAX);
+        assert_eq!(endless.patience(), 3 * HOUR);
     }
 }

@@ -102,7 +102,8 @@ database!(
     PostgresStore,
     PgRow,
     MIGRATIONS,
-    "BEGIN",
+    // Who waits for another program must see what that one has done, whatever the database's default.
+    "BEGIN ISOLATION LEVEL READ COMMITTED",
     "SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('gateway_schema')",
     // The number is ours: "gateway" in ASCII.
     "SET LOCAL statement_timeout = '50s'; SELECT pg_advisory_xact_lock(29099075147620729)"

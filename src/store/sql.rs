@@ -26,7 +26,7 @@ pub(super) const INSERT: &str = concat!(
 /// The id, its successor, its end, and now.
 pub(super) const REPLACE: &str = "UPDATE gateway_api_keys SET replaced_by = $2, expires_at = \
     CASE WHEN expires_at < $3 THEN expires_at ELSE $3 END \
-    WHERE id = $1 AND replaced_by IS NULL AND (revoked_at IS NULL OR revoked_at > $4) \
+    WHERE id = $1 AND replaced_by IS NULL AND revoked_at IS NULL \
     AND (expires_at IS NULL OR expires_at > $4)";
 
 pub(super) const REVOKE: &str =

@@ -1,6 +1,6 @@
 //! The lists as a user meets them: over a service of its own, over axum, made for each request.
 
-use crate::follow::Reply;
+use crate::{follow::Reply, telling::Told};
 use axum::{Router, body::Body, routing::get};
 use http::{Request, StatusCode};
 use std::net::SocketAddr;
@@ -111,4 +111,28 @@ async fn all_services_of_a_layer_follow_other_lists() {
         .layer(lenient);
     let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn that_the_peer_is_judged_is_warned_of_once() {
+    let told = Told::default();
+    let _guard = tracing::subscriber::set_default(told.clone());
+    let service = ServiceBuilder::new()
+        .layer(AddressListLayer::new(ours()))
+        .service_fn(async |_: Request<Body>| Ok::<_, BoxError>(Reply("let in")));
+    let found = service.clone().oneshot(from("10.1.1.1")).await;
+    assert_eq!(found.unwrap(), Reply("let in"));
+    assert!(told.events("tower_gateway::address_list").is_empty());
+    for _ in 0..2 {
+        let mut request = Request::new(Body::empty());
+        let peer = PeerAddr(SocketAddr::from(([10, 0, 0, 1], 80)));
+        request.extensions_mut().insert(peer);
+        let judged = service.clone().oneshot(request).await;
+        assert_eq!(judged.unwrap(), Reply("let in"));
+    }
+    let [warning] = told
+        .events("tower_gateway::address_list")
+        .try_into()
+        .unwrap();
+    assert!(warning["message"].contains("ClientAddrLayer"));
 }

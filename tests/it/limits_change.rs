@@ -182,10 +182,7 @@ async fn a_stored_key_that_was_rotated_counts_under_its_successor() {
     let pepper = Pepper::new(1, "a secret of the tests, which is long enough").unwrap();
     let keyring = Keyring::new(Arc::new(MemoryKeys::new()), pepper);
     let limit = Limit::new("per-minute", 10, MINUTE);
-    let (old, _) = keyring
-        .issue(Grant::new("app").limit(limit))
-        .await
-        .unwrap();
+    let (old, _) = keyring.issue(Grant::new("app").limit(limit)).await.unwrap();
     assert_eq!(old.principal().limited_as(), Some(old.id()));
     let (new, _) = keyring.rotate(old.id(), MINUTE).await.unwrap().unwrap();
     let old = keyring.find(old.id()).await.unwrap().unwrap();

@@ -45,9 +45,9 @@ mod gemini;
 mod identity;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
-mod load;
 #[cfg(feature = "rate-limit")]
 mod limits_change;
+mod load;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod matrix;
 #[cfg(feature = "metrics")]

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -14,7 +14,10 @@ use tokio::{
 };
 use tower_gateway::{
     Body,
-    auth::ApiKeys,
+    auth::{
+        ApiKeys,
+        stored::{Grant, Keyring, MemoryKeys, Pepper, StoredKeys},
+    },
     gateway::{Gateway, GatewayBuilder, Server},
     llm::{Provider, Simulator},
     proxy::Proxy,
@@ -434,4 +437,33 @@ async fn a_slow_upload_is_its_callers_fault_and_a_large_one_too() {
             "{answer}"
         );
     }
+}
+
+/// What was used in the last minute is not lost with the process.
+#[tokio::test]
+async fn the_uses_of_stored_keys_are_written_when_it_has_drained() {
+    let store = MemoryKeys::new();
+    let pepper = Pepper::new(1, "a secret of the tests, of 32 bytes and more").unwrap();
+    let keyring = Keyring::new(Arc::new(store.clone()), pepper.clone());
+    let (key, secret) = keyring.issue(Grant::new("alice")).await.unwrap();
+    let builder = simulated().stored_keys(StoredKeys::new(store, pepper));
+    let started = start(builder, |server| server);
+    let head = format!(
+        "GET /hello HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-api-key: {}\r\n\r\n",
+        secret.expose()
+    );
+    let mut stream = open(started.addr, &head).await;
+    let answer = until(&mut stream, "hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let used = async || {
+        keyring
+            .find(key.id())
+            .await
+            .unwrap()
+            .unwrap()
+            .last_used_at()
+    };
+    assert_eq!(used().await, None);
+    started.end().await;
+    assert!(used().await.is_some());
 }

@@ -15,7 +15,8 @@ use std::{
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_gateway::{
-    Body, BoxError, Principal, Reject, Rejection, auth::signature::SignatureLayer, rejection::Kind,
+    Body, BoxError, Principal, Reject, Rejection, auth::signature::SignatureLayer,
+    client_addr::ClientAddr, rejection::Kind,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -217,6 +218,101 @@ async fn while_secrets_change_either_will_do_and_each_has_an_owner() {
         call(&app, signed("d", NOW, &both, "x")).await,
         (200, "shop: x".into())
     );
+}
+
+/// What was captured is not another request when one of its signatures is taken away.
+#[tokio::test(start_paused = true)]
+async fn a_request_with_two_good_signatures_is_taken_once() {
+    for other in ["billing", "shop"] {
+        let app = router().layer(layer().secret(other, OTHER).unwrap());
+        for (id, sent) in [("x", [0, 1]), ("y", [1, 0])] {
+            let signatures = [b'a', b'b'].map(|secret| sign(secret, id, NOW, b"hello"));
+            let both = sent.map(|nth| &*signatures[nth]).join(" ");
+            assert_eq!(call(&app, signed(id, NOW, &both, "hello")).await.0, 200);
+            for again in [&*both, &signatures[0], &signatures[1]] {
+                let told = call(&app, signed(id, NOW, again, "hello")).await;
+                assert_eq!(told, (409, "replay".into()), "{other}: {id}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_back_lets_nothing_in_twice() {
+    let wall = Arc::new(std::sync::atomic::AtomicU64::new(NOW));
+    let clock = wall.clone();
+    let layer =
+        layer().clock(move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed)));
+    let app = router().layer(layer.clone());
+    let sent = |id: &str, at| signed(id, at, &sign(b'a', id, at, b"hello"), "hello");
+    assert_eq!(call(&app, sent("a", NOW)).await.0, 200);
+    // It is forgotten, as nobody would take it any more.
+    for pass in [700, 700] {
+        tokio::time::advance(Duration::from_secs(pass)).await;
+        let now = wall.fetch_add(pass, Ordering::Relaxed) + pass;
+        assert_eq!(call(&app, sent("b", now)).await.0, 200);
+    }
+    assert_eq!(layer.remembers(), 1);
+    wall.store(NOW + 100, Ordering::Relaxed);
+    assert_eq!(call(&app, sent("a", NOW)).await.0, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_has_sent_too_much_is_not_read() {
+    let read = Arc::new(AtomicUsize::new(0));
+    let app = router().layer(layer());
+    let send = async |host: u8, id: &str, signature: &str| {
+        let counted = read.clone();
+        let body = futures_util::stream::once(async move {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(http_body::Frame::data(Bytes::from("hello")))
+        });
+        let body = Body::new(http_body_util::StreamBody::new(body));
+        let mut request = signed(id, NOW, signature, body);
+        let address = ClientAddr([192, 0, 2, host].into());
+        request.extensions_mut().insert(address);
+        let (status, code) = {
+            let response = app.clone().oneshot(request).await.unwrap();
+            let code = response.extensions().get::<Rejection>();
+            (
+                response.status().as_u16(),
+                code.map(|it| it.kind().code().to_owned()),
+            )
+        };
+        (status, code.unwrap_or_default())
+    };
+    let wrong = sign(b'z', "a", NOW, b"hello");
+    for _ in 0..20 {
+        assert_eq!(send(1, "a", &wrong).await.0, 401);
+    }
+    assert_eq!(read.load(Ordering::Relaxed), 20);
+    let right = sign(b'a', "a", NOW, b"hello");
+    for signature in [&wrong, &right] {
+        assert_eq!(send(1, "a", signature).await.0, 429);
+    }
+    assert_eq!(read.load(Ordering::Relaxed), 20, "nothing was read");
+    assert_eq!(send(2, "a", &right).await.0, 200);
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(send(1, "a", &right).await.0, 409);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_many_secrets_bodies_are_shorter() {
+    let mut many = layer();
+    for _ in 0..255 {
+        many = many.secret("shop", OTHER).unwrap();
+    }
+    let app = router().layer(many);
+    // 64 MiB / 256.
+    for (more, status) in [(0, 401), (1, 413)] {
+        let body = vec![b'x'; (256 << 10) + more];
+        let request = signed("a", NOW, &sign(b'z', "a", NOW, b""), body_of(body));
+        assert_eq!(call(&app, request).await.0, status, "{more}");
+    }
+}
+
+fn body_of(bytes: Vec<u8>) -> Body {
+    Bytes::from(bytes).into()
 }
 
 #[tokio::test(start_paused = true)]

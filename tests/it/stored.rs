@@ -313,6 +313,15 @@ async fn a_rotated_key_lasts_as_long_as_the_one_before() {
         end.duration_since(key.created_at()).unwrap()
     };
     assert_eq!(lasts(&new), lasts(&old));
+    assert_eq!(new.grant().not_before, None);
+    // One that has not begun is not good any earlier for being rotated.
+    let start = SystemTime::now() + 500 * SECOND;
+    let grant = Grant::new("alice").not_before(start).expires_at(end);
+    let (old, _) = scene.ring.issue(grant).await.unwrap();
+    let rotated = scene.ring.rotate(old.id(), SECOND).await.unwrap();
+    let (new, secret) = rotated.unwrap();
+    assert_eq!(new.grant().not_before, old.grant().not_before);
+    assert_eq!(scene.status(secret.expose()).await, 401);
     assert!(scene.ring.rotate("nobody", SECOND).await.unwrap().is_none());
 }
 
@@ -440,14 +449,13 @@ async fn uses_are_written_once_a_minute_each_key_once() {
     let scene = Scene::new();
     let (id, key) = scene.issue().await;
     let (_, other) = scene.issue().await;
+    let before = SystemTime::now();
     for second in 0..60 {
         assert_eq!(scene.status(&key).await, 200, "{second}");
         assert_eq!(scene.status(&other).await, 200);
         assert!(scene.store.used.lock().unwrap().is_empty());
-        advance(SECOND).await;
+        tokio::time::sleep(SECOND).await;
     }
-    let before = SystemTime::now();
-    assert_eq!(scene.status(&key).await, 200);
     yield_now().await;
     assert_eq!(*scene.store.used.lock().unwrap(), [2]);
     let found = scene.ring.find(&id).await.unwrap().unwrap();
@@ -464,6 +472,43 @@ async fn uses_are_written_once_a_minute_each_key_once() {
     quiet.status(&key).await;
     quiet.keys.write_uses().await.unwrap();
     assert!(quiet.store.used.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_use_of_a_key_that_is_used_once_is_written_too() {
+    let scene = Scene::new();
+    let (id, key) = scene.issue().await;
+    for written in 1..=2 {
+        assert_eq!(scene.status(&key).await, 200);
+        tokio::time::sleep(61 * SECOND).await;
+        assert_eq!(*scene.store.used.lock().unwrap(), vec![1; written]);
+    }
+    let found = scene.ring.find(&id).await.unwrap().unwrap();
+    assert!(found.last_used_at().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_read_keeps_nobody_else_out() {
+    let store = MemoryKeys::new();
+    let ring = Keyring::new(Arc::new(store.clone()), pepper());
+    let (odd, odd_secret) = ring.issue(Grant::new("alice")).await.unwrap();
+    let (_, fine) = ring.issue(Grant::new("bob")).await.unwrap();
+    let lookup = move |id: Arc<str>| {
+        let (store, odd) = (store.clone(), odd.id().clone());
+        async move {
+            if id == odd {
+                return Err(StoreError::corrupt("a grant of a newer program"));
+            }
+            store.find(&id).await
+        }
+    };
+    let keys = StoredKeys::new(lookup, pepper());
+    let app = router().layer(AuthLayer::new(keys.clone()));
+    for _ in 0..5 {
+        assert_eq!(call(&app, odd_secret.expose()).await.status(), 503);
+    }
+    assert_eq!(keys.failed_look_ups(), 5);
+    assert_eq!(call(&app, fine.expose()).await.status(), 200);
 }
 
 #[tokio::test(start_paused = true)]

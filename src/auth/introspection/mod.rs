@@ -47,7 +47,8 @@ use super::{
     cache::{Cache, Digest},
     json,
     jwt::{
-        Demand, Demands, InvalidUrl, Mapping, Verified, hash, lasting, refused, seconds, verified,
+        Demand, Demands, InvalidUrl, Mapping, Tenant, Verified, hash, lasting, refused, seconds,
+        verified,
     },
     outward::{Caller, endpoint},
 };
@@ -186,7 +187,8 @@ impl Introspection {
         self.set(|config| config.demands.leeway = leeway.min(most))
     }
 
-    /// Sets what stands before the names of principals. Nothing by default.
+    /// Sets what stands before the names of principals, and of the teams and tenants that answers name. Nothing
+    /// by default. Set one where this is [not the only scheme](super#names-of-several-schemes).
     #[must_use]
     pub fn prefix(self, prefix: impl Into<Box<str>>) -> Self {
         self.set(|config| config.mapping.prefix = prefix.into())
@@ -234,7 +236,14 @@ impl Introspection {
     /// Sets which member names the tenant, which it then must. None by default.
     #[must_use]
     pub fn tenant(self, member: impl Into<Box<str>>) -> Self {
-        self.set(|config| config.mapping.tenant = Some(member.into()))
+        self.set(|config| config.mapping.tenant = Some(Tenant::Claim(member.into())))
+    }
+
+    /// Sets the tenant to which all principals belong, whatever the answers say; without a prefix. This and
+    /// [`tenant`](Self::tenant) stand for one another.
+    #[must_use]
+    pub fn in_tenant(self, name: impl Into<Arc<str>>) -> Self {
+        self.set(|config| config.mapping.tenant = Some(Tenant::Is(name.into())))
     }
 
     /// Keeps a member as an [attribute](crate::Principal::attribute) of the principal, by this name, as

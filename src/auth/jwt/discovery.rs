@@ -5,7 +5,7 @@ use crate::{
     Body, BoxError,
     auth::{
         json,
-        outward::{Caller, InvalidUrl, endpoint, is_loopback},
+        outward::{Caller, InvalidUrl, endpoint, is_loopback, may_be_this_machine},
     },
 };
 use http::{Request, StatusCode, Uri, header};
@@ -79,7 +79,7 @@ fn read(issuer: &str, body: &[u8], lifetime: Duration) -> Result<Found, BoxError
     let jwks_uri = endpoint(jwks_uri.ok_or("the document names no keys")?)?;
     // Nobody out there says what to fetch from this machine.
     let own = endpoint(issuer).is_ok_and(|issuer| is_loopback(&issuer));
-    if is_loopback(&jwks_uri) && !own {
+    if may_be_this_machine(&jwks_uri) && !own {
         return Err("the keys are said to be on this machine, and the issuer is not".into());
     }
     let algorithms = document
@@ -160,6 +160,10 @@ mod tests {
             json!({"issuer": own, "jwks_uri": "http://keys.example/jwks"}),
             json!({"issuer": own, "jwks_uri": "http://127.0.0.1/jwks"}),
             json!({"issuer": own, "jwks_uri": "https://localhost/jwks"}),
+            json!({"issuer": own, "jwks_uri": "https://localhost./jwks"}),
+            json!({"issuer": own, "jwks_uri": "https://[::ffff:127.0.0.1]/jwks"}),
+            json!({"issuer": own, "jwks_uri": "https://127.1/jwks"}),
+            json!({"issuer": own, "jwks_uri": "https://0.0.0.0/jwks"}),
             json!({"issuer": own, "jwks_uri": "file:///etc/passwd"}),
         ] {
             assert!(found(own, document.clone()).is_err(), "{document}");

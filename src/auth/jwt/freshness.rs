@@ -1,15 +1,11 @@
 //! When keys are fetched, and how long they are used. No clock, no lock, no network.
 
-use crate::auth::cache::Digest;
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// How long keys are taken to be fresh, whatever their issuer says.
 const SHORTEST: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long a name stays unknown that was asked for in vain, and of how many names that is kept.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5 * 60);
-const MOST_UNKNOWN: usize = 128;
 /// The longest wait after a failure.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
@@ -26,7 +22,7 @@ impl Default for Config {
         Self {
             lifetime: Duration::from_secs(10 * 60),
             max_stale: LONGEST,
-            cooldown: Duration::from_secs(30),
+            cooldown: Duration::from_secs(10),
         }
     }
 }
@@ -40,7 +36,11 @@ pub(super) struct Freshness<K> {
     not_before: Option<Instant>,
     /// When keys were last fetched for a name that was not known.
     forced: Option<Instant>,
-    unknown: HashMap<Digest, Instant>,
+    /// How often the issuer was asked.
+    asked: u64,
+    /// The last time, counted so, that it answered with all that it says. What is published since is not
+    /// known.
+    answered: u64,
 }
 
 #[derive(Debug)]
@@ -82,7 +82,8 @@ impl<K> Freshness<K> {
             failures: 0,
             not_before: None,
             forced: None,
-            unknown: HashMap::new(),
+            asked: 0,
+            answered: 0,
         }
     }
 
@@ -117,56 +118,47 @@ impl<K> Freshness<K> {
             .map_or(Duration::ZERO, |then| then.saturating_duration_since(now))
     }
 
-    /// `fetched`: whether keys were fetched for this very call.
-    pub(super) fn unknown(&mut self, name: Digest, fetched: bool, now: Instant) -> Unknown {
-        if self.failures > 0 {
-            let wait = self.wait(now);
-            if wait.is_zero() && self.force(now) {
-                return Unknown::Fetch;
-            }
-            return Unknown::CannotTell(wait.max(Duration::from_secs(1)));
-        }
-        if self.unknown.get(&name).is_some_and(|until| now < *until) {
+    /// How often the issuer was asked before now: when a call came, for [`unknown`](Self::unknown).
+    pub(super) fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// The issuer is asked, for the how manieth time.
+    pub(super) fn ask(&mut self) -> u64 {
+        self.asked += 1;
+        self.asked
+    }
+
+    /// `came`: how often the issuer had been asked when the call did. Only what it was asked since can say
+    /// that there is no such key: it may be as new as the call, whatever was said of its name before.
+    pub(super) fn unknown(&mut self, came: u64, now: Instant) -> Unknown {
+        if came < self.answered {
             return Unknown::Refuse;
         }
-        if self.force(now) {
+        let rest = self.rest(now).max(self.wait(now));
+        if rest.is_zero() {
+            self.forced = Some(now);
             return Unknown::Fetch;
         }
-        if fetched {
-            self.remember(name, now);
-        }
-        Unknown::Refuse
+        Unknown::CannotTell(rest.max(Duration::from_secs(1)))
     }
 
-    fn force(&mut self, now: Instant) -> bool {
-        let cooling = |then| now < then + self.config.cooldown;
-        let may = !self.forced.is_some_and(cooling);
-        if may {
-            self.forced = Some(now);
-        }
-        may
+    /// How long nothing may be fetched for a name that is not known.
+    fn rest(&self, now: Instant) -> Duration {
+        let over = self.forced.map(|then| then + self.config.cooldown);
+        over.map_or(Duration::ZERO, |over| over.saturating_duration_since(now))
     }
 
-    fn remember(&mut self, name: Digest, now: Instant) {
-        if self.unknown.len() >= MOST_UNKNOWN {
-            self.unknown.retain(|_, until| now < *until);
-        }
-        if self.unknown.len() >= MOST_UNKNOWN {
-            let first = self.unknown.iter().min_by_key(|(_, until)| **until);
-            if let Some(first) = first.map(|(name, _)| *name) {
-                self.unknown.remove(&first);
-            }
-        }
-        self.unknown.insert(name, now + UNKNOWN_FOR);
-    }
-
-    /// Keys came, or the word that those at hand are the same (`None`).
+    /// Keys came, or the word that those at hand are the same (`None`). `whole`: the how manieth time
+    /// it was, if the issuer was asked for all else that it says, too.
     pub(super) fn succeed(
         &mut self,
         keys: Option<Arc<K>>,
         lifetime: Option<Duration>,
+        whole: Option<u64>,
         now: Instant,
     ) {
+        self.answered = whole.map_or(self.answered, |nth| nth.max(self.answered));
         self.failures = 0;
         self.not_before = None;
         let last = self.good.take().map(|good| good.keys);
@@ -196,7 +188,7 @@ mod tests {
 
     fn loaded(now: Instant) -> Freshness<u8> {
         let mut core = Freshness::new(Config::default());
-        core.succeed(Some(Arc::new(1)), Some(100 * SECOND), now);
+        core.succeed(Some(Arc::new(1)), Some(100 * SECOND), None, now);
         core
     }
 
@@ -262,7 +254,7 @@ mod tests {
         let now = Instant::now();
         for (said, meant) in [(0, 60), (59, 60), (61, 61), (10_000_000, 86_400)] {
             let mut core = loaded(now);
-            core.succeed(None, Some(said * SECOND), now);
+            core.succeed(None, Some(said * SECOND), None, now);
             assert_eq!(have(&core, now + (meant - 1) * SECOND), "aging", "{said}");
             let keeps = core.good.as_ref().unwrap().fresh_until;
             assert_eq!(keeps, now + meant * SECOND, "{said}");
@@ -270,61 +262,64 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_unknown_names_fetches_once_in_half_a_minute() {
+    fn a_storm_of_unknown_names_fetches_once_in_ten_seconds() {
         let now = Instant::now();
         let mut core = loaded(now);
-        let name = |n: u32| {
-            let mut name = [0; 32];
-            name[..4].copy_from_slice(&n.to_be_bytes());
-            name
-        };
-        let mut fetched = 0;
-        for n in 0..60_000_u32 {
+        let (mut fetched, mut refused) = (0, 0);
+        for n in 1..=60_000_u32 {
             let at = now + Duration::from_millis(n.into());
-            if core.unknown(name(n), false, at) == Unknown::Fetch {
-                fetched += 1;
-                core.succeed(None, None, at);
-                assert_eq!(core.unknown(name(n), true, at), Unknown::Refuse);
-            } else {
-                core.unknown(name(n), true, at);
+            let came = core.asked();
+            match core.unknown(came, at) {
+                Unknown::Fetch => {
+                    fetched += 1;
+                    let nth = core.ask();
+                    core.succeed(None, None, Some(nth), at);
+                    assert_eq!(core.unknown(came, at), Unknown::Refuse);
+                }
+                Unknown::Refuse => refused += 1,
+                Unknown::CannotTell(rest) => assert!(rest <= 10 * SECOND),
             }
         }
-        assert_eq!(fetched, 2);
-        assert_eq!(core.unknown.len(), MOST_UNKNOWN);
-        let later = now + 100 * SECOND;
-        assert_eq!(
-            core.unknown(name(0), false, later),
-            Unknown::Fetch,
-            "it was forgotten"
-        );
-        assert_eq!(
-            core.unknown(name(59_999), false, later + 31 * SECOND),
-            Unknown::Refuse
-        );
-        assert_eq!(
-            core.unknown(name(59_999), false, later + 600 * SECOND),
-            Unknown::Fetch
-        );
+        assert_eq!((fetched, refused), (6, 0));
+    }
+
+    #[test]
+    fn what_was_asked_before_a_call_came_does_not_say_that_it_has_no_key() {
+        let now = Instant::now();
+        let mut core = loaded(now);
+        let early = core.asked();
+        assert_eq!(core.unknown(early, now), Unknown::Fetch);
+        let nth = core.ask();
+        // It joined a flight that was under way.
+        let late = core.asked();
+        let then = now + 2 * SECOND;
+        core.succeed(None, None, Some(nth), then);
+        assert_eq!(core.unknown(early, then), Unknown::Refuse);
+        assert_eq!(core.unknown(late, then), Unknown::CannotTell(8 * SECOND));
+        let then = now + 10 * SECOND;
+        assert_eq!(core.unknown(late, then), Unknown::Fetch);
+        core.ask();
+        core.succeed(None, None, None, then);
+        assert_ne!(core.unknown(late, then), Unknown::Refuse, "by hearsay");
+        let nth = core.ask();
+        core.succeed(None, None, Some(nth), then);
+        assert_eq!(core.unknown(late, then), Unknown::Refuse);
     }
 
     #[test]
     fn while_an_issuer_is_down_nobody_can_say_that_a_name_is_unknown() {
         let now = Instant::now();
         let mut core = loaded(now);
-        assert_eq!(core.unknown([1; 32], false, now), Unknown::Fetch);
-        core.fail(now);
-        assert_eq!(
-            core.unknown([1; 32], true, now),
-            Unknown::CannotTell(SECOND)
-        );
-        assert_eq!(
-            core.unknown([2; 32], false, now + 31 * SECOND),
-            Unknown::Fetch
-        );
-        core.succeed(Some(Arc::new(2)), None, now + 31 * SECOND);
-        assert_eq!(
-            core.unknown([2; 32], true, now + 31 * SECOND),
-            Unknown::Refuse
-        );
+        let at = |seconds: u32| now + seconds * SECOND;
+        let came = core.asked();
+        assert_eq!(core.unknown(came, at(1)), Unknown::Fetch);
+        core.ask();
+        core.fail(at(1));
+        assert_eq!(core.unknown(came, at(1)), Unknown::CannotTell(10 * SECOND));
+        assert_eq!(core.unknown(came, at(10)), Unknown::CannotTell(SECOND));
+        assert_eq!(core.unknown(came, at(11)), Unknown::Fetch);
+        let nth = core.ask();
+        core.succeed(Some(Arc::new(2)), None, Some(nth), at(11));
+        assert_eq!(core.unknown(came, at(11)), Unknown::Refuse);
     }
 }

@@ -5,12 +5,12 @@ use super::{
     binding::{self, Verified},
     claims::{Demand, Demands, Type},
     jwks::Jwks,
-    mapping::Mapping,
+    mapping::{Mapping, Tenant},
     token::{Header, Reason},
 };
 use crate::auth::outward::InvalidUrl;
 use serde_json::{Map, Value};
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 /// One who issues tokens: its name, its keys, and what is asked of what it issues.
 ///
@@ -153,9 +153,10 @@ impl Issuer {
         self
     }
 
-    /// Sets what stands before the names of principals. There is nothing by default; where there are
-    /// several issuers each must have one, and none may begin as another does, so that nobody is taken for
-    /// somebody of another issuer's.
+    /// Sets what stands before the names of principals, and of the teams and tenants that claims name. There
+    /// is nothing by default; where there are several issuers each must have one, and none may begin as another
+    /// does, so that nobody is taken for somebody of another issuer's. Set one also where an issuer is
+    /// [not the only scheme](crate::auth#names-of-several-schemes).
     #[must_use]
     pub fn prefix(mut self, prefix: impl Into<Box<str>>) -> Self {
         self.mapping.prefix = prefix.into();
@@ -200,17 +201,28 @@ impl Issuer {
         self
     }
 
-    /// Sets which claim names the team, which every token must then do. None by default.
+    /// Sets which claim names the team, which every token must then do. None by default. The
+    /// [prefix](Self::prefix) stands before it.
     #[must_use]
     pub fn team(mut self, claim: impl Into<Box<str>>) -> Self {
         self.mapping.team = Some(claim.into());
         self
     }
 
-    /// Sets which claim names the tenant, which every token must then do. None by default.
+    /// Sets which claim names the tenant, which every token must then do. None by default. The
+    /// [prefix](Self::prefix) stands before it. For an issuer that you trust with all of its tenants, such as
+    /// your own; of a customer's own issuer say [in which it is](Self::in_tenant).
     #[must_use]
     pub fn tenant(mut self, claim: impl Into<Box<str>>) -> Self {
-        self.mapping.tenant = Some(claim.into());
+        self.mapping.tenant = Some(Tenant::Claim(claim.into()));
+        self
+    }
+
+    /// Sets the tenant to which all of the issuer's principals belong, whatever its tokens say. As it stands:
+    /// there is no prefix before it. This and [`tenant`](Self::tenant) stand for one another.
+    #[must_use]
+    pub fn in_tenant(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.mapping.tenant = Some(Tenant::Is(name.into()));
         self
     }
 

@@ -283,67 +283,76 @@ fn is_for_signatures(jwk: &Map<String, Value>) -> bool {
         && algorithm.is_none_or(|it| it.and_then(Algorithm::named).is_some())
 }
 
+/// A member that is text, if it is there. `None`: it is something else.
+fn text<'a>(jwk: &'a Map<String, Value>, name: &str) -> Option<Option<&'a str>> {
+    match jwk.get(name) {
+        None => Some(None),
+        Some(Value::String(text)) => Some(Some(text)),
+        Some(_) => None,
+    }
+}
+
+/// The key itself, and by which algorithms it may verify.
+fn material(jwk: &Map<String, Value>) -> Option<(DecodingKey, Vec<Algorithm>)> {
+    let part = |name: &str| {
+        let text = text(jwk, name)??;
+        Some((text, decode(Form::Url, text.as_bytes())?))
+    };
+    let curve = text(jwk, "crv")?;
+    Some(match text(jwk, "kty")?? {
+        "RSA" => {
+            let (n, e) = (unsigned(part("n")?.1), unsigned(part("e")?.1));
+            if !is_good_rsa(&n, &e) {
+                return None;
+            }
+            let key = DecodingKey::from_rsa_raw_components(&n, &e);
+            (key, Algorithm::RSA.into())
+        }
+        "EC" => {
+            let (algorithm, bytes) = match curve? {
+                "P-256" => (Algorithm::ES256, 32),
+                "P-384" => (Algorithm::ES384, 48),
+                _ => return None,
+            };
+            let (x, y) = (part("x")?, part("y")?);
+            if x.1.len() != bytes || y.1.len() != bytes {
+                return None;
+            }
+            let key = DecodingKey::from_ec_components(x.0, y.0).ok()?;
+            (key, vec![algorithm])
+        }
+        "OKP" if curve? == "Ed25519" => {
+            let x = part("x")?;
+            if x.1.len() != 32 {
+                return None;
+            }
+            let key = DecodingKey::from_ed_components(x.0).ok()?;
+            (key, vec![Algorithm::EdDSA])
+        }
+        "oct" => {
+            let secret = part("k")?.1;
+            let long_enough = |algorithm: &Algorithm| {
+                hash_bytes(*algorithm).is_some_and(|bytes| secret.len() >= bytes)
+            };
+            let fitting = Algorithm::HMAC.into_iter().filter(long_enough).collect();
+            (DecodingKey::from_secret(&secret), fitting)
+        }
+        _ => return None,
+    })
+}
+
 impl Key {
     /// `None` if it cannot be taken.
     fn read(jwk: &Map<String, Value>) -> Option<Self> {
-        let text = |name: &str| match jwk.get(name) {
-            None => Some(None),
-            Some(Value::String(text)) => Some(Some(text.as_str())),
-            Some(_) => None,
-        };
-        let part = |name: &str| {
-            let text = text(name)??;
-            Some((text, decode(Form::Url, text.as_bytes())?))
-        };
-        let curve = text("crv")?;
-        let (key, fitting): (_, Vec<_>) = match text("kty")?? {
-            "RSA" => {
-                let (n, e) = (unsigned(part("n")?.1), unsigned(part("e")?.1));
-                if !is_good_rsa(&n, &e) {
-                    return None;
-                }
-                let key = DecodingKey::from_rsa_raw_components(&n, &e);
-                (key, Algorithm::RSA.into())
-            }
-            "EC" => {
-                let (algorithm, bytes) = match curve? {
-                    "P-256" => (Algorithm::ES256, 32),
-                    "P-384" => (Algorithm::ES384, 48),
-                    _ => return None,
-                };
-                let (x, y) = (part("x")?, part("y")?);
-                if x.1.len() != bytes || y.1.len() != bytes {
-                    return None;
-                }
-                let key = DecodingKey::from_ec_components(x.0, y.0).ok()?;
-                (key, vec![algorithm])
-            }
-            "OKP" if curve? == "Ed25519" => {
-                let x = part("x")?;
-                if x.1.len() != 32 {
-                    return None;
-                }
-                let key = DecodingKey::from_ed_components(x.0).ok()?;
-                (key, vec![Algorithm::EdDSA])
-            }
-            "oct" => {
-                let secret = part("k")?.1;
-                let long_enough = |algorithm: &Algorithm| {
-                    hash_bytes(*algorithm).is_some_and(|bytes| secret.len() >= bytes)
-                };
-                let fitting = Algorithm::HMAC.into_iter().filter(long_enough).collect();
-                (DecodingKey::from_secret(&secret), fitting)
-            }
-            _ => return None,
-        };
-        let algorithms = match text("alg")? {
+        let (key, fitting) = material(jwk)?;
+        let algorithms = match text(jwk, "alg")? {
             None => fitting,
             Some(name) => {
                 let only = Algorithm::named(name)?;
                 fitting.into_iter().filter(|it| *it == only).collect()
             }
         };
-        let kid = text("kid")?.map(Into::into);
+        let kid = text(jwk, "kid")?.map(Into::into);
         (!algorithms.is_empty()).then_some(Self {
             kid,
             algorithms,

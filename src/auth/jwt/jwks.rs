@@ -8,10 +8,7 @@ use super::{
 };
 use crate::{
     Body, BoxError, Rejection,
-    auth::{
-        cache::Digest,
-        outward::{Caller, InvalidUrl, endpoint},
-    },
+    auth::outward::{Caller, InvalidUrl, endpoint},
     rejection::Kind,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, header};
@@ -180,7 +177,8 @@ impl Jwks {
         self.set(|config| config.max_stale = max_stale.min(day))
     }
 
-    /// Sets how often keys are fetched for names that are not known. Once in 30 seconds by default.
+    /// Sets how often keys are fetched for names that are not known. Once in 10 seconds by default. Until
+    /// then a token with such a name is answered with 503, for nobody can say that there is no such key.
     #[must_use]
     pub fn cooldown(self, cooldown: Duration) -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
@@ -233,25 +231,29 @@ impl Jwks {
         }
     }
 
-    /// What becomes of a call whose key is not among them. `Now`: it has none.
-    pub(super) fn for_unknown(&self, name: Digest, waited: u8) -> Answer<()> {
+    /// How often they were asked for, by which a call tells [later](Self::for_unknown) when it came.
+    pub(super) fn asked(&self) -> u64 {
+        self.shared.lock().core.asked()
+    }
+
+    /// What becomes of a call that came then, and whose key is not among them. `Now`: it has none. Whoever
+    /// waits does so twice at the most: for what was under way, and for what is asked after it came.
+    pub(super) fn for_unknown(&self, came: u64) -> Answer<()> {
         if let Source::Fixed(_) = self.source {
             return Answer::Now(());
         }
         let mut state = self.shared.lock();
-        if waited == 0
-            && let Some(flight) = state.flight()
-        {
+        if let Some(flight) = state.flight() {
             return Answer::Wait(flight);
         }
-        match state.core.unknown(name, waited > 0, Instant::now()) {
+        match state.core.unknown(came, Instant::now()) {
             // Whoever signs by a new key may say other things of itself, too.
-            Unknown::Fetch if waited < 2 => match self.fly(&mut state, None) {
+            Unknown::Fetch => match self.fly(&mut state, None) {
                 Answer::Now(_) => Answer::Now(()),
                 Answer::Wait(flight) => Answer::Wait(flight),
                 Answer::Down(rejection) => Answer::Down(rejection),
             },
-            Unknown::Fetch | Unknown::Refuse => Answer::Now(()),
+            Unknown::Refuse => Answer::Now(()),
             Unknown::CannotTell(wait) => Answer::Down(unavailable(wait)),
         }
     }
@@ -268,9 +270,9 @@ impl Jwks {
         };
         let (landing, flight) = watch::channel(());
         let this = self.clone();
-        let etag = state.etag.clone();
+        let (etag, nth) = (state.etag.clone(), state.core.ask());
         runtime.spawn(async move {
-            this.fetch(etag, found).await;
+            this.fetch(etag, found, nth).await;
             drop(landing);
         });
         let flight = Flight(flight);
@@ -278,7 +280,10 @@ impl Jwks {
         Answer::Wait(flight)
     }
 
-    async fn fetch(&self, etag: Option<HeaderValue>, mut found: Option<Found>) {
+    async fn fetch(&self, etag: Option<HeaderValue>, mut found: Option<Found>, nth: u64) {
+        // What the issuer said of itself before does not say what it says now.
+        let by_hearsay = found.as_ref().is_some_and(Found::is_fresh);
+        let whole = (!by_hearsay).then_some(nth);
         let fetched = match &self.source {
             Source::Fixed(_) => return,
             Source::File(path) => read(path.clone()).await,
@@ -298,7 +303,8 @@ impl Jwks {
                     state.etag = etag;
                 }
                 state.found = found;
-                state.core.succeed(loaded.map(Arc::new), lifetime, now);
+                let loaded = loaded.map(Arc::new);
+                state.core.succeed(loaded, lifetime, whole, now);
             }
             Err(error) => {
                 tracing::warn!(source = ?self.source, %error, "keys could not be fetched");

@@ -3,11 +3,12 @@
 use super::{claims::at, token::Reason};
 use crate::Principal;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Which claims say what of a principal.
 #[derive(Clone, Debug, Default)]
 pub(in crate::auth) struct Mapping {
-    /// What stands before the subject.
+    /// What stands before the subject, the team and the tenant.
     pub(in crate::auth) prefix: Box<str>,
     pub(in crate::auth) subject: Option<Box<str>>,
     pub(in crate::auth) scopes: Option<Box<str>>,
@@ -15,9 +16,18 @@ pub(in crate::auth) struct Mapping {
     pub(in crate::auth) models: Option<Box<str>>,
     pub(in crate::auth) routes: Option<Box<str>>,
     pub(in crate::auth) team: Option<Box<str>>,
-    pub(in crate::auth) tenant: Option<Box<str>>,
+    pub(in crate::auth) tenant: Option<Tenant>,
     /// The names of attributes, and the claims that hold them.
     pub(in crate::auth) attributes: Vec<(Box<str>, Box<str>)>,
+}
+
+/// Who says to which tenant a principal belongs.
+#[derive(Clone, Debug)]
+pub(in crate::auth) enum Tenant {
+    /// The claims, within what the issuer may name.
+    Claim(Box<str>),
+    /// The operator.
+    Is(Arc<str>),
 }
 
 impl Mapping {
@@ -54,14 +64,16 @@ impl Mapping {
         }
         // Whoever is asked for a tenant and names none is not let in as one without.
         let text = |pointer: &str| match at(claims, pointer) {
-            Some(Value::String(text)) if !text.is_empty() => Ok(text.as_str()),
+            Some(Value::String(text)) if !text.is_empty() => Ok(format!("{}{text}", self.prefix)),
             _ => Err("it says not to which team or tenant its owner belongs"),
         };
         if let Some(pointer) = &self.team {
             principal = principal.with_team(text(pointer)?);
         }
-        if let Some(pointer) = &self.tenant {
-            principal = principal.with_tenant(text(pointer)?);
+        match &self.tenant {
+            Some(Tenant::Claim(pointer)) => principal = principal.with_tenant(text(pointer)?),
+            Some(Tenant::Is(tenant)) => principal = principal.with_tenant(tenant.clone()),
+            None => {}
         }
         for (name, pointer) in &self.attributes {
             // One that is missing, or holds what is no text, is not known: no rule that asks for it allows.
@@ -163,7 +175,7 @@ mod tests {
             models: Some("/use/models".into()),
             routes: Some("/use/routes".into()),
             team: Some("team".into()),
-            tenant: Some("/org/0".into()),
+            tenant: Some(Tenant::Claim("/org/0".into())),
             attributes: Vec::new(),
         };
         let claims = json!({
@@ -175,10 +187,21 @@ mod tests {
         assert_eq!(&**principal.id(), "corp:alice");
         assert_eq!(principal.scopes().collect::<Vec<_>>(), ["chat"]);
         assert!(principal.has_role("ops") && !principal.has_role("chat"));
-        assert_eq!(principal.team().map(|team| &**team), Some("red"));
-        assert_eq!(principal.tenant().map(|tenant| &**tenant), Some("acme"));
+        // No issuer speaks for the teams and tenants of another.
+        assert_eq!(principal.team().map(|team| &**team), Some("corp:red"));
+        let tenant = |principal: &Principal| principal.tenant().map(ToString::to_string);
+        assert_eq!(tenant(&principal).as_deref(), Some("corp:acme"));
         assert!(principal.may_use_model("gpt-5") && !principal.may_use_model("slow"));
         assert!(!principal.may_use_route("/any"));
+        let constant = Mapping {
+            tenant: Some(Tenant::Is("acme".into())),
+            models: None,
+            routes: None,
+            ..mapping.clone()
+        };
+        let others = json!({"user": {"id": "bob"}, "team": "red", "org": ["globex"]});
+        let principal = map(&constant, &others).unwrap();
+        assert_eq!(tenant(&principal).as_deref(), Some("acme"));
         let without = |missing: &str, value: Value| {
             let mut claims = claims.clone();
             *claims.pointer_mut(missing).unwrap() = value;

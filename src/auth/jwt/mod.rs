@@ -46,7 +46,7 @@
 //! | two credentials, or a token above 8 KiB | 400 | `invalid_request` | the same with `error="invalid_request"` |
 //! | a token without a scope that is required | 403 | `insufficient_permissions` | the same with `error="insufficient_scope", scope="…"` |
 //! | a token of an issuer whose keys were never to be had | 503 | `auth_unavailable` | `Retry-After` |
-//! | a token whose key is not known, while the issuer does not answer | 503 | `auth_unavailable` | `Retry-After` |
+//! | a token whose key is not known, while the issuer does not answer or [may not be asked](#keys) | 503 | `auth_unavailable` | `Retry-After` |
 //!
 //! RFC 6750 §3. Which of the reasons it was shows in the source of the rejection, for logs, and not in the
 //! answer.
@@ -90,10 +90,12 @@
 //! again after a second, then after two, at last every minute.
 //!
 //! A `kid` that is not among them may be new: then they are fetched once more, with whatever the issuer says
-//! of itself, and the call waits. That
-//! happens once in 30 seconds at the most, and not again within five minutes for the same name (of 128
-//! names), so that a storm of made-up names costs the issuer nothing. An issuer should publish a key a
-//! while before it signs by it.
+//! of itself, and the call waits. That happens once in [10 seconds](Jwks::cooldown) at the most, so that a storm
+//! of made-up names costs the issuer next to nothing. 401 is said only if the issuer was asked after the call
+//! came; within those seconds it is 503 with the rest of them in `Retry-After`, for the key may have been
+//! published since. So nobody who makes up names can have a good token refused with 401 when keys are rotated,
+//! and a token whose claims would be refused under any key is refused at once. An issuer should still publish a
+//! key a while before it signs by it: then nobody waits, and nobody is told to.
 //!
 //! A set that cannot be read, or is ambiguous, counts as a failure: the last good one stays.
 //!
@@ -128,7 +130,7 @@ pub use self::{
 pub(super) use self::{
     binding::{Verified, verified},
     claims::{Demand, Demands},
-    mapping::Mapping,
+    mapping::{Mapping, Tenant},
 };
 pub use super::outward::InvalidUrl;
 
@@ -229,8 +231,8 @@ impl Jwt {
         Ok(())
     }
 
-    /// Judges a token after `waited` waits for keys.
-    fn judge(&self, credential: &Credential, digest: Digest, waited: u8) -> Judged {
+    /// Judges a token, after a wait for keys with what was told of when it came.
+    fn judge(&self, credential: &Credential, digest: Digest, came: Option<u64>) -> Judged {
         let refuse = |reason: Reason| Judged::Done(Err(refused(reason)));
         let token = match Token::read(credential.expose()) {
             Ok(token) => token,
@@ -248,13 +250,15 @@ impl Jwt {
         if !issuer.permits(token.header.algorithm) {
             return refuse("its algorithm is not allowed");
         }
+        let late = came.is_some();
+        let came = came.unwrap_or_else(|| issuer.keys.asked());
         let loaded = match issuer.keys.keys() {
-            Answer::Wait(_) if waited > 0 => issuer.keys.keys_after_flight(),
+            Answer::Wait(_) if late => issuer.keys.keys_after_flight(),
             other => other,
         };
         let loaded = match loaded {
             Answer::Now(loaded) => loaded,
-            Answer::Wait(flight) => return Judged::Wait(flight),
+            Answer::Wait(flight) => return Judged::Wait(flight, came),
             Answer::Down(rejection) => return Judged::Done(Err(rejection)),
         };
         let selected = if loaded.permits(token.header.algorithm) {
@@ -268,11 +272,14 @@ impl Jwt {
             Selected::Key(_) => return refuse("its signature is wrong"),
             Selected::Unfit(reason) => return refuse(reason),
             Selected::Unknown => {
-                let (kid, algorithm) = (&token.header.kid, token.header.algorithm);
-                let name = format!("{algorithm} {}", kid.as_deref().unwrap_or_default());
-                return match issuer.keys.for_unknown(hash(name.as_bytes()), waited) {
+                // What no key makes good needs none to be refused.
+                let now = seconds((self.clock)());
+                if let Err(reason) = issuer.principal(&token.header, &claims, now) {
+                    return refuse(reason);
+                }
+                return match issuer.keys.for_unknown(came) {
                     Answer::Now(()) => refuse("its key or its algorithm is not its issuer's"),
-                    Answer::Wait(flight) => Judged::Wait(flight),
+                    Answer::Wait(flight) => Judged::Wait(flight, came),
                     Answer::Down(rejection) => Judged::Done(Err(rejection)),
                 };
             }
@@ -294,7 +301,8 @@ impl Jwt {
 
 enum Judged {
     Done(Result<Principal, Rejection>),
-    Wait(Flight),
+    /// And when the token came.
+    Wait(Flight, u64),
 }
 
 impl Authenticate for Jwt {
@@ -305,19 +313,18 @@ impl Authenticate for Jwt {
         if let Some(verified) = self.verified.get(&digest, Instant::now()) {
             return Verdict::Now(verified.shown_with(credential.certificate.as_ref()));
         }
-        let first = match self.judge(&credential, digest, 0) {
+        let (first, came) = match self.judge(&credential, digest, None) {
             Judged::Done(verdict) => return Verdict::Now(verdict),
-            Judged::Wait(flight) => flight,
+            Judged::Wait(flight, came) => (flight, came),
         };
         let this = self.clone();
         Verdict::Later(JwtFuture(Box::pin(async move {
-            let (mut flight, mut waited) = (first, 0);
+            let mut flight = first;
             loop {
                 flight.landed().await;
-                waited += 1;
-                flight = match this.judge(&credential, digest, waited) {
+                flight = match this.judge(&credential, digest, Some(came)) {
                     Judged::Done(verdict) => return verdict,
-                    Judged::Wait(flight) => flight,
+                    Judged::Wait(flight, _) => flight,
                 };
             }
         })))

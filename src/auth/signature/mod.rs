@@ -2,7 +2,7 @@
 //!
 //! The sender names the request (`webhook-id`), says when it sends it (`webhook-timestamp`), and signs
 //! both and the body by HMAC-SHA256 (`webhook-signature: v1,…`). The layer reads the body as it came, byte
-//! for byte, compares in constant time, takes each signature once, and puts the [`Principal`] whose secret
+//! for byte, compares in constant time, takes each request once, and puts the [`Principal`] whose secret
 //! it was in the request's extensions.
 //!
 //! # Example
@@ -46,15 +46,30 @@
 //! | none of the three headers | 401 | `missing_api_key` | `WWW-Authenticate: Signature realm="api"` |
 //! | a signature that is nobody's, or of another time (5 minutes) | 401 | `invalid_api_key` | the same |
 //! | one or two of the headers, one twice, or an id or a time that is none | 400 | `invalid_request` | |
+//! | any, from an address that has [shown too many](#wrong-signatures) that were wrong | 429 | `rate_limit_exceeded` | `Retry-After` |
 //! | a body above 1 MiB | 413 | `request_too_large` | |
-//! | the same signature again | 409 | `replay` | |
-//! | more signatures than can be remembered | 503 | `auth_unavailable` | `Retry-After: 1` |
+//! | the same request again: one of this sender, id and time | 409 | `replay` | |
+//! | more requests than can be remembered | 503 | `auth_unavailable` | `Retry-After: 1` |
 //!
-//! A sender that tries again signs again, for the time is another one: that is no replay.
+//! A sender that tries again signs again, for the time is another one: that is no replay. A request with
+//! several signatures, as while secrets change, is one request, whichever of them it is sent with again.
+//! Where the clock goes back, a request of a time of which some are forgotten is refused as of another time.
 //!
-//! **What if its store is down**: signatures are remembered in this process, and whatever another one has
+//! **What if its store is down**: requests are remembered in this process, and whatever another one has
 //! taken is not known here. Where several serve one sender, have it reach one of them by its id, or let the
 //! handler look at `webhook-id`, which stays in the request.
+//!
+//! # Wrong signatures
+//!
+//! All of the body must be read and hashed, by every secret, before anything is known of its sender. So
+//!
+//! - at most 64 MiB are hashed for one request: with `n` secrets a body may have 64 MiB / `n`, whatever
+//!   [`body_limit`](SignatureLayer::body_limit) says, which up to 64 secrets is no less than the default.
+//!   After every 64 KiB other tasks get their turn.
+//! - an address may send [20 wrong ones in a minute](super::FailureLimit). Then, until the minute is over, it
+//!   hears 429 and nothing of it is read, be it signed well or not: which of them it is cannot be known for
+//!   less. It is the [`ClientAddr`](crate::client_addr::ClientAddr), as of [wrong keys](super#wrong-keys); be sure
+//!   that it is not a proxy's. [`failure_limit`](SignatureLayer::failure_limit) sets this, or turns it off.
 //!
 //! # What goes further
 //!
@@ -63,13 +78,13 @@
 //!
 //! # What is shared
 //!
-//! The signatures that were taken, at most 100,000 at some 60 bytes each, belong to the layer value and to
-//! all services that it wraps. Every setter starts afresh.
+//! The requests that were taken, at most 100,000 at some 70 bytes each, and the count of wrong ones belong to
+//! the layer value and to all services that it wraps. Every setter starts afresh.
 //!
 //! # Cancellation
 //!
-//! A call that is dropped while its body is read leaves no trace. One that is dropped later was taken: its
-//! signature is not taken again.
+//! A call that is dropped while its body is read leaves no trace. One that is dropped later was taken, and
+//! is not taken again.
 
 mod replay;
 mod webhook;
@@ -77,31 +92,41 @@ mod webhook;
 pub use self::webhook::InvalidSecret;
 
 use self::{
-    replay::{Noted, Replays},
+    replay::{Mark, Noted, Replays},
     webhook::{Claim, Fault, Key, SIGNATURE},
 };
-use super::credential::Places;
+use super::{
+    credential::Places,
+    failures::{FailureLimit, Failures},
+};
 use crate::{
-    Body, BoxError, CollectError, Exchange, Principal, Reject, Rejection, collect, rejection::Kind,
+    Body, BoxError, CollectError, Exchange, Principal, Reject, Rejection,
+    client_addr::ByClientAddr, collect, key::Key as _, rejection::Kind,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use http_body::Body as HttpBody;
 use pin_project_lite::pin_project;
+use sha2::{Digest as _, Sha256};
 use std::{
     error::Error,
     fmt,
     future::Future,
     mem,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
-use subtle::{Choice, ConditionallySelectable};
 use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
+
+/// The most bytes that are hashed for one request, of all its secrets.
+const HASHED: usize = 64 << 20;
+/// So many at once, before others get their turn.
+const PIECE: usize = 64 << 10;
 
 /// Applies [`Signature`] to a service.
 ///
@@ -110,6 +135,7 @@ use tower_service::Service;
 pub struct SignatureLayer {
     config: Config,
     replays: Arc<Replays>,
+    failures: Option<Arc<Failures>>,
 }
 
 #[derive(Clone)]
@@ -119,12 +145,13 @@ struct Config {
     body_limit: usize,
     remembered: usize,
     optional: bool,
+    failure_limit: Option<FailureLimit>,
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
 impl SignatureLayer {
     /// Takes nothing, for there is no secret yet. A request may be 5 minutes old or early, its body 1 MiB
-    /// long, and 100,000 signatures are remembered.
+    /// long, 100,000 are remembered, and an address may send 20 wrong ones in a minute.
     #[must_use]
     pub fn new() -> Self {
         let config = Config {
@@ -133,14 +160,19 @@ impl SignatureLayer {
             body_limit: 1024 * 1024,
             remembered: 100_000,
             optional: false,
+            failure_limit: Some(FailureLimit::default()),
             clock: Arc::new(SystemTime::now),
         };
         Self::of(config)
     }
 
     fn of(config: Config) -> Self {
-        let replays = Arc::new(Replays::new(config.remembered));
-        Self { config, replays }
+        let failures = config.failure_limit.map(Failures::new).map(Arc::new);
+        Self {
+            replays: Arc::new(Replays::new(config.remembered)),
+            failures,
+            config,
+        }
     }
 
     fn set(mut self, set: impl FnOnce(&mut Config)) -> Self {
@@ -184,17 +216,26 @@ impl SignatureLayer {
         self.set(|config| config.tolerance = tolerance.min(hour))
     }
 
-    /// Sets how many bytes of a body are read.
+    /// Sets how many bytes of a body are read. With many secrets they are
+    /// [fewer](self#wrong-signatures).
     #[must_use]
     pub fn body_limit(self, bytes: usize) -> Self {
         self.set(|config| config.body_limit = bytes)
     }
 
-    /// Sets how many signatures are remembered. When there is no room, requests are refused with 503, for
+    /// Sets how many requests are remembered, of each as many as there are principals whose secrets it is
+    /// signed by. When there is no room, requests are refused with 503, for
     /// nobody can say that they are new.
     #[must_use]
-    pub fn remembered(self, signatures: usize) -> Self {
-        self.set(|config| config.remembered = signatures)
+    pub fn remembered(self, requests: usize) -> Self {
+        self.set(|config| config.remembered = requests)
+    }
+
+    /// Sets how many wrong signatures an address may send; `None`: any number. See the
+    /// [module docs](self#wrong-signatures). Here every limit is [strict](FailureLimit::strict).
+    #[must_use]
+    pub fn failure_limit(self, limit: impl Into<Option<FailureLimit>>) -> Self {
+        self.set(|config| config.failure_limit = limit.into())
     }
 
     /// Lets requests without any of the three headers pass, as nobody, so that a layer further in asks for
@@ -210,7 +251,7 @@ impl SignatureLayer {
         self.set(|config| config.clock = Arc::new(clock))
     }
 
-    /// How many signatures are remembered now. For a gauge.
+    /// How many requests are remembered now. For a gauge.
     #[must_use]
     pub fn remembers(&self) -> usize {
         self.replays.len()
@@ -238,47 +279,83 @@ impl SignatureLayer {
     }
 
     /// Whose signature it is. Each secret is tried, and takes as long as another.
-    fn verify(&self, claim: &Claim, body: &[u8]) -> Result<&Principal, Rejection> {
-        let (mut found, mut tag, mut nth) = (Choice::from(0), [0; 32], 0);
-        for (at, (_, key)) in (0_u32..).zip(&*self.config.keys) {
-            let own = key.sign(claim, body);
-            let right = claim.bears(&own) & !found;
-            nth = u32::conditional_select(&nth, &at, right);
-            for (kept, own) in tag.iter_mut().zip(own) {
-                kept.conditional_assign(&own, right);
+    async fn verify(&self, claim: &Claim, body: &[u8]) -> Result<&Principal, Rejection> {
+        let mut right = Vec::with_capacity(self.config.keys.len());
+        for (_, key) in &*self.config.keys {
+            let mut signing = key.begin(claim);
+            for piece in body.chunks(PIECE) {
+                signing.update(piece);
+                if piece.len() == PIECE {
+                    tokio::task::yield_now().await;
+                }
             }
-            found |= right;
+            right.push(claim.bears(&signing.finish()));
         }
-        let principal = self.config.keys.get(nth as usize);
-        let Some((principal, _)) = principal.filter(|_| found.into()) else {
+        let all = self.config.keys.iter().zip(right);
+        let owners = all.filter(|(_, right)| bool::from(*right));
+        let owners: Vec<&Principal> = owners.map(|((owner, _), _)| owner).collect();
+        let Some(first) = owners.first() else {
             return Err(challenge(Kind::InvalidCredentials));
         };
+        let mut marks: Vec<Mark> = owners.iter().map(|owner| mark(owner, claim)).collect();
+        marks.sort_unstable();
+        marks.dedup();
         let now = Instant::now();
         // From the earliest moment at which it is taken to the last.
         let until = now + self.config.tolerance * 2 + Duration::from_secs(1);
-        match self.replays.note(tag, until, now) {
-            Noted::First => Ok(principal),
+        match self.replays.note(&marks, claim.at, until, now) {
+            Noted::First => Ok(*first),
             Noted::Again => Err(Kind::Replayed.into()),
+            Noted::Forgotten => Err(challenge(Kind::InvalidCredentials)),
             Noted::Full => {
                 Err(Rejection::new(Kind::AuthUnavailable).with_retry_after(Duration::from_secs(1)))
             }
         }
     }
 
+    /// How many bytes of a body are read and hashed.
+    fn most(&self) -> usize {
+        let each = HASHED / self.config.keys.len().max(1);
+        self.config.body_limit.min(each)
+    }
+
+    /// Whether the address has sent too much that was wrong.
+    fn check(&self, address: Option<IpAddr>) -> Result<(), Rejection> {
+        match (&self.failures, address) {
+            (Some(failures), Some(address)) => failures.check(address),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the body, and puts the principal in its place.
-    async fn admit<B>(self, claim: Claim, request: Request<B>) -> Result<Request<Body>, Rejection>
+    async fn admit<B>(
+        self,
+        claim: Claim,
+        address: Option<IpAddr>,
+        request: Request<B>,
+    ) -> Result<Request<Body>, Rejection>
     where
         B: HttpBody<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
         let (mut head, body) = request.into_parts();
-        let body = collect(body, self.config.body_limit)
+        let body = collect(body, self.most())
             .await
             .map_err(|error| match error {
                 CollectError::TooLarge => Rejection::new(Kind::TooLarge),
                 CollectError::Broken(error) => broken(error),
             })?;
-        let principal = self.verify(&claim, &body)?;
+        // Others of this address may have been found wrong while it was read.
+        self.check(address)?;
+        let principal = match self.verify(&claim, &body).await {
+            Err(wrong) if wrong.kind() == Kind::InvalidCredentials => {
+                if let (Some(failures), Some(address)) = (&self.failures, address) {
+                    failures.fail(address)?;
+                }
+                return Err(wrong);
+            }
+            verified => verified?,
+        };
         if let Some(exchange) = head.extensions.get::<Exchange>() {
             exchange.update(|facts| facts.principal = Some(principal.id().clone()));
         }
@@ -286,6 +363,18 @@ impl SignatureLayer {
         head.headers.remove(SIGNATURE);
         Ok(Request::from_parts(head, Body::from(body)))
     }
+}
+
+/// The request of this sender, id and time. No part can be taken for the beginning of the next: each
+/// says before how long it is.
+fn mark(owner: &Principal, claim: &Claim) -> Mark {
+    let mut hash = Sha256::new();
+    for part in [owner.tenant().map_or("", |it| it), owner.id(), &*claim.id] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.update(claim.at.to_be_bytes());
+    hash.finalize().into()
 }
 
 /// What a layer further out ended the body with, wherever frameworks have wrapped it; else the caller did.
@@ -363,7 +452,13 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // Whoever put it there, it was not us.
         request.extensions_mut().remove::<Principal>();
-        let state = match self.layer.claim(request.headers()) {
+        let address = ByClientAddr.key(&request);
+        let claim = self.layer.claim(request.headers());
+        let claim = claim.and_then(|claim| match &claim {
+            Some(_) => self.layer.check(address).map(|()| claim),
+            None => Ok(None),
+        });
+        let state = match claim {
             Err(rejection) => State::Rejected {
                 rejection: Some(rejection),
             },
@@ -377,7 +472,7 @@ where
                         // The clone may not be ready: leave it here, and take the one that is.
                         let clone = self.inner.clone();
                         State::Reading {
-                            reading: Box::pin(self.layer.clone().admit(claim, request)),
+                            reading: Box::pin(self.layer.clone().admit(claim, address, request)),
                             inner: Some(mem::replace(&mut self.inner, clone)),
                         }
                     }

@@ -1,11 +1,12 @@
 //! Answers that last longer than the key that asked for them.
 
 use super::{StoredKeys, look_up::Shared};
-use crate::{Extensible, Follow, Principal, Rejection, rejection::Kind};
+use crate::{Extensible, Follow, Principal, Rejection, auth::SecondPrincipal, rejection::Kind};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
     future::Future,
+    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -16,11 +17,12 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 /// Ends answers whose key is revoked or over. It stands further in than the
-/// [`AuthLayer`](crate::auth::AuthLayer) with the same keys.
+/// [`AuthLayer`](crate::auth::AuthLayer) with the same keys. Where two credentials
+/// [were asked for](crate::auth::AuthLayer::and_outer), either of them ends it.
 ///
 /// An answer that streams is looked after twice in a [`ttl`](StoredKeys::ttl), with one look-up for
-/// all answers of one key, and ends within a `ttl` of the revocation, as soon as it has nothing to
-/// give at once. To the client it breaks off; on the plane of language models it ends in an event
+/// all answers of one key, and ends before its next piece within a `ttl` of the revocation, however fast
+/// it comes. To the client it breaks off; on the plane of language models it ends in an event
 /// that says so. While the store does not answer, answers go on.
 ///
 /// ```
@@ -89,10 +91,15 @@ where
     }
 
     fn call(&mut self, req: Req) -> Self::Future {
-        let id = Principal::of(&req).and_then(Principal::key_id).cloned();
+        let second = req.extensions().get().map(|SecondPrincipal(second)| second);
+        let found = [Principal::of(&req), second];
+        let [one, other] = found.map(|who| who.and_then(Principal::key_id).cloned());
+        let other = other.filter(|other| one.as_ref() != Some(other));
+        let ids = [one, other].into_iter().flatten();
+        let watches = ids.map(|id| Watch::new(self.shared.clone(), id)).collect();
         EndRevokedFuture {
             future: self.inner.call(req),
-            watch: id.map(|id| Watch::new(self.shared.clone(), id)),
+            watches,
         }
     }
 }
@@ -102,7 +109,7 @@ pin_project! {
     pub struct EndRevokedFuture<F> {
         #[pin]
         future: F,
-        watch: Option<Watch>,
+        watches: Vec<Watch>,
     }
 }
 
@@ -116,10 +123,21 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let answer = ready!(this.future.poll(cx));
-        let watch = this.watch.take();
-        Poll::Ready(answer.map(|answer| match watch {
-            Some(mut watch) => answer.cut(move |cx, _| watch.poll(cx)),
-            None => answer.unfollowed(),
+        let mut watches = mem::take(this.watches);
+        Poll::Ready(answer.map(|answer| match watches.is_empty() {
+            true => answer.unfollowed(),
+            false => answer.cut_between(move |cx, _| {
+                let over = |watch: &mut Watch| watch.poll(cx).is_ready();
+                // Each is asked, so that each can wake the task.
+                match watches
+                    .iter_mut()
+                    .map(over)
+                    .fold(false, |any, one| any | one)
+                {
+                    true => Poll::Ready(revoked()),
+                    false => Poll::Pending,
+                }
+            }),
         }))
     }
 }
@@ -171,15 +189,15 @@ impl Watch {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Rejection> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.foreign {
             if let Some(check) = &mut self.check {
                 let verdict = ready!(check.as_mut().poll(cx));
                 self.check = None;
                 match verdict {
                     Verdict::Good => self.known = true,
-                    Verdict::Over => return Poll::Ready(revoked()),
-                    Verdict::None if self.known => return Poll::Ready(revoked()),
+                    Verdict::Over => return Poll::Ready(()),
+                    Verdict::None if self.known => return Poll::Ready(()),
                     Verdict::None => self.foreign = true,
                     Verdict::Unknown => {}
                 }

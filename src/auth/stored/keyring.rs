@@ -70,7 +70,8 @@ impl<S: KeyStore + ?Sized> Keyring<S> {
 
     /// Makes a key that takes the place of another one, with the same grant, and lets the other one
     /// be good for the time of the overlap. Where that ends by itself, the new one lasts as long from
-    /// now on as the other did from when it was made.
+    /// now on as the other did from when it was made. Where it has not begun, nor has the new one before
+    /// then.
     ///
     /// `None`: there is no such key, or it is over, revoked or replaced already.
     ///
@@ -88,7 +89,7 @@ impl<S: KeyStore + ?Sized> Keyring<S> {
         };
         let now = SystemTime::now();
         let mut grant = old.grant.clone();
-        grant.not_before = None;
+        grant.not_before = grant.not_before.filter(|start| now < *start);
         grant.expires_at = grant.expires_at.map(|end| {
             let lasts = end.duration_since(old.created_at).unwrap_or_default();
             now.checked_add(lasts).unwrap_or(end)

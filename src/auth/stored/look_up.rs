@@ -5,9 +5,14 @@ use super::{
     pepper::{Digest, Pepper},
     record::StoredKey,
     store::KeyLookup,
-    uses::{Used, Uses},
+    uses::{Turn, Used, Uses},
 };
-use crate::{Principal, Rejection, auth::Credential, rejection::Kind, storage::StoreError};
+use crate::{
+    Principal, Rejection,
+    auth::Credential,
+    rejection::Kind,
+    storage::{Failure, StoreError},
+};
 use std::{
     collections::HashMap,
     hint::black_box,
@@ -51,7 +56,7 @@ pub(super) struct Known {
     asked: Instant,
     /// Whether it is asked again already.
     asking: AtomicBool,
-    pub(super) used: Used,
+    used: Arc<Used>,
 }
 
 impl Known {
@@ -66,7 +71,7 @@ impl Known {
             revoked: key.revoked_at.is_some(),
             asked,
             asking: AtomicBool::new(false),
-            used: Used::default(),
+            used: Arc::default(),
         }
     }
 
@@ -130,7 +135,7 @@ impl Shared {
             refused: Cache::new(config.capacity, config.negative_ttl),
             flights: Mutex::default(),
             health: Mutex::default(),
-            uses: Uses::new(config.note_uses),
+            uses: Uses::new(config.note_uses, config.capacity),
             counts: Counts::default(),
             config,
             lookup,
@@ -170,19 +175,19 @@ impl Shared {
         if age >= self.config.ttl {
             self.counts.stale.fetch_add(1, Ordering::Relaxed);
         }
-        self.note(known, wall, now);
+        self.note(known, wall);
         Some(known.principal.clone())
     }
 
-    fn note(self: &Arc<Self>, known: &Arc<Known>, wall: SystemTime, now: Instant) {
-        if self.uses.note(known, wall, now)
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let shared = self.clone();
-            runtime.spawn(async move {
-                // To know when a key was used last is not worth an error.
-                let _ = shared.write_uses().await;
-            });
+    fn note(self: &Arc<Self>, known: &Known, wall: SystemTime) {
+        if let Some(turn) = self.uses.note(&known.id, &known.used, wall) {
+            let writer = Writer {
+                shared: self.clone(),
+                waits: true,
+            };
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(writer.write(turn));
+            }
         }
     }
 
@@ -228,7 +233,7 @@ impl Shared {
                     Err(unavailable(None))
                 }
                 Some(true) if known.is_good(SystemTime::now()) => {
-                    self.note(&known, SystemTime::now(), Instant::now());
+                    self.note(&known, SystemTime::now());
                     Ok(known.principal.clone())
                 }
                 right => {
@@ -324,13 +329,20 @@ impl Shared {
         lock(&self.health).pause.is_some_and(|until| now < until)
     }
 
-    fn judge(&self, failed: bool) {
+    /// A store that cannot be reached is left alone for a while. One that says what is wrong with a key has
+    /// answered, and can tell of others.
+    fn judge(&self, failed: Option<&StoreError>) {
+        if failed.is_some() {
+            self.counts.failures.fetch_add(1, Ordering::Relaxed);
+        }
         let mut health = lock(&self.health);
-        if !failed {
+        let down = |error: &StoreError| {
+            matches!(error.failure(), Failure::Unavailable | Failure::TimedOut)
+        };
+        if !failed.is_some_and(down) {
             *health = Health::default();
             return;
         }
-        self.counts.failures.fetch_add(1, Ordering::Relaxed);
         health.failures += 1;
         if health.failures >= FAILURES {
             health.pause = Some(Instant::now() + PAUSE);
@@ -339,6 +351,31 @@ impl Shared {
 
     fn flights(&self) -> MutexGuard<'_, Flights> {
         lock(&self.flights)
+    }
+}
+
+/// Whose turn it is to write the uses of keys. However it ends, the next use is somebody's turn.
+struct Writer {
+    shared: Arc<Shared>,
+    waits: bool,
+}
+
+impl Writer {
+    async fn write(mut self, turn: Turn) {
+        tokio::time::sleep(turn.after).await;
+        // Before they are taken: what is used from now on is for the next.
+        self.shared.uses.disarm();
+        self.waits = false;
+        // To know when a key was used last is not worth an error.
+        let _ = self.shared.write_uses().await;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if self.waits {
+            self.shared.uses.disarm();
+        }
     }
 }
 
@@ -358,7 +395,7 @@ impl Flight {
         let found = found.unwrap_or_else(|_| Err(StoreError::timed_out()));
         // A store may match more loosely than we do, such as by case.
         let found = found.map(|key| key.filter(|key| key.id == self.id));
-        shared.judge(found.is_err());
+        shared.judge(found.as_ref().err());
         let found = found.map(|key| key.map(|key| Arc::new(Known::new(&key, asked))));
         if let Err(error) = &found {
             tracing::warn!(

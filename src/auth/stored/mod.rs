@@ -74,8 +74,9 @@
 //! **What if its store is down**: keys that were looked up in the last 5 seconds ([`ttl`](StoredKeys::ttl))
 //! are let in, and all others are refused with 503. [`serve_stale`](StoredKeys::serve_stale) lets in
 //! those that were looked up in some longer time before. A look-up has 2 seconds
-//! ([`timeout`](StoredKeys::timeout)). After three that failed, one after the other, nobody asks for a
-//! second, and whoever would have to is refused at once.
+//! ([`timeout`](StoredKeys::timeout)). After three in a row for which the store could not be reached, or not in
+//! time, nobody asks for a second, and whoever would have to is refused at once. A key that is there and cannot
+//! be read, as one that a newer program has written, is 503 by itself.
 //!
 //! # What is kept in memory
 //!
@@ -88,9 +89,11 @@
 //!   the time it took.
 //! - At most 256 look-ups at once, and one for each id, which all wait for who ask for it. It goes on
 //!   when they hang up.
-//! - Which keys were used and when, to be written once a minute
-//!   ([`note_uses`](StoredKeys::note_uses)), never while a request waits. What was not written when the
-//!   process ends is lost, unless [`write_uses`](StoredKeys::write_uses) was called.
+//! - Of [`capacity`](StoredKeys::capacity) keys, some 150 bytes each, that they were used and when, to be written
+//!   a minute after the first of them was used ([`note_uses`](StoredKeys::note_uses)), never while a request
+//!   waits. What was not written when the process ends is lost, unless
+//!   [`write_uses`](StoredKeys::write_uses) was called; a [`Server`](crate::gateway::Server) does, when it has
+//!   drained, for the keys of its gateway.
 //!
 //! # Open streams
 //!
@@ -182,7 +185,8 @@ impl StoredKeys {
         self.set(|config| config.negative_ttl = ttl.min(Duration::from_secs(30)))
     }
 
-    /// Sets of how many keys it is remembered that they are good, and of how many that they are not.
+    /// Sets of how many keys it is remembered that they are good, of how many that they are not, and of how
+    /// many that they were used. 10,000 by default.
     #[must_use]
     pub fn capacity(self, keys: usize) -> Self {
         self.set(|config| config.capacity = keys)
@@ -202,10 +206,12 @@ impl StoredKeys {
         self.set(|config| config.stale = time.min(Duration::from_secs(24 * 60 * 60)))
     }
 
-    /// Sets how often it is written which keys were used. `None`: never.
+    /// Sets how long after a key was used that is written, with what else was used meanwhile. A minute by
+    /// default, a day at the most. `None`: never.
     #[must_use]
     pub fn note_uses(self, every: impl Into<Option<Duration>>) -> Self {
-        self.set(|config| config.note_uses = every.into())
+        let day = Duration::from_secs(24 * 60 * 60);
+        self.set(|config| config.note_uses = every.into().map(|every| every.min(day)))
     }
 
     /// Forgets what is known of the key of this id: the next call looks it up. For whoever revokes a

@@ -45,7 +45,8 @@ pub trait KeyStore: KeyLookup {
         successor: StoredKey,
     ) -> Pending<'a, bool>;
 
-    /// Ends a key. `false`: there is none of this id. One that is revoked already keeps its time.
+    /// Ends a key for good, as of now. `false`: there is none of this id. The time is noted, and nothing waits for
+    /// it; one that is revoked already keeps its time.
     fn revoke<'a>(&'a self, id: &'a str, at: SystemTime) -> Pending<'a, bool>;
 
     /// Keys, in the order of the bytes of their ids.

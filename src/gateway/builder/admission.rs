@@ -31,7 +31,8 @@ impl GatewayBuilder {
     }
 
     /// Lets in whoever shows a key that is in a [store](crate::auth::stored).
-    pub fn stored_keys(self, keys: StoredKeys) -> Self {
+    pub fn stored_keys(mut self, keys: StoredKeys) -> Self {
+        self.stored.push(keys.clone());
         self.auth_at("stored_keys", &keys.into())
     }
 

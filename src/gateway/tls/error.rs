@@ -10,6 +10,7 @@ use std::{
 pub struct TlsError {
     path: PathBuf,
     wrong: String,
+    passing: bool,
 }
 
 impl TlsError {
@@ -20,7 +21,21 @@ impl TlsError {
     }
 
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
-        Self::new(path, format!("cannot be read: {error}"))
+        Self {
+            passing: true,
+            ..Self::new(path, format!("cannot be read: {error}"))
+        }
+    }
+
+    /// Whether the same file may be read another time, as when there was no descriptor left.
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing
+    }
+
+    pub(super) fn of_clients(path: &Path) -> Self {
+        let wrong = "says something of certificates of clients, and none is asked for: name their \
+                     authorities first";
+        Self::new(path, wrong.to_owned())
     }
 
     pub(super) fn empty(path: &Path, what: &str) -> Self {
@@ -37,8 +52,11 @@ impl TlsError {
     }
 
     fn new(path: &Path, wrong: String) -> Self {
-        let path = path.to_owned();
-        Self { path, wrong }
+        Self {
+            path: path.to_owned(),
+            wrong,
+            passing: false,
+        }
     }
 }
 

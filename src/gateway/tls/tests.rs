@@ -56,6 +56,11 @@ impl Authority {
     }
 
     fn revoke(&self, serial: u64) -> String {
+        self.revoke_until(serial, 2126)
+    }
+
+    /// A list that is to be renewed at the beginning of this year.
+    fn revoke_until(&self, serial: u64, year: i32) -> String {
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: date_time_ymd(2026, 1, 1),
@@ -63,8 +68,8 @@ impl Authority {
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(2026, 1, 1),
-            next_update: date_time_ymd(2126, 1, 1),
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(year, 1, 1),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: vec![revoked],
@@ -215,6 +220,49 @@ async fn a_revoked_certificate_is_refused() {
     };
     assert!(shaken(7).await.is_err());
     assert!(shaken(8).await.is_ok());
+    // Of an old list nobody knows whom it would name today.
+    folder.write("crl.pem", &authority.revoke_until(7, 2021));
+    tls.reload().unwrap();
+    assert!(shaken(7).await.is_err());
+    assert!(shaken(8).await.is_err());
+}
+
+#[test]
+fn what_says_something_of_clients_says_it_where_they_are_asked() {
+    let (folder, authority) = (Folder::new("unasked"), Authority::new());
+    let tls = served(&folder, &authority, "localhost");
+    let lists = folder.write("crl.pem", &authority.revoke(7));
+    for unasked in [
+        tls.clone().revocation_lists(&lists),
+        tls.clone().optional_client_certificates(),
+    ] {
+        let told = unasked.unwrap_err().to_string();
+        assert!(told.contains("authorities"), "{told}");
+    }
+}
+
+#[test]
+fn a_file_that_could_not_be_read_is_tried_again_and_one_that_is_wrong_is_not() {
+    let (folder, authority) = (Folder::new("passing"), Authority::new());
+    let tls = served(&folder, &authority, "localhost");
+    let seen = |tls: &Tls| tls.current.read().unwrap().seen.clone();
+    let good = seen(&tls);
+    let path = folder.write("localhost.pem", "no certificate at all");
+    tls.look();
+    let wrong = seen(&tls);
+    assert_ne!(wrong, good);
+    assert_eq!(wrong, tls.files.look());
+    // It is there, and cannot be read for now.
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    tls.look();
+    assert_eq!(seen(&tls), wrong, "it is not taken to be known");
+    fs::remove_dir(&path).unwrap();
+    let (certificate, key) = authority.sign("localhost", 1000);
+    folder.write("localhost.pem", &certificate);
+    folder.write("localhost.key", &key);
+    tls.look();
+    assert_eq!(seen(&tls), tls.files.look());
 }
 
 #[tokio::test(start_paused = true)]

@@ -87,4 +87,12 @@ impl Follow<Error> for ChatResponse {
         self.0.followers.push_cut(cut);
         self
     }
+
+    fn cut_between(
+        mut self,
+        cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
+    ) -> Self {
+        self.followers.push_cut_between(cut);
+        self
+    }
 }

@@ -95,11 +95,25 @@ impl Running {
     fn jwt(&self) -> Jwt {
         let keys = Jwks::discover(&self.url).unwrap();
         // Keys are changed every second here, and the new one signs as soon as it is there.
-        let keys = keys.cooldown(Duration::from_millis(300));
+        self.jwt_by(keys.cooldown(Duration::from_millis(300)))
+    }
+
+    fn jwt_by(&self, keys: Jwks) -> Jwt {
         let issuer = Issuer::new(&*self.url, keys)
             .audience("urn:gateway")
             .typ("at+jwt");
         Jwt::new([issuer]).unwrap()
+    }
+
+    /// What anyone can make: a token of a key that there is not.
+    fn made_up(&self, kid: usize) -> String {
+        let header = format!(r#"{{"alg":"RS256","typ":"at+jwt","kid":"{kid}"}}"#);
+        let claims = format!(
+            r#"{{"iss":"{}","aud":"urn:gateway","sub":"admin","exp":4102444800}}"#,
+            self.url
+        );
+        let [header, claims] = [header, claims].map(|part| base64url(part.as_bytes()));
+        format!("{header}.{claims}.{}", base64url(&[7; 256]))
     }
 
     async fn gateway(&self, jwt: Jwt) -> String {
@@ -137,6 +151,9 @@ async fn a_real_issuer_changes_its_keys_is_asked_and_goes_down() {
     let issuer = Arc::new(Running::start(&packages).await);
     let jwt = issuer.jwt();
     let gateway = issuer.gateway(jwt.clone()).await;
+    // One with nothing set, at which somebody sends names that are made up.
+    let by_default = issuer.jwt_by(Jwks::discover(&issuer.url).unwrap());
+    let stormed = issuer.gateway(by_default).await;
     let client = Client::new();
 
     // Keys change, in three kinds, while requests flow. A token is verified each time that it is new.
@@ -163,6 +180,33 @@ async fn a_real_issuer_changes_its_keys_is_asked_and_goes_down() {
         })
     });
     let callers: Vec<_> = callers.collect();
+    let good = {
+        let (issuer, stormed, client, over) = (
+            issuer.clone(),
+            stormed.clone(),
+            client.clone(),
+            over.clone(),
+        );
+        tokio::spawn(async move {
+            let mut told = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let token = issuer.token(true).await;
+                told.push(call(&client, &stormed, &token).await);
+            }
+            told
+        })
+    };
+    let storm = {
+        let (issuer, client) = (issuer.clone(), client.clone());
+        tokio::spawn(async move {
+            for kid in 0.. {
+                let made_up = issuer.made_up(kid);
+                let status = call(&client, &stormed, &made_up).await;
+                assert!(matches!(status, 401 | 503), "{status}");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+    };
     const KEYS: usize = 9;
     for _ in 1..KEYS {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -174,6 +218,17 @@ async fn a_real_issuer_changes_its_keys_is_asked_and_goes_down() {
     for caller in callers {
         refused.extend(caller.await.unwrap());
     }
+    let told = good.await.unwrap();
+    storm.abort();
+    assert!(storm.await.unwrap_err().is_cancelled());
+    let let_in = told.iter().filter(|status| **status == 200).count();
+    println!("oidc: {let_in} of {} let in under a storm", told.len());
+    assert!(let_in > 0);
+    // Whose key is newer than the last fetch is told to come back, and never that its token is wrong.
+    assert!(
+        told.iter().all(|status| matches!(status, 200 | 503)),
+        "{told:?}"
+    );
     let calls = calls.load(Ordering::Relaxed);
     println!(
         "oidc: {calls} calls over {KEYS} keys, {} refused",
