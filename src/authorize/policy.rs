@@ -5,7 +5,7 @@ use super::{
     condition::{Condition, Truth},
 };
 use crate::{Rejection, exchange::Ruling, rejection::Kind};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use std::{
     fmt,
     sync::{
@@ -191,7 +191,7 @@ impl Policy {
     #[cfg(feature = "llm")]
     pub(crate) fn offers(
         &self,
-        headers: &HeaderMap,
+        headers: &http::HeaderMap,
         extensions: &http::Extensions,
         routes: &[Arc<str>],
         model: &str,
