@@ -4,6 +4,7 @@ use super::{
     OnMissingKey,
     headers::Headers,
     memory::{Decided, Memory},
+    meter::Known,
     plan::{Plan, Plans, Told},
     quota::Quota,
     store::Taken,
@@ -46,6 +47,8 @@ pub(super) struct Core {
     pub(super) plans: Plans,
     hasher: RandomState,
     memory: Memory,
+    /// When the store answered again, in microseconds. Zero: it always has.
+    back: AtomicU64,
     shadowed: AtomicU64,
     /// In whole seconds from `start` on, when shadows were logged last.
     logged: AtomicU64,
@@ -66,6 +69,7 @@ impl Core {
                 Place::StandIn(_) => Memory::beside_a_store(config.max_keys),
                 Place::Elsewhere => Memory::beside_a_store(0),
             },
+            back: AtomicU64::new(0),
             shadowed: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             start: Instant::now(),
@@ -106,6 +110,25 @@ impl Core {
         if let Place::StandIn(part) = self.config.place {
             self.memory.warm(slot, plan.here(), taken, part);
         }
+    }
+
+    pub(super) fn store_is_back(&self) {
+        self.back.store(self.memory.now(), Ordering::Relaxed);
+    }
+
+    /// What to tell a store of a key, which it may have forgotten while it was down: as long as a bucket
+    /// takes to fill, and when it is asked whether it is back.
+    pub(super) fn known(&self, slot: Slot, plan: &Plan, back: bool) -> Box<[Known]> {
+        let Place::StandIn(part) = self.config.place else {
+            return Box::default();
+        };
+        let back = back
+            || match self.back.load(Ordering::Relaxed) {
+                0 => false,
+                since => self.memory.now() < since.saturating_add(plan.depth),
+            };
+        let known = || self.memory.known(slot, plan.here(), part);
+        back.then(known).flatten().unwrap_or_default()
     }
 
     /// What follows from a decision. What is left, if the caller shall be told.

@@ -3,14 +3,14 @@
 use super::{
     gcra::{Rate, Time},
     kept::{self, Kept, Named},
-    meter::{self, Decision, Rule, State},
+    meter::{self, Decision, Known, Rule, State},
     quota::Quota,
-    store::Taken,
+    store::{Take, Taken},
     table::{Slot, Table},
 };
 use governor::{RateLimiter, middleware::NoOpMiddleware, nanos::Nanos, state::StateStore};
 use std::{
-    borrow::BorrowMut,
+    borrow::{Borrow, BorrowMut},
     cell::Cell,
     hash::{Hash, Hasher},
     num::NonZeroU32,
@@ -141,6 +141,15 @@ impl Memory {
             .warm(slot, rules, taken, part, self.own.clock.now());
     }
 
+    /// What is to be told to a store that may have forgotten the buckets.
+    pub(super) fn known(&self, slot: Slot, rules: &[Rule], part: f64) -> Option<Box<[Known]>> {
+        self.own.known(slot, rules, part, self.now())
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.own.clock.now()
+    }
+
     pub(super) fn tracked(&self) -> usize {
         self.own.table.tracked()
     }
@@ -186,7 +195,7 @@ impl Own {
             }
             let mut one = None;
             let mut several = Vec::new();
-            meter::take_all(states, rules, cost, now, |rule, fits, state| {
+            meter::take_all(states, rules, &[], cost, now, |rule, fits, state| {
                 let decision = rule.meter.tell(fits, state, cost, now);
                 match rules {
                     [_] => one = Some(decision),
@@ -201,15 +210,29 @@ impl Own {
     }
 
     /// The numbers themselves, for who asks as a store is asked.
-    pub(super) fn take_raw(&self, slot: Slot, rules: &[Rule], cost: u64, now: u64) -> Taken {
+    pub(super) fn take_raw(&self, slot: Slot, take: &Take, now: u64) -> Taken {
+        let rules = &take.rules.rules;
         self.with(slot, rules, now, |states| {
             let mut taken = Taken::at(now);
             let mut reset = 0;
-            meter::take_all(states, rules, cost, now, |rule, fits, state| {
+            let told = |rule: &Rule, fits, state| {
                 reset = reset.max(rule.meter.look(state, now).reset);
                 taken.push(fits, state);
-            });
+            };
+            meter::take_all(states, rules, &take.known, take.cost, now, told);
             (taken, reset)
+        })
+    }
+
+    /// What the buckets of a key say, if it has any.
+    fn known(&self, slot: Slot, rules: &[Rule], part: f64, now: u64) -> Option<Box<[Known]>> {
+        self.table.look(slot, |kept| {
+            let both = kept.states(rules).iter().zip(rules);
+            both.map(|(named, rule)| {
+                let state: &State = named.borrow();
+                rule.meter.known(*state, now, part)
+            })
+            .collect()
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     gcra::{Rate, Time},
-    window::{Fixed, Sliding},
+    window::{Fixed, Length, Sliding},
 };
 use std::borrow::BorrowMut;
 
@@ -45,6 +45,11 @@ impl State {
 /// are made at once do not come in order.
 const SET_BACK: u64 = 1_000_000;
 
+/// Rounded up: who has used some of the whole has used some of the part.
+fn share(units: u64, part: f64) -> u64 {
+    (units as f64 * part).ceil() as u64
+}
+
 /// A bucket that fills until then, and was taken from now.
 fn filling(tat: Time, now: u64) -> State {
     State {
@@ -74,6 +79,10 @@ pub(super) struct Decision {
     pub(super) retry_after: Option<u64>,
     pub(super) left: Left,
 }
+
+/// What one process knows of a bucket that a store may have forgotten, on any clock: how long it is until
+/// it is full; or when a window began, what was taken in it, and what was taken in the one before.
+pub(super) type Known = [u64; 3];
 
 /// A quota, on a clock of microseconds since 1970.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +126,84 @@ impl Meter {
             }
             Self::Sliding(window) => window.charge(state, cost, now),
             Self::Fixed(window) => window.charge(state, cost, now),
+        }
+    }
+
+    /// How long it takes at most until all units are there again.
+    pub(super) fn depth(&self) -> u64 {
+        match self {
+            Self::Gcra(rate) => rate.depth.whole.saturating_add(1),
+            Self::Sliding(window) => window.length.saturating_mul(2),
+            Self::Fixed(window) => match window.length {
+                Length::Fixed(length) => length,
+                Length::Month => 31 * 86_400_000_000,
+            },
+        }
+    }
+
+    /// What the bucket here, of a part of the whole, says of the whole.
+    pub(super) fn known(&self, here: State, now: u64, part: f64) -> Known {
+        // The least that would be as much of the part: a store that has forgotten nothing is told nothing
+        // new. It is kept below what is more than any quota, and yet exact.
+        let whole = |units: u64| {
+            let less = (units.saturating_sub(1) as f64 / part) as u64;
+            let already = share(less, part) >= units;
+            (less.min(1 << 50) + u64::from(!already)).min(1 << 50)
+        };
+        match self {
+            // In time, the part is as deep as the whole.
+            Self::Gcra(rate) => [rate.look(here.tat(), now).reset, 0, 0],
+            _ => [here.at, whole(here.used), whole(here.before)],
+        }
+    }
+
+    /// The bucket, if no more is in it than somebody knows.
+    pub(super) fn remind(&self, state: State, [at, used, before]: Known, now: u64) -> State {
+        match self {
+            Self::Gcra(rate) => {
+                let ahead = at.min(rate.depth.whole);
+                let known = filling(Time::at(now.saturating_add(ahead)), now);
+                if ahead > 0 && known.at > state.at {
+                    known
+                } else {
+                    state
+                }
+            }
+            Self::Fixed(window) => {
+                let (start, used) = (window.length.around(now).0, used.min(window.limit));
+                let here = if state.at == start { state.used } else { 0 };
+                if at != start || state.at > start || used <= here {
+                    return state;
+                }
+                State {
+                    at,
+                    used,
+                    before: 0,
+                }
+            }
+            Self::Sliding(window) => {
+                let start = now - now % window.length;
+                let (used, before) = (used.min(window.limit), before.min(window.limit));
+                let (used, before) = match at {
+                    at if at == start => (used, before),
+                    at if at.checked_add(window.length) == Some(start) => (0, used),
+                    _ => return state,
+                };
+                let here = match state.at {
+                    at if at > start => return state,
+                    at if at == start => (state.used, state.before),
+                    at if at.checked_add(window.length) == Some(start) => (0, state.used),
+                    _ => (0, 0),
+                };
+                if used <= here.0 && before <= here.1 {
+                    return state;
+                }
+                State {
+                    at: start,
+                    used: used.max(here.0),
+                    before: before.max(here.1),
+                }
+            }
         }
     }
 
@@ -167,8 +254,7 @@ impl Meter {
         (then, now): (u64, u64),
         part: f64,
     ) -> State {
-        // Rounded up: who has used some of the whole has used some of the part.
-        let share = |units: u64| (units as f64 * part).ceil() as u64;
+        let share = |units: u64| share(units, part);
         match self {
             Self::Gcra(_) => {
                 // In time, the part is as deep as the whole.
@@ -204,10 +290,11 @@ pub(super) struct Rule {
 ///
 /// The decisions tell what is left. If one is not allowed none was taken, and they tell what each
 /// bucket holds as it is. A quota in shadow mode is taken from where it can be, and stops nothing.
-/// Buckets are settled whether they are taken from or not.
+/// Buckets are settled whether they are taken from or not, and reminded of what is known, if anything is.
 pub(super) fn take_all<S: BorrowMut<State>>(
     states: &mut [S],
     rules: &[Rule],
+    known: &[Known],
     cost: u64,
     now: u64,
     mut told: impl FnMut(&Rule, bool, State),
@@ -215,6 +302,10 @@ pub(super) fn take_all<S: BorrowMut<State>>(
     for (state, rule) in states.iter_mut().zip(rules) {
         let state = state.borrow_mut();
         *state = rule.meter.settle(*state, now);
+    }
+    for ((state, rule), known) in states.iter_mut().zip(rules).zip(known) {
+        let state = state.borrow_mut();
+        *state = rule.meter.remind(*state, *known, now);
     }
     let charged = |state: &State, rule: &Rule| rule.meter.charge(*state, cost, now);
     let mut both = states.iter().zip(rules);

@@ -108,7 +108,8 @@
 //!
 //! so that 10 million of them, if there shall be so many, take 400 MB, 1.3 GB, or 1.6 GB for two quotas. The
 //! table grows by one part of 64 at a time. [`Stats::tracked_keys`] and [`Stats::bytes`] tell how it
-//! stands. A store is told the name of the layer and the first 128 bits of a SHA-256 hash of the key;
+//! stands. What a key was counted by before, such as limits that it had then, takes 32 bytes each as well,
+//! for 32 of them at most. A store is told the name of the layer and the first 128 bits of a SHA-256 hash of the key;
 //! what it keeps it forgets as soon as it is full again.
 //!
 //! # Cancellation
@@ -309,7 +310,8 @@ impl<K, C> RateLimitLayer<K, C> {
 }
 
 impl<K, C> RateLimitLayer<K, C, Shared> {
-    /// Sets how long the store is waited for. By default 20 ms.
+    /// Sets how long the store is waited for. By default 20 ms. With less than 10 ms Redis is not thought to
+    /// be gone when it does not answer, and a connection to a machine that died lasts until TCP gives it up.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.buckets = self.buckets.patience(Some(timeout), None);

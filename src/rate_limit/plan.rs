@@ -25,6 +25,8 @@ pub(super) struct Plan {
     /// The part of the quotas that is granted here while a store is down, if not all.
     part: Option<Box<[Rule]>>,
     lines: Lines,
+    /// How long it takes at most until all buckets are full, in microseconds.
+    pub(super) depth: u64,
     /// Whether these are somebody's own.
     pub(super) limited: bool,
 }
@@ -40,7 +42,9 @@ impl Plan {
             })
             .collect()
         });
+        let depths = rules.rules.iter().map(|rule| rule.meter.depth());
         Self {
+            depth: depths.max().unwrap_or(0),
             rules,
             part,
             lines: Lines::new(headers, &quotas),

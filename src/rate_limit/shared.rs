@@ -30,7 +30,10 @@ pub enum OnStoreDown {
     /// This process decides by itself, and grants a part of each quota.
     ///
     /// It goes on from what the store last said of each key, so that nobody finds a full bucket who had
-    /// used up theirs. What is used meanwhile the store does not learn of.
+    /// used up theirs. When the store answers again it is told what this process knows, for as long as
+    /// a bucket takes to fill: so a store that has lost its memory grants no fresh quota either. What is
+    /// used meanwhile it learns of as if all processes had used as much; of windows, to one unit of the part. Of keys that found no
+    /// [room](super::RateLimitLayer::max_keys) here nothing is known.
     LocalFallback {
         /// The part, from 0 to 1: with four processes that are called alike, 0.25. Of a quota that is
         /// not zero at least one unit is granted, but by a part of 0.
@@ -109,13 +112,16 @@ impl Shared {
             let take = Take {
                 bucket,
                 rules: plan.rules.clone(),
+                known: core.known(slot, &plan, asking.is_probe()),
                 cost,
                 now: None,
             };
             let taken = timeout(self.0.timeout, self.0.store.take(take)).await;
             match taken.unwrap_or_else(|_| Err(StoreError::timed_out())) {
                 Ok(taken) if taken.buckets().len() == plan.rules.rules.len() => {
-                    asking.answered();
+                    if asking.answered() {
+                        core.store_is_back();
+                    }
                     core.warm(slot, &plan, &taken);
                     let decided = plan.told(&taken, cost);
                     return core.judge(plan, decided);
@@ -178,12 +184,19 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    fn answered(&mut self) {
+    fn is_probe(&self) -> bool {
+        self.turn == Some(Turn::Probe)
+    }
+
+    /// Whether it had been down.
+    fn answered(&mut self) -> bool {
         self.turn = None;
-        if self.inner.pause().answered() {
+        let back = self.inner.pause().answered();
+        if back {
             let name = &*self.inner.name;
             tracing::info!(name, "rate limit: the store answers again");
         }
+        back
     }
 
     fn failed(&mut self, error: &StoreError) {

@@ -2,7 +2,7 @@
 
 use super::{
     memory::Own,
-    meter::{self, Rule, State},
+    meter::{self, Known, Rule, State},
     quota::{Quota, hashed},
     table::Slot,
 };
@@ -77,6 +77,8 @@ impl Rules {
 pub struct Take {
     pub(super) bucket: Box<str>,
     pub(super) rules: Arc<Rules>,
+    /// What the store may have forgotten of each quota, if there is reason to think so.
+    pub(super) known: Box<[Known]>,
     pub(super) cost: u64,
     pub(super) now: Option<u64>,
 }
@@ -114,9 +116,16 @@ impl Take {
     pub fn decide(&self, states: &mut [State], now: u64) -> Taken {
         let mut taken = Taken::at(now);
         let rules = &self.rules.rules;
-        meter::take_all(states, rules, self.cost, now, |_, fits, state| {
-            taken.push(fits, state);
-        });
+        meter::take_all(
+            states,
+            rules,
+            &self.known,
+            self.cost,
+            now,
+            |_, fits, state| {
+                taken.push(fits, state);
+            },
+        );
         taken
     }
 }
@@ -200,8 +209,7 @@ impl Store for MemoryStore {
     fn take(&self, take: Take) -> Pending<'_, Taken> {
         let slot = Slot::Named(self.hasher.hash_one(take.bucket()));
         let now = take.now().unwrap_or_else(|| self.own.clock.now());
-        let rules = &take.rules.rules;
-        Box::pin(ready(Ok(self.own.take_raw(slot, rules, take.cost, now))))
+        Box::pin(ready(Ok(self.own.take_raw(slot, &take, now))))
     }
 }
 

@@ -113,6 +113,16 @@ impl<V: Default> Table<V> {
         Ok(with(shard.buckets.entry(key).or_default()))
     }
 
+    /// Does something with a bucket that is there. Those who share one are not told of it.
+    pub(super) fn look<R>(&self, slot: Slot, with: impl FnOnce(&mut V) -> R) -> Option<R> {
+        match slot {
+            Slot::Named(key) | Slot::Apart(key) => {
+                lock(self.shard(key)).buckets.get_mut(&key).map(with)
+            }
+            Slot::Nameless => Some(with(&mut lock(&self.nameless))),
+        }
+    }
+
     /// Takes a bucket away, if there is one. `None`: it is full.
     pub(super) fn remove(&self, slot: Slot, now: u64, idle: impl Fn(&V) -> bool) -> Option<V> {
         let key = match slot {

@@ -173,3 +173,20 @@ async fn a_limit_without_a_period_grants_nothing() {
         assert_eq!(passed(&app, &bob, 5).await, 5);
     }
 }
+
+#[cfg(feature = "auth")]
+#[tokio::test]
+async fn a_stored_key_that_was_rotated_counts_under_its_successor() {
+    use tower_gateway::auth::stored::{Grant, Keyring, MemoryKeys, Pepper};
+
+    let pepper = Pepper::new(1, "a secret of the tests, which is long enough").unwrap();
+    let keyring = Keyring::new(Arc::new(MemoryKeys::new()), pepper);
+    let limit = Limit::new("per-minute", 10, MINUTE);
+    let (old, _) = keyring.issue(Grant::new("app").limit(limit)).await.unwrap();
+    assert_eq!(old.principal().limited_as(), Some(old.id()));
+    let (new, _) = keyring.rotate(old.id(), MINUTE).await.unwrap().unwrap();
+    let old = keyring.find(old.id()).await.unwrap().unwrap();
+    assert_eq!(old.principal().key_id(), Some(old.id()));
+    assert_eq!(old.principal().limited_as(), Some(new.id()));
+    assert_eq!(new.principal().limited_as(), Some(new.id()));
+}

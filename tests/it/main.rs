@@ -77,6 +77,8 @@ mod shared_limit;
 mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "rate-limit")]
+mod store_comes_back;
 #[cfg(feature = "auth")]
 mod stored;
 mod telling;

@@ -13,7 +13,7 @@ fn rules(quotas: &[Quota]) -> Vec<Rule> {
 
 fn take(states: &mut [State], rules: &[Rule], cost: u64, now: u64) -> Vec<Decision> {
     let mut decisions = Vec::new();
-    take_all(states, rules, cost, now, |rule, fits, state| {
+    take_all(states, rules, &[], cost, now, |rule, fits, state| {
         decisions.push(rule.meter.tell(fits, state, cost, now));
     });
     decisions

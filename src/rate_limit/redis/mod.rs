@@ -219,12 +219,23 @@ fn command(name: &str, script: &str, key: &str, take: &Take) -> Cmd {
     // More than there ever is of any quota, and yet exact.
     let cost = take.cost.min(1 << 50);
     command.arg(now.unwrap_or(-1)).arg(cost);
-    for (rule, field) in take.rules.rules.iter().zip(take.quotas()) {
+    let known = take.known.len() == take.rules.rules.len();
+    command.arg(if known { 11 } else { 8 });
+    for (index, (rule, field)) in take.rules.rules.iter().zip(take.quotas()).enumerate() {
         command.arg(field).arg(i32::from(rule.shadow));
         let (algorithm, numbers) = numbers(&rule.meter, take.cost);
         command.arg(algorithm);
         for number in numbers {
             command.arg(number);
+        }
+        for number in take
+            .known
+            .get(index)
+            .filter(|_| known)
+            .into_iter()
+            .flatten()
+        {
+            command.arg(i64::try_from(*number).unwrap_or(0));
         }
     }
     command

@@ -1,8 +1,9 @@
 -- Takes what a call costs out of all buckets of a key, or out of none.
 --
 -- KEYS[1]  a hash; of each quota the field holds "at used before"
--- ARGV     now in microseconds, or -1 for the server's own time; the cost; then of each quota eight:
---          field, shadow (0, 1), algorithm (g, f, s), and five numbers of the algorithm, or zeros
+-- ARGV     now in microseconds, or -1 for the server's own time; the cost; how many there are of each quota:
+--          field, shadow (0, 1), algorithm (g, f, s), five numbers of the algorithm, or zeros, and none or
+--          three that somebody knows of the bucket
 -- Answers  now; then of each quota: fits (0, 1), at, used, before
 --
 -- All numbers are whole and below 2^53, which a double holds exactly. Where a product would be more it is
@@ -77,6 +78,43 @@ function settle.s(at, used, before, limit, length)
   return start, min(used + before, limit), 0, start + 2 * length - now
 end
 
+-- Each answers with the bucket, if less is in it than it seems, and how long it must be kept.
+local remind = {}
+
+-- how long it is until it is full
+function remind.g(at, used, before, ahead, _, _, _, _, _, depth)
+  ahead = min(ahead, depth)
+  if ahead <= 0 or now + ahead <= at then return end
+  return now + ahead, 0, now, ahead + 1
+end
+
+-- a window
+function remind.f(at, used, before, known, taken, _, limit, length)
+  local start, ends = around(now, length)
+  taken = min(taken, limit)
+  if known ~= start or at > start or taken <= (at == start and used or 0) then return end
+  return start, taken, 0, ends - now
+end
+
+-- a window, and the one before
+function remind.s(at, used, before, known, taken, weighed, limit, length)
+  local start = around(now, length)
+  taken, weighed = min(taken, limit), min(weighed, limit)
+  if known + length == start then
+    taken, weighed = 0, taken
+  elseif known ~= start then
+    return
+  end
+  if at > start then return end
+  if at + length == start then
+    used, before = 0, used
+  elseif at ~= start then
+    used, before = 0, 0
+  end
+  if taken <= used and weighed <= before then return end
+  return start, max(taken, used), max(weighed, before), start + 2 * length - now
+end
+
 -- Each answers with the bucket after the call and how long it must be kept if the call fits, and else
 -- with the bucket as it is.
 local charge = {}
@@ -123,26 +161,33 @@ function charge.s(at, used, before, limit, length)
   return true, start, taken, weighed, start + 2 * length - now
 end
 
-local WIDTH = 8
-local quotas = (#ARGV - 2) / WIDTH
+local WIDTH = tonumber(ARGV[3])
+local quotas = (#ARGV - 3) / WIDTH
 local fields = {}
 for quota = 1, quotas do
-  fields[quota] = ARGV[3 + (quota - 1) * WIDTH]
+  fields[quota] = ARGV[4 + (quota - 1) * WIDTH]
 end
 local kept = redis.call('HMGET', KEYS[1], unpack(fields))
 
 local allowed, results = true, {}
 for quota = 1, quotas do
-  local from = 3 + (quota - 1) * WIDTH
+  local from = 4 + (quota - 1) * WIDTH
   local at, used, before = string.match(kept[quota] or '', '^(%d+) (%d+) (%d+)$')
   at, used, before = tonumber(at or 0), tonumber(used or 0), tonumber(before or 0)
   local algorithm = ARGV[from + 2]
   local one, two, three = tonumber(ARGV[from + 3]), tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5])
   local a, u, b, settled = settle[algorithm](at, used, before, one, two)
   if settled then at, used, before = a, u, b end
-  local result = { charge[algorithm](
-    at, used, before, one, two, three, tonumber(ARGV[from + 6]), tonumber(ARGV[from + 7])
-  ) }
+  local four, five = tonumber(ARGV[from + 6]), tonumber(ARGV[from + 7])
+  if WIDTH == 11 then
+    local keep
+    a, u, b, keep = remind[algorithm](
+      at, used, before, tonumber(ARGV[from + 8]), tonumber(ARGV[from + 9]), tonumber(ARGV[from + 10]),
+      one, two, three, four
+    )
+    if keep then at, used, before, settled = a, u, b, keep end
+  end
+  local result = { charge[algorithm](at, used, before, one, two, three, four, five) }
   result.state, result.settled = { at, used, before }, settled
   results[quota] = result
   if not result[1] and ARGV[from + 1] == '0' then allowed = false end

@@ -21,6 +21,7 @@ fn take(quotas: &[Quota], bucket: &str, cost: u64) -> Take {
     Take {
         bucket: bucket.into(),
         rules: Arc::new(Rules::new(quotas)),
+        known: Box::default(),
         cost,
         now: None,
     }

@@ -74,6 +74,8 @@ struct Trace {
     onward: bool,
     /// Whether a configuration is loaded meanwhile.
     loads: bool,
+    /// Whether the store may have forgotten what was.
+    forgets: bool,
     steps: Vec<Step>,
 }
 
@@ -99,12 +101,15 @@ fn any_trace() -> impl Strategy<Value = Trace> {
         prop::collection::vec(any_quota(), 1..4),
     ];
     let steps = prop::collection::vec(step, 1..12);
-    (quotas, any::<(bool, bool)>(), steps).prop_map(|(quotas, (onward, loads), steps)| Trace {
-        quotas,
-        onward,
-        loads,
-        steps,
-    })
+    (quotas, any::<(bool, bool)>(), 0..4_u8, steps).prop_map(
+        |(quotas, (onward, loads), forgets, steps)| Trace {
+            quotas,
+            onward,
+            loads,
+            forgets: forgets == 0,
+            steps,
+        },
+    )
 }
 
 impl Trace {
@@ -137,6 +142,21 @@ impl Trace {
         };
         // The time that can be told exactly ends in 2112.
         now.min(4_500_000_000 * SECOND)
+    }
+
+    /// What somebody says, who knows it or not.
+    fn known(&self, step: Step, now: u64, quotas: usize) -> Box<[[u64; 3]]> {
+        if !self.forgets || step.size == 1 {
+            return Box::default();
+        }
+        let period = self.quotas[0].window() * SECOND;
+        let time = match step.by % 4 {
+            0 => now - now % period,
+            1 => (now - now % period).saturating_sub(period),
+            2 => step.cost % period,
+            _ => 0,
+        };
+        vec![[time, step.units, step.cost % 99]; quotas].into()
     }
 
     fn cost(&self, Step { size, cost, .. }: Step) -> u64 {
@@ -191,6 +211,7 @@ fn redis_and_this_process_agree_on_10_000_traces() {
             let quotas = trace.plan(step);
             let take = Take {
                 bucket: bucket.as_str().into(),
+                known: trace.known(step, now, quotas.len()),
                 rules: Arc::new(Rules::new(&quotas)),
                 cost: trace.cost(step),
                 now: Some(now),
@@ -206,7 +227,7 @@ fn redis_and_this_process_agree_on_10_000_traces() {
                 prop_assert_eq!(&told(&stored, &take), &expected, "a store in this process");
             }
             // A layer has its quotas for ever, and all calls are counted by some of these.
-            if trace.onward && !trace.loads {
+            if trace.onward && !trace.loads && !trace.forgets {
                 governed.set(governed.get() + u32::from(layer.is_governed()));
                 let (slot, nanos) = (Slot::Named(7), (now - NOON) * 1000);
                 let rules = &take.rules.rules;
