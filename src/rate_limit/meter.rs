@@ -45,6 +45,11 @@ impl State {
 /// are made at once do not come in order.
 const SET_BACK: u64 = 1_000_000;
 
+/// Rounded up: who has used some of the whole has used some of the part.
+fn share(units: u64, part: f64) -> u64 {
+    (units as f64 * part).ceil() as u64
+}
+
 /// A bucket that fills until then, and was taken from now.
 fn filling(tat: Time, now: u64) -> State {
     State {
@@ -138,8 +143,13 @@ impl Meter {
 
     /// What the bucket here, of a part of the whole, says of the whole.
     pub(super) fn known(&self, here: State, now: u64, part: f64) -> Known {
-        // More than any quota, and yet exact.
-        let whole = |units: u64| ((units as f64 / part) as u64).min(1 << 50);
+        // The least that would be as much of the part: a store that has forgotten nothing is told nothing
+        // new. It is kept below what is more than any quota, and yet exact.
+        let whole = |units: u64| {
+            let less = (units.saturating_sub(1) as f64 / part) as u64;
+            let already = share(less, part) >= units;
+            (less.min(1 << 50) + u64::from(!already)).min(1 << 50)
+        };
         match self {
             // In time, the part is as deep as the whole.
             Self::Gcra(rate) => [rate.look(here.tat(), now).reset, 0, 0],
@@ -244,8 +254,7 @@ impl Meter {
         (then, now): (u64, u64),
         part: f64,
     ) -> State {
-        // Rounded up: who has used some of the whole has used some of the part.
-        let share = |units: u64| (units as f64 * part).ceil() as u64;
+        let share = |units: u64| share(units, part);
         match self {
             Self::Gcra(_) => {
                 // In time, the part is as deep as the whole.

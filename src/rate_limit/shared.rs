@@ -36,7 +36,7 @@ pub enum OnStoreDown {
     /// It goes on from what the store last said of each key, so that nobody finds a full bucket who had
     /// used up theirs. When the store answers again it is told what this process knows, for as long as
     /// a bucket takes to fill: so a store that has lost its memory grants no fresh quota either. What is
-    /// used meanwhile it learns of as if all processes had used as much. Of keys that found no
+    /// used meanwhile it learns of as if all processes had used as much; of windows, to one unit of the part. Of keys that found no
     /// [room](super::RateLimitLayer::max_keys) here nothing is known.
     LocalFallback {
         /// The part, from 0 to 1: with four processes that are called alike, 0.25. Of a quota that is
