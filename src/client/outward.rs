@@ -124,7 +124,7 @@ pub(crate) fn is_loopback(uri: &Uri) -> bool {
 
 /// Whether a host may be this very machine, in any of the ways in which resolvers let it be written: what
 /// nobody out there may have us fetch from. More hosts than those that [are told to be](is_loopback).
-pub(super) fn may_be_this_machine(uri: &Uri) -> bool {
+pub(crate) fn may_be_this_machine(uri: &Uri) -> bool {
     let Some(host) = uri.host() else {
         return true;
     };

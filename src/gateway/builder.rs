@@ -21,6 +21,7 @@ use crate::{
     Body, BoxError,
     access_log::AccessLogLayer,
     answer::Classify,
+    auth::stored::StoredKeys,
     client_addr::ClientAddrLayer,
     concurrency::{ConcurrencyLayer, Triage},
     identity::IdentityLayer,

@@ -92,7 +92,7 @@ impl Follow<Error> for ChatResponse {
         mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self {
-        self.followers.push_cut_between(cut);
+        self.0.followers.push_cut_between(cut);
         self
     }
 }
