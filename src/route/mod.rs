@@ -119,7 +119,7 @@ impl<B, E> Routes<B, E> {
     }
 
     /// Lets `service` answer for what matches `template` by one of `methods`: a
-    /// [`Method`](http::Method), an array of them, or [`Methods::ANY`].
+    /// [`Method`], an array of them, or [`Methods::ANY`].
     #[must_use]
     pub fn route<S, R>(
         mut self,
