@@ -51,17 +51,13 @@ fn layer(mock: &MockUpstream) -> ExternalLayer<HttpDecider> {
 }
 
 /// Shows the headers and the body that reached it.
-fn shows(
-    request: Request<Body>,
-) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
-    async {
-        let vouched = Vouched::of(&request).cloned();
-        let (head, body) = request.into_parts();
-        let mut response = Response::new(body);
-        response.extensions_mut().insert(Seen(head.headers));
-        vouched.map(|vouched| response.extensions_mut().insert(vouched));
-        Ok(response)
-    }
+async fn shows(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    let vouched = Vouched::of(&request).cloned();
+    let (head, body) = request.into_parts();
+    let mut response = Response::new(body);
+    response.extensions_mut().insert(Seen(head.headers));
+    vouched.map(|vouched| response.extensions_mut().insert(vouched));
+    Ok(response)
 }
 
 #[derive(Clone)]
