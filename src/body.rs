@@ -38,7 +38,8 @@ pub struct Body {
     sent: u64,
     /// How many there are to go out, or `UNKNOWN`.
     promised: u64,
-    followers: Followers<Infallible, u64>,
+    /// In a box, so that a body stays small: each layer moves it.
+    followers: Option<Box<Followers<Infallible, u64>>>,
 }
 
 impl Body {
@@ -72,7 +73,7 @@ impl Body {
             inner: Inner::Dyn(Box::pin(body)),
             sent: 0,
             promised: UNKNOWN,
-            followers: Followers::new(),
+            followers: None,
         }
     }
 
@@ -96,7 +97,7 @@ impl Body {
         mut self,
         end: impl FnOnce(End<'_, Infallible>) + Send + 'static,
     ) -> Self {
-        self.followers.push(move |ended, _| end(ended));
+        self.followers().push(move |ended, _| end(ended));
         self
     }
 
@@ -104,7 +105,7 @@ impl Body {
         mut self,
         end: impl FnOnce(End<'_, Infallible>, u64) + Send + 'static,
     ) -> Self {
-        self.followers.push(move |ended, sent| end(ended, *sent));
+        self.followers().push(move |ended, sent| end(ended, *sent));
         self
     }
 
@@ -112,14 +113,21 @@ impl Body {
         mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self {
-        self.followers.push_cut(cut);
+        self.followers().push_cut(cut);
         self
+    }
+
+    fn followers(&mut self) -> &mut Followers<Infallible, u64> {
+        let fresh = || Box::new(Followers::new());
+        self.followers.get_or_insert_with(fresh)
     }
 
     /// Lets go of what the body was made of, and only then tells the followers.
     fn finish(&mut self, end: End<'_, Infallible>) {
         drop(mem::replace(&mut self.inner, Inner::Full(Bytes::new())));
-        self.followers.end(end, &self.sent);
+        if let Some(mut followers) = self.followers.take() {
+            followers.end(end, &self.sent);
+        }
     }
 }
 
@@ -135,7 +143,7 @@ impl From<Bytes> for Body {
             inner: Inner::Full(bytes),
             sent: 0,
             promised: UNKNOWN,
-            followers: Followers::new(),
+            followers: None,
         }
     }
 }
@@ -164,18 +172,25 @@ impl HttpBody for Body {
         let frame = match &mut this.inner {
             Inner::Full(bytes) if bytes.is_empty() => None,
             Inner::Full(bytes) => Some(Ok(Frame::data(mem::take(bytes)))),
-            Inner::Dyn(body) if this.followers.is_empty() => return body.as_mut().poll_frame(cx),
-            Inner::Dyn(body) => match body.as_mut().poll_frame(cx) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => {
-                    let cut = ready!(this.followers.poll_cut(cx));
-                    this.inner = Inner::Full(Bytes::new());
-                    this.followers.end_inside(&cut, &this.sent);
-                    Some(Err(cut.rejection.into()))
+            Inner::Dyn(body) => {
+                let polled = body.as_mut().poll_frame(cx);
+                let Some(followers) = &mut this.followers else {
+                    return polled;
+                };
+                match polled {
+                    Poll::Ready(frame) => {
+                        followers.moved();
+                        frame
+                    }
+                    Poll::Pending => {
+                        let cut = ready!(followers.poll_cut(cx));
+                        this.inner = Inner::Full(Bytes::new());
+                        followers.end_inside(&cut, &this.sent);
+                        Some(Err(cut.rejection.into()))
+                    }
                 }
-            },
+            }
         };
-        this.followers.moved();
         match &frame {
             None => this.finish(End::Complete),
             Some(Err(error)) => this.finish(End::Broken(error)),
@@ -204,7 +219,7 @@ impl HttpBody for Body {
 /// A server that has sent the last byte may drop the body without asking for the `None`.
 impl Drop for Body {
     fn drop(&mut self) {
-        if !self.followers.is_empty() {
+        if self.followers.is_some() {
             let end = if self.is_end_stream() || self.sent >= self.promised {
                 End::Complete
             } else {
