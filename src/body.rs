@@ -41,7 +41,8 @@ pub struct Body {
     sent: u64,
     /// How many there are to go out, or `UNKNOWN`.
     promised: u64,
-    followers: Followers<Infallible, u64>,
+    /// In a box, so that a body stays small: each layer moves it.
+    followers: Option<Box<Followers<Infallible, u64>>>,
 }
 
 impl Body {
@@ -75,7 +76,7 @@ impl Body {
             inner: Inner::Dyn(Box::pin(body)),
             sent: 0,
             promised: UNKNOWN,
-            followers: Followers::new(),
+            followers: None,
         }
     }
 
@@ -99,7 +100,7 @@ impl Body {
         mut self,
         end: impl FnOnce(End<'_, Infallible>) + Send + 'static,
     ) -> Self {
-        self.followers.push(move |ended, _| end(ended));
+        self.followers().push(move |ended, _| end(ended));
         self
     }
 
@@ -107,7 +108,7 @@ impl Body {
         mut self,
         end: impl FnOnce(End<'_, Infallible>, u64) + Send + 'static,
     ) -> Self {
-        self.followers.push(move |ended, sent| end(ended, *sent));
+        self.followers().push(move |ended, sent| end(ended, *sent));
         self
     }
 
@@ -115,7 +116,7 @@ impl Body {
         mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self {
-        self.followers.push_cut(cut);
+        self.followers().push_cut(cut);
         self
     }
 
@@ -123,21 +124,21 @@ impl Body {
         mut self,
         cut: impl FnMut(&mut Context<'_>, bool) -> Poll<Rejection> + Send + 'static,
     ) -> Self {
-        self.followers.push_cut_between(cut);
+        self.followers().push_cut_between(cut);
         self
     }
 
-    /// Who was cut off by whom is told, and the body is over.
-    fn end_by(&mut self, cut: Cut) -> Option<Result<Frame<Bytes>, BoxError>> {
-        self.inner = Inner::Full(Bytes::new());
-        self.followers.end_inside(&cut, &self.sent);
-        Some(Err(cut.rejection.into()))
+    fn followers(&mut self) -> &mut Followers<Infallible, u64> {
+        let fresh = || Box::new(Followers::new());
+        self.followers.get_or_insert_with(fresh)
     }
 
     /// Lets go of what the body was made of, and only then tells the followers.
     fn finish(&mut self, end: End<'_, Infallible>) {
         drop(mem::replace(&mut self.inner, Inner::Full(Bytes::new())));
-        self.followers.end(end, &self.sent);
+        if let Some(mut followers) = self.followers.take() {
+            followers.end(end, &self.sent);
+        }
     }
 }
 
@@ -153,7 +154,7 @@ impl From<Bytes> for Body {
             inner: Inner::Full(bytes),
             sent: 0,
             promised: UNKNOWN,
-            followers: Followers::new(),
+            followers: None,
         }
     }
 }
@@ -182,19 +183,30 @@ impl HttpBody for Body {
         let frame = match &mut this.inner {
             Inner::Full(bytes) if bytes.is_empty() => None,
             Inner::Full(bytes) => Some(Ok(Frame::data(mem::take(bytes)))),
-            Inner::Dyn(body) if this.followers.is_empty() => return body.as_mut().poll_frame(cx),
-            Inner::Dyn(body) => match this.followers.poll_cut_between(cx) {
-                Poll::Ready(cut) => this.end_by(cut),
-                Poll::Pending => match body.as_mut().poll_frame(cx) {
-                    Poll::Ready(frame) => frame,
-                    Poll::Pending => {
-                        let cut = ready!(this.followers.poll_cut(cx));
-                        this.end_by(cut)
+            Inner::Dyn(body) => {
+                let Some(followers) = &mut this.followers else {
+                    return body.as_mut().poll_frame(cx);
+                };
+                let cut = match followers.poll_cut_between(cx) {
+                    Poll::Ready(cut) => Err(cut),
+                    Poll::Pending => match body.as_mut().poll_frame(cx) {
+                        Poll::Ready(frame) => Ok(frame),
+                        Poll::Pending => Err(ready!(followers.poll_cut(cx))),
+                    },
+                };
+                match cut {
+                    Ok(frame) => {
+                        followers.moved();
+                        frame
                     }
-                },
-            },
+                    Err(cut) => {
+                        this.inner = Inner::Full(Bytes::new());
+                        followers.end_inside(&cut, &this.sent);
+                        Some(Err(cut.rejection.into()))
+                    }
+                }
+            }
         };
-        this.followers.moved();
         match &frame {
             None => this.finish(End::Complete),
             Some(Err(error)) => this.finish(End::Broken(error)),
@@ -223,7 +235,7 @@ impl HttpBody for Body {
 /// A server that has sent the last byte may drop the body without asking for the `None`.
 impl Drop for Body {
     fn drop(&mut self) {
-        if !self.followers.is_empty() {
+        if self.followers.is_some() {
             let end = if self.is_end_stream() || self.sent >= self.promised {
                 End::Complete
             } else {
