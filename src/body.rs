@@ -9,10 +9,7 @@
 //! the body of an answer to `HEAD` without asking for anything, so that such an answer counts as dropped
 //! unless it was empty.
 
-use crate::{
-    BoxError, End, Rejection,
-    follow::{Cut, Followers},
-};
+use crate::{BoxError, End, Rejection, follow::Followers};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::{
