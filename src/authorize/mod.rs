@@ -134,9 +134,7 @@
 //! A second policy can be [watched](Policy::shadow) before it is put in force. What it would have decided
 //! stands beside what was decided, and [`Stats`] counts where the two differ.
 //!
-//! # What if its store is down
-//!
-//! It has none. A decision is a pure function of the request, the policy and the time, and never waits.
+//! **What if its store is down**: it has none. A decision is a pure function of the request, the policy and the time, and never waits.
 //!
 //! # What is shared
 //!

@@ -106,17 +106,19 @@
 //!
 //! # Answers
 //!
-//! | why | [`Reason`] | status | code | headers |
-//! |---|---|---|---|---|
-//! | no room, and no place to wait | `Full` | 503 | `overloaded` | `Retry-After` |
-//! | it gave its place to a higher priority | `Displaced` | 503 | `overloaded` | `Retry-After` |
-//! | it waited as long as it may | `Late` | 503 | `overloaded` | `Retry-After` |
-//! | it waited in a queue that stands | `Delayed` | 503 | `overloaded` | `Retry-After` |
-//! | any of these, with a key | | 429 | `rate_limit_exceeded` | `Retry-After` |
+//! | why | status | code | headers | [`Reason`] |
+//! |---|--:|---|---|---|
+//! | no room, and no place to wait | 503 | `overloaded` | `Retry-After` | `Full` |
+//! | it gave its place to a higher priority | 503 | `overloaded` | `Retry-After` | `Displaced` |
+//! | it waited as long as it may | 503 | `overloaded` | `Retry-After` | `Late` |
+//! | it waited in a queue that stands | 503 | `overloaded` | `Retry-After` | `Delayed` |
+//! | any of these, with a key | 429 | `rate_limit_exceeded` | `Retry-After` | |
 //!
 //! The type of the problem document is IANA's `temporary-reduced-capacity`, or `quota-exceeded`.
 //! `Retry-After` is 1, 2 or 3 seconds in turn, so that those who were refused together do not come
-//! back together. It has no store, so none can be down.
+//! back together.
+//!
+//! **What if its store is down**: it has none.
 //!
 //! # What is shared
 //!

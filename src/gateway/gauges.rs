@@ -102,7 +102,11 @@ impl Gauges {
 /// A name, what it tells, and how it is read.
 type Gauge<T> = (&'static str, &'static str, T);
 
-const AUTH: [Gauge<fn(&Gauges) -> &[Read]>; 3] = [
+type Kept = fn(&Gauges) -> &[Read];
+type Decided = fn(&authorize::Stats) -> u64;
+type Limited = fn(&rate_limit::Stats) -> usize;
+
+const AUTH: [Gauge<Kept>; 3] = [
     (
         "gateway_auth_failing_addresses",
         "Addresses whose wrong keys are counted.",
@@ -120,7 +124,7 @@ const AUTH: [Gauge<fn(&Gauges) -> &[Read]>; 3] = [
     ),
 ];
 
-const POLICIES: [Gauge<fn(&authorize::Stats) -> u64>; 3] = [
+const POLICIES: [Gauge<Decided>; 3] = [
     (
         "gateway_authorize_denied",
         "Calls that the policy did not allow, so far.",
@@ -138,7 +142,7 @@ const POLICIES: [Gauge<fn(&authorize::Stats) -> u64>; 3] = [
     ),
 ];
 
-const RATE_LIMITS: [Gauge<fn(&rate_limit::Stats) -> usize>; 5] = [
+const RATE_LIMITS: [Gauge<Limited>; 5] = [
     (
         "gateway_rate_limit_keys",
         "Keys that the rate limits keep count of in this process.",
