@@ -95,7 +95,7 @@ async fn limits_that_alternate_grant_what_they_grant_and_no_more() {
     let base = || Quota::per_minute(30).name("requests");
     let hour = Duration::from_secs(3600);
     for quota in [base(), base().sliding_window(), base().fixed_window()] {
-        for app in everywhere(&[quota.clone()]) {
+        for app in everywhere(std::slice::from_ref(&quota)) {
             let alice = |limit| Principal::new("alice").with_limits([limit]);
             let minute = alice(Limit::new("requests", 10, MINUTE));
             let hour = alice(Limit::new("requests", 15, hour));
@@ -154,7 +154,7 @@ async fn layers_made_anew_with_more_or_fewer_quotas_refill_nothing() {
     };
     let alice = Principal::new("alice");
     let (minute, day) = (Quota::per_minute(3), Quota::per_day(5));
-    assert_eq!(passed(&app(&[minute.clone()]), &alice, 5).await, 3);
+    assert_eq!(passed(&app(std::slice::from_ref(&minute)), &alice, 5).await, 3);
     let both = app(&[day.clone(), minute.clone()]);
     assert_eq!(passed(&both, &alice, 5).await, 0);
     tokio::time::advance(MINUTE).await;

@@ -176,6 +176,6 @@ fn it_knows_what_it_reads() {
 fn the_deepest_and_the_widest_can_be_evaluated() {
     let sum = format!("{} == 30", vec!["1"; 30].join(" + "));
     assert_eq!(evaluate(&sum), Some(true));
-    let many = vec!["principal.roles.exists(r, r == \"lead\")"; 8].join(" && ");
+    let many = ["principal.roles.exists(r, r == \"lead\")"; 8].join(" && ");
     assert_eq!(evaluate(&many), Some(true));
 }

@@ -80,10 +80,11 @@ impl Place {
             && let [one] = &self.nodes[..]
         {
             let one = one.clone();
-            return Ok(Target::One(match certificates {
+            let client = match certificates {
                 Some(certificates) => Client::build_with_tls(one, certificates)?,
                 None => Client::open(one)?,
-            }));
+            };
+            return Ok(Target::One(client.into()));
         }
         // A command is sent again where a node says who has its slot now, and where a connection broke.
         let builder = ClusterClient::builder(self.nodes.clone())
@@ -114,7 +115,7 @@ impl Place {
                     .set_connection_timeout(Some(PATIENCE))
                     .set_response_timeout(None)
                     .set_pipeline_buffer_size(4096);
-                let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+                let connection = ConnectionManager::new_lazy_with_config(*client, config)?;
                 let mut first = connection.clone();
                 // Connecting may take longer than the first call will wait for.
                 tokio::spawn(async move {
@@ -151,7 +152,7 @@ fn tcp() -> TcpSettings {
 }
 
 enum Target {
-    One(Client),
+    One(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
