@@ -149,7 +149,7 @@ async fn rows() -> Result<f64, BoxError> {
         ready(Ok::<_, Infallible>(Response::new(Body::from(says))))
     });
     let introspection = Introspection::new("https://issuer.example/", "id", "secret")?;
-    let introspection = AuthLayer::new(introspection.client(issuer.clone()));
+    let introspection = AuthLayer::new(introspection.client(issuer));
     let opaque = || bearer("an-opaque-token-of-some-length-0123456789");
     row("introspection, asked before", introspection, opaque).await;
     let each = Introspection::new("https://issuer.example/", "id", "secret")?

@@ -154,7 +154,10 @@ async fn layers_made_anew_with_more_or_fewer_quotas_refill_nothing() {
     };
     let alice = Principal::new("alice");
     let (minute, day) = (Quota::per_minute(3), Quota::per_day(5));
-    assert_eq!(passed(&app(std::slice::from_ref(&minute)), &alice, 5).await, 3);
+    assert_eq!(
+        passed(&app(std::slice::from_ref(&minute)), &alice, 5).await,
+        3
+    );
     let both = app(&[day.clone(), minute.clone()]);
     assert_eq!(passed(&both, &alice, 5).await, 0);
     tokio::time::advance(MINUTE).await;
