@@ -190,8 +190,8 @@ struct Numbered(u32);
 async fn abuse_42_a_flood_stays_within_the_bytes_that_the_documents_say() {
     for (quotas, most) in [
         (vec![Quota::per_day(9)], 40),
-        (vec![Quota::per_day(9).sliding_window()], 80 + 32),
-        (vec![Quota::per_day(9), Quota::per_hour(9)], 80 + 2 * 32),
+        (vec![Quota::per_day(9).sliding_window()], 96 + 32),
+        (vec![Quota::per_day(9), Quota::per_hour(9)], 96 + 2 * 32),
     ] {
         let layer = RateLimitLayer::all(quotas).key(|req: &Numbered| Some(req.0));
         let inner = tower::service_fn(|_: Numbered| {
