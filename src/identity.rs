@@ -61,7 +61,11 @@ pub fn is_identity(name: &HeaderName) -> bool {
 }
 
 pub(crate) fn is_identity_name(name: &str) -> bool {
-    const BEGIN: [&str; 9] = [
+    const BEGIN: [&str; 13] = [
+        "amzn-oidc-",
+        "goog-authenticated-user-",
+        "goog-iap-jwt-",
+        "ms-client-principal-",
         "user-",
         "auth-",
         "authenticated-",
@@ -72,7 +76,8 @@ pub(crate) fn is_identity_name(name: &str) -> bool {
         "remote-",
         "webauth-",
     ];
-    const WHOLE: [&str; 17] = [
+    const WHOLE: [&str; 18] = [
+        "ms-client-principal",
         "user",
         "userinfo",
         "anonymous-consumer",
@@ -91,6 +96,12 @@ pub(crate) fn is_identity_name(name: &str) -> bool {
         "forwarded-preferred-username",
         "forwarded-access-token",
     ];
+    // What clouds and proxies of others say of whoever they have let in.
+    const OTHERS: [&str; 3] = [
+        "cf-access-authenticated-user-email",
+        "cf-access-jwt-assertion",
+        "tailscale-user-login",
+    ];
     const REMOTE: [&str; 4] = ["user", "name", "email", "groups"];
     // Most names are told by their beginnings.
     match name.as_bytes() {
@@ -102,7 +113,7 @@ pub(crate) fn is_identity_name(name: &str) -> bool {
         [b'r', b'e', b'm', b'o', b't', b'e', b'-' | b'_', ..] => {
             REMOTE.iter().any(|whole| alike(&name[7..], whole))
         }
-        _ => false,
+        _ => OTHERS.iter().any(|whole| alike(name, whole)),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     client_addr::{ClientAddr, PeerAddr},
     path::Rules,
 };
-use http::{Extensions, HeaderMap, Method, Request, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Method, Request, Uri};
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc, time::SystemTime};
 
 /// A request of which a policy can be asked.
@@ -79,6 +79,8 @@ pub(super) enum Model<'a> {
 pub(super) struct Seen {
     pub(super) method: Option<Method>,
     pub(super) uri: Option<Uri>,
+    /// Of HTTP/1.1. `None` where there is none, or more than one.
+    pub(super) host: Option<HeaderValue>,
     pub(super) route: Option<Arc<str>>,
     /// Who decided that it is allowed. `None`: it was left to a layer further in.
     pub(super) allowed_by: Option<Policy>,
@@ -223,11 +225,7 @@ impl<'a> Asked<'a> {
         let host = match self.uri.and_then(Uri::host) {
             Some(host) => host,
             None => {
-                let mut lines = self.headers.get_all(http::header::HOST).iter();
-                let (Some(line), None) = (lines.next(), lines.next()) else {
-                    return None;
-                };
-                let line = line.to_str().ok()?;
+                let line = self.host_line()?.to_str().ok()?;
                 match line.rsplit_once(':') {
                     Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
                     _ => line,
@@ -257,11 +255,17 @@ impl<'a> Asked<'a> {
         self.now
     }
 
+    fn host_line(&self) -> Option<&'a HeaderValue> {
+        let mut lines = self.headers.get_all(http::header::HOST).iter();
+        lines.next().filter(|_| lines.next().is_none())
+    }
+
     /// What of it layers further in are told.
     pub(super) fn seen(&self, allowed_by: Option<Policy>) -> Seen {
         Seen {
             method: self.method.cloned(),
             uri: self.uri.cloned(),
+            host: self.host_line().cloned(),
             route: self.route.clone(),
             allowed_by,
         }
@@ -275,6 +279,7 @@ impl<'a> Asked<'a> {
         let path = |uri: &'_ Uri| (uri.path().to_owned(), uri.authority().cloned());
         seen.allowed_by.as_ref().is_some_and(|by| by.is(policy))
             && seen.method.as_ref() == self.method
+            && seen.host.as_ref() == self.host_line()
             && match (&seen.uri, self.uri) {
                 (Some(then), Some(now)) => then == now || path(then) == path(now),
                 (None, None) => true,

@@ -3,7 +3,7 @@
 #[cfg(feature = "cel")]
 use super::Expression;
 use super::{Asked, Window, asked::Model};
-use crate::{Principal, principal::names};
+use crate::{Principal, identity, principal::names};
 use http::{HeaderName, Method};
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, sync::Arc};
@@ -195,14 +195,21 @@ fn alias(pattern: &str, model: &str) -> bool {
 /// in may read the one or the other.
 fn header(asked: &Asked<'_>, name: &HeaderName, text: &Text) -> Truth {
     type Fits = fn(&[u8], &[u8]) -> bool;
-    let mut lines = asked.headers().get_all(name).iter();
+    let lines = asked.headers().get_all(name);
+    // Some servers take the one for the other.
+    let like = |other: &HeaderName| other != name && identity::alike(other.as_str(), name.as_str());
+    let disguised = asked.headers().keys().any(like);
     let (values, is): (_, Fits) = match text {
-        Text::Present => return lines.next().is_some().into(),
+        Text::Present if disguised && lines.iter().next().is_none() => return Truth::Unknown,
+        Text::Present => return lines.iter().next().is_some().into(),
         Text::Equals(values) => (values, |own, value| own == value),
         Text::Prefix(values) => (values, <[u8]>::starts_with),
     };
     let whole = matches!(text, Text::Equals(_));
     let fits = |own: &[u8]| any(values, |value| is(own, value.as_bytes()));
+    if disguised {
+        return Truth::Unknown;
+    }
     let (mut some, mut others) = (false, false);
     for line in lines {
         let line = line.as_bytes();

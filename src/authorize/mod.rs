@@ -85,7 +85,7 @@
 //! | on the method | where the request has none, and where it differs from one that is named in the case of letters only |
 //! | on the route | where no router has matched one, and for a path that is not in its [normal form](crate::path) |
 //! | on the model | where there is none and none to come: a plain route. A rule that denies models names the routes it is for |
-//! | on a header | where some of its lines, or items of a list, fit and others do not. A header that is absent fits nothing |
+//! | on a header | where some of its lines, or items of a list, fit and others do not, and where one is there whose name differs from its own in `_` for `-`. A header that is absent fits nothing |
 //! | on the client | where its address is not known |
 //! | on the time | before 1970 |
 //! | a closure | where it answers `None` |

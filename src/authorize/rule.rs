@@ -243,15 +243,15 @@ impl Rule {
         let mut missing = Vec::new();
         for condition in &self.conditions {
             match (condition.holds(asked, self.denies), condition.scopes()) {
-                (Truth::Yes, Some(scopes)) => missing.extend_from_slice(scopes),
-                (Truth::Yes, None) => {}
+                (Truth::Yes, _) => {}
                 (Truth::No, Some(scopes)) if !scopes.is_empty() => {
                     missing.extend_from_slice(scopes);
                 }
                 _ => return None,
             }
         }
-        missing.dedup();
+        let mut told = std::collections::HashSet::new();
+        missing.retain(|scope| told.insert(scope.clone()));
         (!missing.is_empty()).then_some(missing)
     }
 

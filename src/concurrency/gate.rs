@@ -162,8 +162,13 @@ impl Gate {
         is_sample: impl FnOnce() -> bool,
     ) -> Entry {
         if held.take() {
-            let sample = held.adaptive.is_some() && is_sample();
-            return Entry::Permit(Self::permit(held, sample));
+            let learns = held.adaptive.is_some();
+            // It gives itself back, should what comes next not return.
+            let mut permit = Self::permit(held, false);
+            if learns && is_sample() {
+                permit.since = Some(Instant::now());
+            }
+            return Entry::Permit(permit);
         }
         if held.shared.rules.places == 0 {
             return Entry::Refused(Reason::Full);

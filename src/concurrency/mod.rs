@@ -227,9 +227,13 @@ impl ConcurrencyLayer {
 
     /// Lets in as many as the service can take, by what is learned from its answers: a [`Gradient`] or an
     /// [`Aimd`].
+    ///
+    /// What is learned from ends with the head of an answer, and so do the permits, as with
+    /// [`until_head`](Self::until_head): streams that go on for long would leave no room for the few calls that
+    /// a gradient probes with.
     #[must_use]
     pub fn adaptive(limit: impl Into<AdaptiveLimit>) -> Self {
-        Self::with(Limit::Adaptive(limit.into()))
+        Self::with(Limit::Adaptive(limit.into())).until_head()
     }
 
     fn with(limit: Limit) -> Self {

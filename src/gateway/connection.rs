@@ -157,7 +157,9 @@ impl Arriving {
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let says_so = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+    // It needs HTTP/2: over HTTP/1.1 that is only said.
+    request.version() == Version::HTTP_2 && content_type.is_some_and(says_so)
 }
 
 impl Drop for Arriving {

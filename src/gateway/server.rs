@@ -9,7 +9,7 @@ use super::{
     flood::{Peers, Resets},
     head,
     socket::{self, Hold, Socket},
-    tls::{Tls, Wire},
+    tls::{Opened, PREFACE, Tls, Wire},
 };
 use crate::{bell::Bell, tls::TlsInfo};
 use http::Request;
@@ -537,7 +537,7 @@ fn begins(
             return Ok((Wire::Plain(socket), None));
         };
         let (stream, info) = tls.accept(socket).await?;
-        Ok((Wire::Tls(Box::new(stream)), Some(info)))
+        Ok((Wire::Tls(Opened::of(stream).await?.into()), Some(info)))
     };
     (begun, hold)
 }
@@ -547,7 +547,6 @@ fn begins(
 /// The connection behind this waits for that without a limit: it looks for the preface of HTTP/2 (RFC
 /// 9113 section 3.4), and only what is not that has a head that must arrive in time.
 async fn speaks(stream: &TcpStream) -> io::Result<()> {
-    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut first = [0; PREFACE.len()];
     loop {
         let read = stream.peek(&mut first).await?;

@@ -4,7 +4,7 @@ mod error;
 mod wire;
 
 pub use self::error::TlsError;
-pub(super) use self::wire::Wire;
+pub(super) use self::wire::{Opened, PREFACE, Wire};
 
 use crate::tls::TlsInfo;
 use bytes::Bytes;

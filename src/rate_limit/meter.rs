@@ -6,6 +6,10 @@ use super::{
 };
 use std::borrow::BorrowMut;
 
+/// How long what a store said, and what it is told of that, may be on their ways, in microseconds. What is
+/// used up within so long may be granted once more by a store that has forgotten it.
+const ON_THE_WAY: u64 = 1_000_000;
+
 /// What is kept of one quota for one key: three numbers, all zero for one that nothing was taken from.
 ///
 /// | algorithm | the numbers |
@@ -151,8 +155,13 @@ impl Meter {
             (less.min(1 << 50) + u64::from(!already)).min(1 << 50)
         };
         match self {
-            // In time, the part is as deep as the whole.
-            Self::Gcra(rate) => [rate.look(here.tat(), now).reset, 0, 0],
+            // In time, the part is as deep as the whole. What was learned of an answer is as old as the way
+            // from the store, and what is told now is older when it is there.
+            Self::Gcra(rate) => [
+                rate.look(here.tat(), now).reset.saturating_sub(ON_THE_WAY),
+                0,
+                0,
+            ],
             _ => [here.at, whole(here.used), whole(here.before)],
         }
     }

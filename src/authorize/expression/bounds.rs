@@ -76,6 +76,16 @@ pub(super) fn check(expression: &IdedExpr) -> Result<Reads, Fault> {
     Ok(walk.reads)
 }
 
+/// Whether it is certainly no list: lists that are added would grow without a bound.
+fn is_scalar(node: &IdedExpr) -> bool {
+    match &node.expr {
+        Expr::Literal(_) => true,
+        Expr::Call(call) if call.func_name == "_+_" => call.args.iter().any(is_scalar),
+        Expr::Call(call) => FUNCTIONS.contains(&&*call.func_name) && call.func_name != "dyn",
+        _ => false,
+    }
+}
+
 #[derive(Default)]
 struct Walk<'a> {
     nodes: usize,
@@ -113,6 +123,11 @@ impl<'a> Walk<'a> {
                     name.contains('_') && !name.bytes().any(|b| b.is_ascii_alphanumeric());
                 if !is_operator && !FUNCTIONS.contains(&name) {
                     return Err((node.id, format!("there is no function `{name}`")));
+                }
+                if name == "_+_" && !call.args.iter().any(is_scalar) {
+                    let only = "one side of `+` must be a literal, a sum with one, or of a function: lists are \
+                                not added";
+                    return Err((node.id, only.into()));
                 }
                 call.target
                     .iter()

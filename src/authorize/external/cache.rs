@@ -12,7 +12,8 @@ const LONGEST: usize = 2048;
 /// In whose name what was asked.
 pub(super) type Name = Box<[u8]>;
 
-/// The principal with its rights, the method, the host, the route (or else the path), and the model.
+/// The principal with its rights, the client's address, the method, the host, the path with its query, the
+/// route, and the model.
 /// `None`: of a question without a principal, and of one that is too long, nothing is kept.
 pub(super) fn name(question: &Question) -> Option<Name> {
     let principal = question.principal.as_ref()?;
@@ -41,12 +42,22 @@ pub(super) fn name(question: &Question) -> Option<Name> {
     for role in principal.roles() {
         push(role.as_bytes());
     }
+    push(&principal.attributes().count().to_be_bytes());
+    for (attribute, values) in principal.attributes() {
+        push(attribute.as_bytes());
+        push(&values.len().to_be_bytes());
+        for value in values {
+            push(value.as_bytes());
+        }
+    }
+    let client = question.client.map(|client| client.to_string());
+    optional(client.as_deref(), &mut push);
     push(question.method.as_str().as_bytes());
     push(host(question));
     optional(question.route.as_deref(), &mut push);
-    if question.route.is_none() {
-        push(question.uri.path().as_bytes());
-    }
+    // A template is not enough: whoever decides is told the path, and may go by what stands in it.
+    push(question.uri.path().as_bytes());
+    optional(question.uri.query(), &mut push);
     optional(question.model.as_deref(), &mut push);
     (name.len() <= LONGEST).then(|| name.into())
 }

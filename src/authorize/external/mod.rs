@@ -256,9 +256,9 @@ impl<D> ExternalLayer<D> {
 
     /// Keeps decisions, either way, for so long and of so many questions. None by default. At most an hour.
     ///
-    /// What one principal may do by one method of one host, on one route (or path, where the layer stands
-    /// before the router) and of one model, is then decided once: whoever decides by anything else, such as
-    /// the query or a header, must not be kept. Of calls of nobody, and where a
+    /// What one principal may do from one address, by one method of one host, on one path with its query and
+    /// of one model, is then decided once: whoever decides by anything else, such as a header, must not be
+    /// kept. Of calls of nobody, and where a
     /// [body](Self::body) is read, nothing is kept.
     #[must_use]
     pub fn cache(self, holds: Duration, decisions: usize) -> Self {

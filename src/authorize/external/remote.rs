@@ -293,7 +293,9 @@ impl Config {
         let below = asked.path_and_query().map_or("/", PathAndQuery::as_str);
         let joined = format!("{}{below}", self.base.path().trim_end_matches('/'));
         let mut parts = self.base.clone().into_parts();
-        parts.path_and_query = Some(PathAndQuery::try_from(joined).map_err(Decision::unknown)?);
+        // What cannot be asked is the caller's doing, and no sign that nobody answers.
+        let too_long = |_| Decision::Deny(Kind::UriTooLong.into());
+        parts.path_and_query = Some(PathAndQuery::try_from(joined).map_err(too_long)?);
         Uri::from_parts(parts).map_err(Decision::unknown)
     }
 

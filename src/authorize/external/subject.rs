@@ -133,6 +133,11 @@ where
 
     /// As a router sees a path, so does whoever is asked: in its [normal form](crate::path).
     fn check(&self) -> Result<(), Rejection> {
+        let hosts = Request::headers(self).get_all(http::header::HOST);
+        if hosts.iter().nth(1).is_some() {
+            let detail = "The request has several hosts.";
+            return Err(Rejection::new(Kind::InvalidRequest).with_detail(detail));
+        }
         let path = Request::uri(self).path();
         // The name of a model may hold an encoded slash; routes refuse it.
         let rules = Rules::new().keep_encoded_slashes();

@@ -9,6 +9,7 @@ use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc};
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsConnector,
+    client::TlsStream,
     rustls::{
         ClientConfig, RootCertStore,
         crypto::aws_lc_rs,
@@ -85,27 +86,7 @@ impl Authority {
         (name, own, http2): (&'static str, Option<&Identity>, bool),
         requests: Vec<Request<Empty<Bytes>>>,
     ) -> Vec<Response<Bytes>> {
-        let mut roots = RootCertStore::empty();
-        let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
-        roots.add(root).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match own {
-            None => builder.with_no_client_auth(),
-            Some(own) => {
-                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-                let chain = vec![own.der().into()];
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
-        let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
-        config.alpn_protocols = vec![protocol.to_vec()];
-        let stream = TcpStream::connect(addr).await.unwrap();
-        let connector = TlsConnector::from(Arc::new(config));
-        let name = ServerName::try_from(name).unwrap();
-        let io = TokioIo::new(connector.connect(name, stream).await.unwrap());
+        let io = TokioIo::new(self.open(addr, (name, own, http2)).await);
         let mut answers = Vec::new();
         macro_rules! send_all {
             ($sender:expr) => {
@@ -129,6 +110,35 @@ impl Authority {
             send_all!(sender);
         }
         answers
+    }
+
+    /// A connection for this name, of which the handshake is over.
+    pub(crate) async fn open(
+        &self,
+        addr: SocketAddr,
+        (name, own, http2): (&'static str, Option<&Identity>, bool),
+    ) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        let root = CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap();
+        roots.add(root).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match own {
+            None => builder.with_no_client_auth(),
+            Some(own) => {
+                let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
+                let chain = vec![own.der().into()];
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let protocol: &[u8] = if http2 { b"h2" } else { b"http/1.1" };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let stream = TcpStream::connect(addr).await.unwrap();
+        let connector = TlsConnector::from(Arc::new(config));
+        let name = ServerName::try_from(name).unwrap();
+        connector.connect(name, stream).await.unwrap()
     }
 }
 

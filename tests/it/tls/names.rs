@@ -6,8 +6,12 @@ use super::{
     start, upstream,
 };
 use http_body_util::Empty;
-use tokio::time::timeout;
-use tower_gateway::gateway::Tls;
+use std::time::Duration;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
+use tower_gateway::gateway::{Server, Tls};
 
 /// The status of a request for `host` on a connection for `a.example`, and the code of its error.
 async fn asked(tls: &Tls, authority: &Authority, host: &str, http2: bool) -> (u16, bool) {
@@ -75,5 +79,30 @@ async fn one_that_is_misdirected_ends_nothing_else() {
         let answers = timeout(SOON, asked).await.unwrap();
         let statuses: Vec<_> = answers.iter().map(|it| it.status().as_u16()).collect();
         assert_eq!(statuses, [200, 421, 200]);
+    }
+}
+
+/// Over TLS too whoever has said nothing, or not all of what tells the protocols apart, is let go.
+#[tokio::test]
+async fn who_is_silent_after_the_handshake_is_closed_in_time() {
+    let authority = Authority::new("silent");
+    let (certificate, key) = authority.files("a.example");
+    let tls = Tls::files(&certificate, &key).unwrap();
+    let upstream = upstream().await;
+    let set = |server: Server| server.tls(tls).header_time(Duration::from_millis(300));
+    let (addr, _stop, _run) = start(set, &upstream).await;
+    for http2 in [false, true] {
+        for begin in ["", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"] {
+            let mut stream = authority.open(addr, ("a.example", None, http2)).await;
+            stream.write_all(begin.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            let closed = timeout(SOON, stream.read_to_end(&mut answer)).await;
+            let _ = closed.expect("closed in time");
+            assert!(answer.is_empty(), "{answer:?}");
+        }
+        let request = get("a.example", "/told", http2).body(Empty::new()).unwrap();
+        let asked = authority.ask(addr, ("a.example", None, http2), vec![request]);
+        let answers = timeout(SOON, asked).await.unwrap();
+        assert_eq!(answers[0].status(), 200);
     }
 }
