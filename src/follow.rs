@@ -167,6 +167,7 @@ impl<E, X> Followers<E, X> {
         self.all.push(Stands::Cutter { cut, between });
     }
 
+    #[cfg(feature = "llm")]
     pub(crate) fn is_empty(&self) -> bool {
         self.all.is_empty()
     }

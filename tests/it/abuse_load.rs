@@ -6,7 +6,7 @@ use crate::server::{SOON, chat, get, open, rest, simulated, start, until};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::{
     convert::Infallible,
@@ -132,14 +132,29 @@ async fn abuse_46_a_body_that_is_slow_and_fast_enough_is_read() {
 }
 
 #[tokio::test]
-async fn abuse_46_streams_of_grpc_may_be_silent() {
+async fn abuse_46_streams_of_grpc_may_be_silent_where_there_is_grpc() {
     let server = start(with_upload(), |server| server.body_rate(10_000, SHORT));
+    // Over HTTP/1.1 there is none, whatever is said.
     let head = "POST /upload HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
                 content-type: application/grpc\r\ncontent-length: 1\r\n\r\n";
-    let mut stream = open(server.addr, head).await;
-    sleep(3 * SHORT).await;
-    stream.write_all(b"a").await.unwrap();
-    assert!(rest(stream).await.ends_with("1 bytes"));
+    let answer = rest(open(server.addr, head).await).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+
+    let stream = TokioIo::new(TcpStream::connect(server.addr).await.unwrap());
+    let client = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
+    let (mut client, connection) = client.await.unwrap();
+    tokio::spawn(connection);
+    let late = futures_util::stream::once(async {
+        sleep(3 * SHORT).await;
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"a")))
+    });
+    let request = Request::post(format!("http://{}/upload", server.addr))
+        .header("content-type", "application/grpc")
+        .body(Box::pin(StreamBody::new(late)))
+        .unwrap();
+    let answer = timeout(SOON, client.send_request(request)).await.unwrap();
+    let body = answer.unwrap().into_body().collect().await.unwrap();
+    assert_eq!(&body.to_bytes()[..], b"1 bytes");
 }
 
 /// Endless, and tells when it is dropped.

@@ -484,9 +484,9 @@ async fn a_gateway_tells_how_its_limit_stands() {
     );
     let text = gateway.metrics().encode();
     for line in [
-        // One of each, and three while the other probes.
+        // One of each, and three while the other probes, which counts up to the head.
         "gateway_concurrency_limit 4",
-        "gateway_concurrency_in_flight 2",
+        "gateway_concurrency_in_flight 1",
         "gateway_concurrency_waiting_sheddable 0",
         "gateway_concurrency_shed_full 1",
     ] {

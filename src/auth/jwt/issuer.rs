@@ -226,7 +226,7 @@ impl Issuer {
         self
     }
 
-    /// Keeps a claim as an [attribute](Principal::attribute) of the principal, by this name: a string, a
+    /// Keeps a claim as an [attribute](crate::Principal::attribute) of the principal, by this name: a string, a
     /// number or a boolean, or an array of these. A token without it, or with what is none of these, is good
     /// all the same, and its owner has no such attribute.
     #[must_use]

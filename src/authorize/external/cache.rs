@@ -148,6 +148,9 @@ mod tests {
             asked(Principal::new("a").with_scopes(["bc"]), "/b"),
             asked(Principal::new("a").with_roles(["b", "c"]), "/b"),
             asked(Principal::new("a"), "http://other/b"),
+            asked(Principal::new("a"), "/b?query=1"),
+            asked(Principal::new("a").with_attribute("acr", ["mfa"]), "/b"),
+            asked(Principal::new("a").with_attribute("acr", ["b"]), "/b"),
         ] {
             names.push(name(&question).unwrap());
         }
@@ -156,6 +159,18 @@ mod tests {
             ..asked(Principal::new("a"), "/b")
         };
         names.push(name(&of_a_route).unwrap());
+        for path in ["/users/7", "/users/8"] {
+            let of_a_template = Question {
+                route: Some("/users/{id}".into()),
+                ..asked(Principal::new("a"), path)
+            };
+            names.push(name(&of_a_template).unwrap());
+        }
+        let from_elsewhere = Question {
+            client: Some([192, 0, 2, 1].into()),
+            ..asked(Principal::new("a"), "/b")
+        };
+        names.push(name(&from_elsewhere).unwrap());
         let of_a_model = Question {
             model: Some("/b".into()),
             ..asked(Principal::new("a"), "/b")
@@ -165,7 +180,7 @@ mod tests {
         names.sort();
         names.dedup();
         assert_eq!(names.len(), all);
-        let same = asked(Principal::new("a"), "/b?query=1");
+        let same = asked(Principal::new("a"), "/b");
         assert_eq!(name(&same), name(&asked(Principal::new("a"), "/b")));
         let nobody = Question {
             principal: None,
