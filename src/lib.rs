@@ -99,6 +99,7 @@ mod body;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod client_addr;
+pub mod deadline;
 pub mod describe;
 pub mod exchange;
 mod follow;
@@ -111,6 +112,7 @@ pub mod path;
 mod pause;
 pub mod principal;
 mod problem;
+pub mod reissue;
 pub mod rejection;
 pub mod storage;
 pub mod tls;

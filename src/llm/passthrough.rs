@@ -96,6 +96,11 @@ impl Upload {
         }
     }
 
+    /// Whether the beginning is all.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.rest.is_none()
+    }
+
     /// What comes after the beginning. It can be had once: `Err` if someone had it.
     #[cfg_attr(not(feature = "client"), allow(dead_code))]
     pub(crate) fn take(&self) -> Result<Option<Body>, ()> {

@@ -10,6 +10,7 @@ use crate::{
     Rejection,
     describe::{Describe, Described},
     principal::{Carried, Extensible},
+    reissue::{Kept, Reissue},
     rejection::Kind,
 };
 use bytes::Bytes;
@@ -407,6 +408,25 @@ impl Describe for ChatRequest {
 impl crate::authorize::Ask for ChatRequest {
     fn ask(&self) -> crate::authorize::Asked<'_> {
         crate::authorize::Asked::of(self).with_model(&self.model)
+    }
+}
+
+/// A call of a model changes nothing but the bill. A form that comes while it is passed on can be had once.
+impl Reissue for ChatRequest {
+    type Copy = Self;
+
+    fn is_idempotent(&self) -> bool {
+        true
+    }
+
+    async fn keep(self, _: usize) -> Result<Kept<Self>, Rejection> {
+        let upload = self.wire().and_then(|wire| wire.upload.as_ref());
+        let copy = upload.is_none_or(Upload::is_whole).then(|| self.clone());
+        Ok((self, copy))
+    }
+
+    fn again(copy: &Self) -> Self {
+        copy.clone()
     }
 }
 

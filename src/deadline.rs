@@ -1,0 +1,223 @@
+//! One deadline and one budget of attempts for an exchange, whoever tries again.
+//!
+//! Retry, hedging, fallback and pools may stand around one another. Each has its own idea of how often to
+//! try, and three times three times three is twenty-seven calls of a service that is down already. So all
+//! of them draw on one [`Deadline`] in the extensions of the request: whoever comes first makes it, and
+//! its clones are one and the same.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_gateway::deadline::Deadline;
+//!
+//! let mut request = http::Request::new(());
+//! let outer = Deadline::enter(&mut request);
+//! // Four more calls after the first one. One is kept for another service.
+//! let mut kept = outer.reserve(1);
+//! let inner = Deadline::enter(&mut request);
+//! assert_eq!((0..9).filter(|_| inner.take()).count(), 3);
+//! assert!(kept.take() && !kept.take());
+//! assert_eq!(inner.left(), 0);
+//! ```
+//!
+//! The first call of an exchange is free: it is not further, and nobody asks. The budget is about calls,
+//! not about time: an attempt that would begin after the deadline is not made either, and waits between
+//! attempts end before it.
+
+use crate::principal::Extensible;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The handle. Cloning it bumps a counter; all clones draw on the same budget.
+#[derive(Clone, Debug)]
+pub struct Deadline(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    at: Option<Instant>,
+    /// Further attempts that nobody has taken or reserved.
+    left: AtomicU32,
+}
+
+impl Deadline {
+    /// How many attempts an exchange has in all, unless it is told otherwise: the first, and 4 more.
+    pub const ATTEMPTS: u32 = 5;
+
+    /// No end, and [`ATTEMPTS`](Self::ATTEMPTS) in all.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::of_parts(None, Self::ATTEMPTS)
+    }
+
+    /// With so many attempts in all. Zero is taken as one.
+    #[must_use]
+    pub fn attempts(self, attempts: u32) -> Self {
+        Self::of_parts(self.0.at, attempts)
+    }
+
+    /// Over at this instant, if it was not over before.
+    #[must_use]
+    pub fn until(self, at: Instant) -> Self {
+        let at = self.0.at.map_or(at, |before| before.min(at));
+        Self(Arc::new(Inner {
+            at: Some(at),
+            left: AtomicU32::new(self.left()),
+        }))
+    }
+
+    fn of_parts(at: Option<Instant>, attempts: u32) -> Self {
+        let left = AtomicU32::new(attempts.saturating_sub(1));
+        Self(Arc::new(Inner { at, left }))
+    }
+
+    /// That of a request, if someone further out made one.
+    #[must_use]
+    pub fn of(carrier: &impl Extensible) -> Option<&Self> {
+        carrier.extensions().get()
+    }
+
+    /// That of a request, made now if nobody did before.
+    pub fn enter(carrier: &mut impl Extensible) -> Self {
+        let extensions = carrier.extensions_mut();
+        extensions.get_or_insert_with(Self::new).clone()
+    }
+
+    /// When the exchange is to be over, if it is.
+    #[must_use]
+    pub fn at(&self) -> Option<Instant> {
+        self.0.at
+    }
+
+    /// Whether it is over.
+    #[must_use]
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.0.at.is_some_and(|at| at <= now)
+    }
+
+    /// Whether there is time to wait for so long and still do something.
+    #[must_use]
+    pub fn allows(&self, wait: Duration, now: Instant) -> bool {
+        match (self.0.at, now.checked_add(wait)) {
+            (Some(at), Some(then)) => then < at,
+            (at, _) => at.is_none(),
+        }
+    }
+
+    /// Takes one further attempt. `false`: there is none left, and none is to be made.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        self.take_up_to(1) == 1
+    }
+
+    /// How many further attempts are left that nobody has reserved.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.0.left.load(Ordering::Relaxed)
+    }
+
+    /// Keeps so many further attempts, as far as they are there, for whoever holds the reserve: a fallback
+    /// keeps one for each service that it has not asked, so that retries of the first do not use up those
+    /// of the second. What is not taken is given back when the reserve is dropped.
+    #[must_use]
+    pub fn reserve(&self, attempts: u32) -> Reserve {
+        Reserve {
+            held: self.take_up_to(attempts),
+            deadline: self.clone(),
+        }
+    }
+
+    fn take_up_to(&self, most: u32) -> u32 {
+        let taken = |left: u32| left.checked_sub(left.min(most));
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        match self.0.left.fetch_update(set, fetch, taken) {
+            Ok(left) | Err(left) => left.min(most),
+        }
+    }
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Further attempts that are kept for one. See [`Deadline::reserve`].
+#[derive(Debug)]
+#[must_use = "what is reserved is given back when this is dropped"]
+pub struct Reserve {
+    held: u32,
+    deadline: Deadline,
+}
+
+impl Reserve {
+    /// Takes one of those that are kept, and else of those that are left.
+    #[must_use]
+    pub fn take(&mut self) -> bool {
+        match self.held.checked_sub(1) {
+            Some(held) => {
+                self.held = held;
+                true
+            }
+            None => self.deadline.take(),
+        }
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        self.deadline.0.left.fetch_add(self.held, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_is_given_back_and_never_more() {
+        let deadline = Deadline::new().attempts(4);
+        assert_eq!(deadline.left(), 3);
+        let mut reserve = deadline.reserve(9);
+        assert_eq!(deadline.left(), 0);
+        assert!(reserve.take());
+        drop(reserve);
+        assert_eq!(deadline.left(), 2);
+        let mut none = deadline.reserve(0);
+        assert!(none.take() && none.take() && !none.take());
+        drop(none);
+        assert_eq!(deadline.left(), 0);
+    }
+
+    #[test]
+    fn threads_share_one_budget() {
+        let deadline = Deadline::new().attempts(1001);
+        let taken: usize = std::thread::scope(|scope| {
+            let takers = (0..8).map(|_| {
+                let deadline = deadline.clone();
+                scope.spawn(move || (0..1000).filter(|_| deadline.take()).count())
+            });
+            let takers: Vec<_> = takers.collect();
+            takers.into_iter().map(|taker| taker.join().unwrap()).sum()
+        });
+        assert_eq!((taken, deadline.left()), (1000, 0));
+    }
+
+    #[test]
+    fn the_earlier_end_holds() {
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let deadline = Deadline::new().until(now + 2 * second);
+        assert!(deadline.allows(second, now));
+        assert!(!deadline.allows(2 * second, now));
+        let deadline = deadline.until(now + second).until(now + 3 * second);
+        assert_eq!(deadline.at(), Some(now + second));
+        assert!(deadline.is_over(now + second) && !deadline.is_over(now));
+        assert!(!deadline.allows(Duration::MAX, now));
+        assert!(Deadline::new().allows(Duration::MAX, now));
+    }
+}
