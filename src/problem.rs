@@ -59,6 +59,12 @@ impl<B, E> Health<E> for Response<B> {
             },
         }
     }
+
+    fn is_local(answer: Result<&Self, &E>) -> bool {
+        let Ok(response) = answer else { return true };
+        let rejection = response.extensions().get::<Rejection>();
+        rejection.is_some_and(|rejection| rejection.kind().is_local())
+    }
 }
 
 /// Begun with its head: what follows is the caller's at once.

@@ -51,6 +51,10 @@ impl Health<Error> for ChatResponse {
             Err(error) => Remedy::from(&*error.rejection()),
         }
     }
+
+    fn is_local(answer: Result<&Self, &Error>) -> bool {
+        answer.is_err_and(|error| error.kind().is_local())
+    }
 }
 
 impl Status<Error> for ChatResponse {
