@@ -61,6 +61,7 @@
 //! |---|---|---|---|
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
+//! | [`Balance`](balance::Balance) | spreads calls over many endpoints | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
 //! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
 //! | [`GatewayService`](gateway::GatewayService) | all of it, in the one order that is right | both | `gateway` |
@@ -85,7 +86,7 @@
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `authorize`, `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
 //! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `cel` adds expressions to
-//! [`authorize`]. `sqlite` and `postgres` add
+//! [`authorize`], `dns` finds the endpoints of a [`balance`]r by their name. `sqlite` and `postgres` add
 //! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
 //! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -124,6 +125,7 @@ pub mod address_list;
 pub mod auth;
 #[cfg(feature = "authorize")]
 pub mod authorize;
+pub mod balance;
 pub mod circuit_breaker;
 pub mod concurrency;
 #[cfg(feature = "metrics")]

@@ -3,6 +3,7 @@
 use super::{
     outlier::Tally,
     pick::{Latency, PeakEwma},
+    rules::Rules,
     set::Shared,
     verdict::Verdict,
 };
@@ -41,7 +42,11 @@ impl Endpoint {
     /// the same endpoint by when a set changes.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>) -> Self {
-        Self { name: name.into(), weight: 1, priority: 0 }
+        Self {
+            name: name.into(),
+            weight: 1,
+            priority: 0,
+        }
     }
 
     /// Sets how much it can take, compared to the others of its priority. Zero takes no calls.
@@ -90,11 +95,20 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// How many calls are out at all endpoints of each priority.
-#[derive(Debug, Default)]
-pub(super) struct Totals([AtomicU64; Endpoint::LAST as usize + 1]);
+/// What all endpoints of a set have in common.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub(super) rules: Rules,
+    pub(super) ewma: PeakEwma,
+    /// How many calls are out at those of each priority.
+    pub(super) out: PerLevel,
+}
 
-impl Totals {
+/// A number for each priority.
+#[derive(Debug, Default)]
+pub(super) struct PerLevel([AtomicU64; Endpoint::LAST as usize + 1]);
+
+impl PerLevel {
     pub(super) fn of(&self, rank: u8) -> &AtomicU64 {
         &self.0[usize::from(rank.min(Endpoint::LAST))]
     }
@@ -111,11 +125,17 @@ pub(super) struct Node<S> {
     calls: AtomicU64,
     failures: AtomicU64,
     tally: Mutex<Tally>,
+    common: Arc<Common>,
     shared: Weak<Shared<S>>,
 }
 
 impl<S> Node<S> {
-    pub(super) fn new(name: Arc<str>, service: S, shared: Weak<Shared<S>>) -> Self {
+    pub(super) fn new(
+        name: Arc<str>,
+        service: S,
+        common: Arc<Common>,
+        shared: Weak<Shared<S>>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self {
@@ -128,6 +148,7 @@ impl<S> Node<S> {
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             tally: Mutex::default(),
+            common,
             shared,
         }
     }
@@ -185,10 +206,11 @@ impl<S> Node<S> {
         if outcome == Outcome::Failure {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
-        let Some(shared) = self.shared.upgrade() else { return };
-        let Some(rules) = shared.outlier() else { return };
+        let Some(rules) = self.common.rules.outlier_rules() else {
+            return;
+        };
         let cause = self.tally().record(outcome, local, rules);
-        if let Some(cause) = cause {
+        if let (Some(cause), Some(shared)) = (cause, self.shared.upgrade()) {
             shared.eject(self.id, cause, Instant::now());
         }
     }
@@ -200,17 +222,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<S> fmt::Debug for Node<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Node")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
 /// One call that is out at an endpoint. Counts it until it is dropped.
 pub(super) struct Permit<S> {
     node: Arc<Node<S>>,
-    totals: Arc<Totals>,
     rank: u8,
     since: Instant,
-    ewma: Arc<PeakEwma>,
     stage: Stage,
 }
 
@@ -224,22 +246,15 @@ enum Stage {
 
 impl<S> Permit<S> {
     /// For a call that was [counted](Node::enter).
-    pub(super) fn new(
-        node: Arc<Node<S>>,
-        totals: &Arc<Totals>,
-        ewma: &Arc<PeakEwma>,
-        rank: u8,
-        since: Instant,
-    ) -> Self {
-        totals.of(rank).fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(node: Arc<Node<S>>, rank: u8, since: Instant) -> Self {
+        node.common.out.of(rank).fetch_add(1, Ordering::Relaxed);
         node.calls.fetch_add(1, Ordering::Relaxed);
+        let stage = Stage::Called;
         Self {
             node,
-            totals: totals.clone(),
             rank,
             since,
-            ewma: ewma.clone(),
-            stage: Stage::Called,
+            stage,
         }
     }
 
@@ -251,19 +266,22 @@ impl<S> Permit<S> {
     pub(super) fn answered(&mut self, verdict: &Verdict) {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.since);
-        let shared = self.node.shared.upgrade();
+        let common = &self.node.common;
         // What fails fast is not to be taken for what is fast.
-        let took = match (&shared, verdict.outcome) {
-            (Some(shared), Outcome::Failure) => took.max(shared.failure_penalty()),
+        let took = match verdict.outcome {
+            Outcome::Failure => took.max(common.rules.failure_penalty()),
             _ => took,
         };
-        self.node.learn(|latency| self.ewma.observe(latency, took, now));
+        self.node
+            .learn(|latency| common.ewma.observe(latency, took, now));
         match verdict.outcome {
             Outcome::Success => self.stage = Stage::Well,
             Outcome::Neutral => self.stage = Stage::Judged,
             Outcome::Failure => self.judge(Outcome::Failure, verdict.local),
         }
-        if let (Remedy::Again { after: Some(after) }, Some(shared)) = (verdict.remedy, shared) {
+        if let Remedy::Again { after: Some(after) } = verdict.remedy
+            && let Some(shared) = self.node.shared.upgrade()
+        {
             shared.rest(self.node.id, after, now);
         }
     }
@@ -286,9 +304,14 @@ impl<S> Drop for Permit<S> {
         if self.stage == Stage::Called {
             let now = Instant::now();
             let took = now.saturating_duration_since(self.since);
-            self.node.learn(|latency| self.ewma.give_up(latency, took, now));
+            let ewma = &self.node.common.ewma;
+            self.node.learn(|latency| ewma.give_up(latency, took, now));
         }
         self.node.active.fetch_sub(1, Ordering::Relaxed);
-        self.totals.of(self.rank).fetch_sub(1, Ordering::Relaxed);
+        self.node
+            .common
+            .out
+            .of(self.rank)
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -48,7 +48,10 @@ impl Outlier {
     #[must_use]
     pub fn consecutive(self, failures: u32) -> Self {
         let consecutive = failures;
-        Self { consecutive, ..self }
+        Self {
+            consecutive,
+            ..self
+        }
     }
 
     /// Sets how many failures in a row on the way to an endpoint take it out: refused, reset, too late.
@@ -56,7 +59,10 @@ impl Outlier {
     #[must_use]
     pub fn consecutive_local(self, failures: u32) -> Self {
         let consecutive_local = failures;
-        Self { consecutive_local, ..self }
+        Self {
+            consecutive_local,
+            ..self
+        }
     }
 
     /// Sets over which time rates are taken. At least a millisecond.
@@ -72,27 +78,40 @@ impl Outlier {
         // The end must be an instant that the clock can tell.
         let year = Duration::from_secs(365 * 24 * 60 * 60);
         let (base, longest) = (base.min(year), longest.min(year));
-        Self { base, longest, ..self }
+        Self {
+            base,
+            longest,
+            ..self
+        }
     }
 
     /// Sets which share of all endpoints may be out at once. One may, whatever the share.
     #[must_use]
     pub fn most_percent(self, percent: u8) -> Self {
         let most_percent = percent.min(100);
-        Self { most_percent, ..self }
+        Self {
+            most_percent,
+            ..self
+        }
     }
 
     /// Sets by how many standard deviations a success rate may be below the mean. `None`: by any.
     #[must_use]
     pub fn success_rate(self, deviations: Option<f64>) -> Self {
-        Self { success_rate: deviations, ..self }
+        Self {
+            success_rate: deviations,
+            ..self
+        }
     }
 
     /// Sets which share of failures in an interval takes an endpoint out, whatever the others do. `None`:
     /// none does.
     #[must_use]
     pub fn failure_percent(self, percent: Option<u8>) -> Self {
-        Self { failure_percent: percent, ..self }
+        Self {
+            failure_percent: percent,
+            ..self
+        }
     }
 
     pub(super) fn every(&self) -> Duration {
@@ -101,7 +120,9 @@ impl Outlier {
 
     /// For how long it is out that was out so many times before.
     pub(super) fn term(&self, before: u32) -> Duration {
-        self.base.saturating_mul(before.saturating_add(1)).min(self.longest)
+        self.base
+            .saturating_mul(before.saturating_add(1))
+            .min(self.longest)
     }
 
     /// Whether one more of `all` may be out.
@@ -228,10 +249,8 @@ impl Tally {
             self.rate.answers = self.rate.answers.saturating_add(1);
         }
         match (outcome, local) {
-            (Outcome::Failure, true) => {
-                reached(&mut self.local_in_a_row, rules.consecutive_local)
-                    .then_some(Cause::ConsecutiveLocal)
-            }
+            (Outcome::Failure, true) => reached(&mut self.local_in_a_row, rules.consecutive_local)
+                .then_some(Cause::ConsecutiveLocal),
             (Outcome::Failure, false) => {
                 // It was reached.
                 self.local_in_a_row = 0;
@@ -299,7 +318,10 @@ mod tests {
     }
 
     fn rate(failures: u32) -> Rate {
-        Rate { answers: 100, failures }
+        Rate {
+            answers: 100,
+            failures,
+        }
     }
 
     #[test]
@@ -308,7 +330,11 @@ mod tests {
         let mut rates = vec![rate(1); 9];
         rates.push(rate(30));
         assert_eq!(rules.sweep(&rates), [(9, Cause::SuccessRate)]);
-        assert_eq!(rules.sweep(&rates[6..]), [], "of four nobody is the odd one");
+        assert_eq!(
+            rules.sweep(&rates[6..]),
+            [],
+            "of four nobody is the odd one"
+        );
         assert_eq!(rules.sweep(&[rate(50); 9]), [], "all are alike");
         rates[9].answers = 99;
         assert_eq!(rules.sweep(&rates), [], "too few answers");
@@ -317,7 +343,13 @@ mod tests {
 
     #[test]
     fn who_fails_too_often_is_found_if_asked_for() {
-        let mut rates = vec![Rate { answers: 50, failures: 43 }; 5];
+        let mut rates = vec![
+            Rate {
+                answers: 50,
+                failures: 43
+            };
+            5
+        ];
         assert_eq!(Outlier::new().sweep(&rates), []);
         let rules = Outlier::new().failure_percent(Some(85));
         assert_eq!(rules.sweep(&rates).len(), 5);
@@ -334,7 +366,13 @@ mod tests {
         tally.record(Outcome::Failure, true, &rules);
         tally.record(Outcome::Failure, false, &rules);
         tally.record(Outcome::Success, false, &rules);
-        assert_eq!(tally.take(), Rate { answers: 2, failures: 1 });
+        assert_eq!(
+            tally.take(),
+            Rate {
+                answers: 2,
+                failures: 1
+            }
+        );
         assert_eq!(tally.take(), Rate::default());
     }
 }

@@ -18,13 +18,20 @@ impl Verdict {
     /// This outcome, of its own answer, and no time to rest.
     #[must_use]
     pub fn new(outcome: Outcome) -> Self {
-        Self { outcome, local: false, remedy: Remedy::Nothing }
+        Self {
+            outcome,
+            local: false,
+            remedy: Remedy::Nothing,
+        }
     }
 
     /// Says that the failure came about on the way.
     #[must_use]
     pub fn local(self) -> Self {
-        Self { local: true, ..self }
+        Self {
+            local: true,
+            ..self
+        }
     }
 
     /// Says what would mend it.

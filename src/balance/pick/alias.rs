@@ -22,7 +22,13 @@ impl Alias {
     #[must_use]
     pub fn new(weights: &[f64]) -> Self {
         let n = weights.len();
-        let weight = |weight: f64| if weight.is_finite() { weight.max(0.0) } else { 0.0 };
+        let weight = |weight: f64| {
+            if weight.is_finite() {
+                weight.max(0.0)
+            } else {
+                0.0
+            }
+        };
         let mut total: f64 = weights.iter().copied().map(weight).sum();
         let even = total <= 0.0;
         if even {
@@ -34,7 +40,10 @@ impl Alias {
             .map(|&one| if even { 1.0 } else { weight(one) } * n as f64 / total)
             .collect();
         let mut slots: Box<[Slot]> = (0..n as u32)
-            .map(|other| Slot { own: 1 << 32, other })
+            .map(|other| Slot {
+                own: 1 << 32,
+                other,
+            })
             .collect();
         let (mut small, mut large): (Vec<_>, Vec<_>) = (0..n).partition(|&at| full[at] < 1.0);
         while let Some(&giver) = large.last() {

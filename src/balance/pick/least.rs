@@ -84,7 +84,10 @@ mod tests {
         for _ in 0..40_000 {
             counts[even.pick(&mut dice, |_| Some(2)).unwrap()] += 1;
         }
-        assert!(counts.iter().all(|count| count.abs_diff(10_000) < 300), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| count.abs_diff(10_000) < 300),
+            "{counts:?}"
+        );
 
         // 5 / 4 is less than 3 / 2.
         let weighted = LeastOutstanding::new(&[4.0, 2.0, 0.0]);
@@ -114,7 +117,10 @@ mod tests {
 
     #[test]
     fn nobody_is_taken_of_nobody() {
-        assert_eq!(LeastOutstanding::new(&[]).pick(&mut Dice::new(1), |_| Some(0)), None);
+        assert_eq!(
+            LeastOutstanding::new(&[]).pick(&mut Dice::new(1), |_| Some(0)),
+            None
+        );
         let many = LeastOutstanding::new(&[1.0; 40]);
         assert_eq!(many.pick(&mut Dice::new(1), |_| None), None);
     }

@@ -38,14 +38,20 @@ impl Levels {
     /// Overprovisioned 1.4 times; panics below 50 %.
     #[must_use]
     pub fn new() -> Self {
-        Self { overprovision: 1.4, panic: 0.5 }
+        Self {
+            overprovision: 1.4,
+            panic: 0.5,
+        }
     }
 
     /// Sets how many times more than its share of the load a well endpoint can take. At least 1.
     #[must_use]
     pub fn overprovision(self, times: f64) -> Self {
         let overprovision = times.max(1.0);
-        Self { overprovision, ..self }
+        Self {
+            overprovision,
+            ..self
+        }
     }
 
     /// Sets below which share of well endpoints a level panics. 0: never, unless nobody is well at all.
@@ -83,7 +89,10 @@ impl Levels {
             return shares;
         }
         if sum > 0.0 {
-            let part = |one: Share| Share { share: one.share / sum, ..one };
+            let part = |one: Share| Share {
+                share: one.share / sum,
+                ..one
+            };
             return shares.into_iter().map(part).collect();
         }
         // Nobody is well: whoever did not ask to be left alone, and else everybody.
@@ -129,7 +138,11 @@ mod tests {
     use super::*;
 
     fn shares(levels: &[(usize, usize)]) -> Vec<(u32, bool)> {
-        let level = |&(all, well): &(usize, usize)| Level { all, well, resting: 0 };
+        let level = |&(all, well): &(usize, usize)| Level {
+            all,
+            well,
+            resting: 0,
+        };
         let levels: Vec<_> = levels.iter().map(level).collect();
         let shares = Levels::new().shares(&levels);
         let percent = |one: &Share| ((one.share * 100.0).round() as u32, one.panic);
@@ -139,7 +152,10 @@ mod tests {
     // The table of Envoy's documentation on priority levels.
     #[test]
     fn what_a_level_cannot_take_flows_over() {
-        assert_eq!(shares(&[(100, 100), (100, 100)]), [(100, false), (0, false)]);
+        assert_eq!(
+            shares(&[(100, 100), (100, 100)]),
+            [(100, false), (0, false)]
+        );
         assert_eq!(shares(&[(100, 72), (100, 72)]), [(100, false), (0, false)]);
         assert_eq!(shares(&[(100, 71), (100, 71)]), [(99, false), (1, false)]);
         assert_eq!(shares(&[(100, 50), (100, 50)]), [(70, false), (30, false)]);
@@ -159,22 +175,45 @@ mod tests {
 
     #[test]
     fn who_rests_is_left_alone_while_others_do_not() {
-        let levels = [Level { all: 2, well: 0, resting: 2 }, Level { all: 2, well: 0, resting: 1 }];
+        let levels = [
+            Level {
+                all: 2,
+                well: 0,
+                resting: 2,
+            },
+            Level {
+                all: 2,
+                well: 0,
+                resting: 1,
+            },
+        ];
         let shares = Levels::new().shares(&levels);
         assert_eq!((shares[0].share, shares[1].share), (0.0, 1.0));
         let shares = Levels::new().shares(&levels[..1]);
-        assert_eq!(shares[0], Share { share: 1.0, panic: true });
+        assert_eq!(
+            shares[0],
+            Share {
+                share: 1.0,
+                panic: true
+            }
+        );
     }
 
     #[test]
     fn levels_are_drawn_by_their_shares() {
-        let shares = [0.7, 0.0, 0.3].map(|share| Share { share, panic: false });
+        let shares = [0.7, 0.0, 0.3].map(|share| Share {
+            share,
+            panic: false,
+        });
         let mut dice = Dice::new(11);
         let mut counts = [0_u32; 3];
         for _ in 0..100_000 {
             counts[Levels::pick(&shares, &mut dice).unwrap()] += 1;
         }
-        assert!(counts[0].abs_diff(70_000) < 1000 && counts[1] == 0, "{counts:?}");
+        assert!(
+            counts[0].abs_diff(70_000) < 1000 && counts[1] == 0,
+            "{counts:?}"
+        );
         assert_eq!(Levels::pick(&[], &mut dice), None);
     }
 }

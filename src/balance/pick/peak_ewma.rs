@@ -93,7 +93,10 @@ impl PeakEwma {
         } else {
             known * kept + took * (1.0 - kept)
         };
-        Latency { nanos: nanos as f32, at }
+        Latency {
+            nanos: nanos as f32,
+            at,
+        }
     }
 
     /// No answer has come after `took`, and none will: only news if it is bad. Of one that nothing is known
@@ -171,13 +174,20 @@ mod tests {
         assert!(nearly(ewma.read(known, start), 10 * MS));
         let peak = ewma.observe(known, 500 * MS, start);
         assert!(nearly(ewma.read(peak, start), 500 * MS));
-        assert_eq!(ewma.observe(peak, 10 * MS, start).nanos, peak.nanos, "no time has passed");
+        assert_eq!(
+            ewma.observe(peak, 10 * MS, start).nanos,
+            peak.nanos,
+            "no time has passed"
+        );
         let later = start + Duration::from_secs(10);
         let faded = Duration::from_secs_f64(0.5 * (-1_f64).exp());
         assert!(nearly(ewma.read(peak, later), faded));
         let kept = (-1_f64).exp();
         let mean = Duration::from_secs_f64(0.5 * kept + 0.01 * (1.0 - kept));
-        assert!(nearly(ewma.read(ewma.observe(peak, 10 * MS, later), later), mean));
+        assert!(nearly(
+            ewma.read(ewma.observe(peak, 10 * MS, later), later),
+            mean
+        ));
     }
 
     #[test]
@@ -196,9 +206,16 @@ mod tests {
         let ewma = PeakEwma::new(now);
         let known = ewma.observe(Latency::UNKNOWN, 10 * MS, now);
         assert_eq!(ewma.give_up(known, MS, now), known);
-        assert!(nearly(ewma.read(ewma.give_up(known, 99 * MS, now), now), 99 * MS));
+        assert!(nearly(
+            ewma.read(ewma.give_up(known, 99 * MS, now), now),
+            99 * MS
+        ));
         let unknown = ewma.give_up(Latency::UNKNOWN, MS, now);
-        assert_eq!(unknown, Latency::UNKNOWN, "a caller that hangs up at once says nothing");
+        assert_eq!(
+            unknown,
+            Latency::UNKNOWN,
+            "a caller that hangs up at once says nothing"
+        );
         let hung = ewma.give_up(Latency::UNKNOWN, 5000 * MS, now);
         assert!(nearly(ewma.read(hung, now), 5000 * MS));
     }
@@ -209,7 +226,10 @@ mod tests {
         let ewma = PeakEwma::new(start).decay(Duration::from_secs(1));
         let late = ewma.observe(Latency::UNKNOWN, 7 * MS, start + Duration::from_secs(5));
         assert_eq!(Latency::from_bits(late.to_bits()), late);
-        assert!(nearly(ewma.read(late, start + Duration::from_secs(4)), 7 * MS));
+        assert!(nearly(
+            ewma.read(late, start + Duration::from_secs(4)),
+            7 * MS
+        ));
     }
 
     #[test]
@@ -218,11 +238,20 @@ mod tests {
         let mut dice = Dice::new(9);
         let costs = [3.0, 2.0];
         for _ in 0..100 {
-            assert!(PeakEwma::pick(&drawn, &mut dice, |at| (at == 0).then_some(costs[at])).is_none_or(|at| at == 0));
+            assert!(
+                PeakEwma::pick(&drawn, &mut dice, |at| (at == 0).then_some(costs[at]))
+                    .is_none_or(|at| at == 0)
+            );
         }
         let picks = (0..1000).map(|_| PeakEwma::pick(&drawn, &mut dice, |at| Some(costs[at])));
-        assert!(picks.filter(|&at| at == Some(0)).count() < 100, "drawn five times in a row");
+        assert!(
+            picks.filter(|&at| at == Some(0)).count() < 100,
+            "drawn five times in a row"
+        );
         assert_eq!(PeakEwma::pick(&drawn, &mut dice, |_| None), None);
-        assert_eq!(PeakEwma::pick(&Alias::new(&[]), &mut dice, |_| Some(0.0)), None);
+        assert_eq!(
+            PeakEwma::pick(&Alias::new(&[]), &mut dice, |_| Some(0.0)),
+            None
+        );
     }
 }

@@ -131,7 +131,9 @@ mod tests {
     const KEYS: u64 = 20_000;
 
     fn names(n: usize) -> Vec<String> {
-        (0..n).map(|at| format!("10.0.{}.{}:8080", at / 256, at % 256)).collect()
+        (0..n)
+            .map(|at| format!("10.0.{}.{}:8080", at / 256, at % 256))
+            .collect()
     }
 
     fn ring(names: &[String]) -> Ring {
@@ -155,7 +157,10 @@ mod tests {
                 let moved = before.iter().zip(&after).filter(|(a, b)| a != b).count();
                 let share = moved as f64 / KEYS as f64;
                 assert!(share <= 1.0 / n as f64 + 0.02, "{share} of {n}");
-                let others = before.iter().zip(&after).filter(|(a, b)| a != b && **a != name);
+                let others = before
+                    .iter()
+                    .zip(&after)
+                    .filter(|(a, b)| a != b && **a != name);
                 assert_eq!(others.count(), 0, "only its own keys move");
             }
         }
@@ -184,7 +189,10 @@ mod tests {
             counts[ring.pick(hash(&key), |_| true).unwrap()] += 1;
         }
         let share = f64::from(counts[1]) / KEYS as f64;
-        assert!((share - 2.0 / 3.0).abs() < 0.03 && counts[2] == 0, "{counts:?}");
+        assert!(
+            (share - 2.0 / 3.0).abs() < 0.03 && counts[2] == 0,
+            "{counts:?}"
+        );
     }
 
     #[test]
@@ -201,7 +209,11 @@ mod tests {
             let mean = (call + 1) as f64 / 10.0;
             assert!(f64::from(out[at]) <= 1.25 * mean + 1.0);
         }
-        assert_eq!(bound(0.1, 0, 1.0), 1, "nobody is bounded to less than its share");
+        assert_eq!(
+            bound(0.1, 0, 1.0),
+            1,
+            "nobody is bounded to less than its share"
+        );
     }
 
     #[test]

@@ -16,7 +16,11 @@ impl SlowStart {
     /// Grows in a straight line over this time, from 10 % on.
     #[must_use]
     pub fn new(window: Duration) -> Self {
-        Self { window, aggression: 1.0, least: 0.1 }
+        Self {
+            window,
+            aggression: 1.0,
+            least: 0.1,
+        }
     }
 
     /// Sets how fast it grows at first. 1 is a straight line, more is faster at first, less is slower.

@@ -15,7 +15,9 @@ impl SmoothWeighted {
     /// For candidates of these weights. Zero has no turns, unless all are zero: then they weigh the same.
     #[must_use]
     pub fn new(weights: &[u32]) -> Self {
-        let most = 4096.min((1 << 20) / weights.len().max(1)).max(weights.len());
+        let most = 4096
+            .min((1 << 20) / weights.len().max(1))
+            .max(weights.len());
         let weights = turns(weights, most as u64);
         let total: i64 = weights.iter().sum();
         let mut current = vec![0_i64; weights.len()];
@@ -30,7 +32,9 @@ impl SmoothWeighted {
             current[best] -= total;
             best as u32
         });
-        Self { turns: turns.collect() }
+        Self {
+            turns: turns.collect(),
+        }
     }
 
     /// Whose turn it is. `None`: there is nobody.
@@ -91,7 +95,10 @@ mod tests {
             for (count, &weight) in counts(&weights, 100_000).into_iter().zip(&weights) {
                 let due = 100_000.0 * f64::from(weight) / total as f64;
                 let off = (count as f64 - due).abs();
-                assert!(off <= 1000.0 && (off <= 2.0 || total > 4096), "{count} of {due}");
+                assert!(
+                    off <= 1000.0 && (off <= 2.0 || total > 4096),
+                    "{count} of {due}"
+                );
             }
         }
     }
@@ -109,6 +116,10 @@ mod tests {
         assert_eq!(counts(&[0, 2], 10), [0, 10]);
         assert_eq!(counts(&[0, 0], 10), [5, 5]);
         assert_eq!(SmoothWeighted::new(&[]).at(3), None);
-        assert_eq!(counts(&[u32::MAX, 1], 4097)[1], 1, "whoever weighs anything");
+        assert_eq!(
+            counts(&[u32::MAX, 1], 4097)[1],
+            1,
+            "whoever weighs anything"
+        );
     }
 }
