@@ -14,7 +14,7 @@ use tower_gateway::{
 };
 
 fn upstream(name: &'static str) -> Router {
-    Router::new().route("/", get(async move || name))
+    Router::new().route("/", get(move || async move { name }))
 }
 
 async fn text(app: &Router, request: Request<Body>) -> (StatusCode, String) {
