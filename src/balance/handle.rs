@@ -20,6 +20,10 @@ pub struct Endpoints<S> {
     shared: Arc<Shared<S>>,
 }
 
+#[expect(
+    clippy::must_use_candidate,
+    reason = "whether an endpoint was there concerns few who change it"
+)]
 impl<S> Endpoints<S> {
     /// Nobody yet, under these [`Rules`] or with this [`Strategy`](super::Strategy).
     #[must_use]
