@@ -86,7 +86,7 @@ async fn who_answers_worse_than_the_others_is_out_when_the_interval_is_over() {
     let endpoints = set(rules, &names);
     let calls = Arc::new(AtomicUsize::new(0));
     let flaky = service_fn(move |_: Request<Body>| {
-        let third = calls.fetch_add(1, Ordering::Relaxed) % 3 == 0;
+        let third = calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(3);
         let status = if third { 500 } else { 200 };
         async move {
             Ok(Response::builder()
@@ -168,7 +168,7 @@ async fn a_body_that_breaks_off_is_a_failure_on_the_way_and_one_that_is_dropped_
         ]);
         Ok::<_, Infallible>(Response::new(Body::new(StreamBody::new(broken))))
     });
-    endpoints.insert("a", half.clone());
+    endpoints.insert("a", half);
     endpoints.insert("b", half);
     let balance = Balance::new(endpoints.clone());
     for _ in 0..20 {
