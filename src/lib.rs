@@ -62,6 +62,7 @@
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
+//! | [`Split`](split::Split) | canary, A/B test, blue and green: each caller has its variant | any | |
 //! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
 //! | [`GatewayService`](gateway::GatewayService) | all of it, in the one order that is right | both | `gateway` |
 //!
@@ -112,6 +113,7 @@ pub mod path;
 mod pause;
 pub mod principal;
 mod problem;
+mod random;
 pub mod reissue;
 pub mod rejection;
 pub mod storage;
@@ -131,6 +133,7 @@ pub mod metrics;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod server_name;
+pub mod split;
 pub mod timeout;
 pub mod trace;
 

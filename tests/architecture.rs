@@ -19,6 +19,7 @@ const TIERS: &[&[&str]] = &[
         "exchange",
         "deadline",
         "reissue",
+        "random",
         "identity",
         "pause",
         "describe",
@@ -79,6 +80,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("reissue", &["body", "rejection"]),
     ("identity", &["principal"]),
     ("pause", &[]),
+    ("random", &[]),
     ("path", &["rejection"]),
     (
         "describe",
