@@ -48,6 +48,7 @@
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
+//! | [`MirrorLayer`](mirror::MirrorLayer) | sends copies of some calls to another service, for nobody to wait for | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
 //! | [`AddressListLayer`](address_list::AddressListLayer) | which addresses are let in | any | |
 //! | [`ServerNameLayer`](server_name::ServerNameLayer) | refuses what came by a connection for another name | HTTP | |
@@ -130,6 +131,7 @@ pub mod circuit_breaker;
 pub mod concurrency;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+pub mod mirror;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod server_name;

@@ -1,10 +1,7 @@
 use super::*;
-use crate::{Body, BoxError, End, Follow, key::ByHeader, principal::Carried};
+use crate::{Body, BoxError, key::ByHeader, principal::Carried};
 use http::{Extensions, HeaderMap, Request, Response, StatusCode, header};
-use std::{
-    future::{Ready, pending, ready},
-    sync::Mutex,
-};
+use std::future::{pending, ready};
 use tokio_test::{assert_pending, assert_ready_ok, task};
 use tower::{Layer, ServiceExt, limit::ConcurrencyLimit, service_fn, util::BoxCloneSyncService};
 

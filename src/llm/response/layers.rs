@@ -6,10 +6,14 @@ use crate::{
     answer::{Begin, Outcome, Remedy},
     describe::Status,
     llm::Error,
+    mirror::Exhaust,
     principal::Extensible,
 };
 use http::{Extensions, HeaderMap, StatusCode};
-use std::task::{Context, Poll};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+};
 
 impl Extensible for ChatResponse {
     fn headers(&self) -> &HeaderMap {
@@ -66,6 +70,20 @@ impl Status<Error> for ChatResponse {
 impl Begin<Error> for ChatResponse {
     async fn begin(self) -> Result<Self, Error> {
         self.primed().await
+    }
+}
+
+impl Exhaust for ChatResponse {
+    async fn exhaust(mut self, limit: usize) -> bool {
+        let mut read = 0_usize;
+        while read <= limit {
+            match poll_fn(|cx| self.poll_batch(cx)).await {
+                None => break,
+                Some(Err(_)) => return false,
+                Some(Ok(batch)) => read = read.saturating_add(batch.size()),
+            }
+        }
+        true
     }
 }
 
