@@ -109,6 +109,15 @@ pub trait Health<E> {
             Outcome::Success | Outcome::Neutral => Remedy::Nothing,
         }
     }
+
+    /// Whether it is certain that the service has not seen the request, so that even one that is not
+    /// idempotent can be sent again (RFC 9110 §9.2.2). By default nothing is. See
+    /// [`Rejection::is_unsent`].
+    #[must_use]
+    fn is_unsent(answer: Result<&Self, &E>) -> bool {
+        let _ = answer;
+        false
+    }
 }
 
 /// A verdict on a service.

@@ -47,6 +47,9 @@
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
+//! | [`RetryLayer`](retry::RetryLayer) | asks again, where that may help and does no harm | any | |
+//! | [`HedgeLayer`](hedge::HedgeLayer) | asks a second time what is slow to answer | any | |
+//! | [`DeadlineLayer`](deadline::DeadlineLayer) | how long an exchange may take, and in how many attempts | any | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
 //! | [`MirrorLayer`](mirror::MirrorLayer) | sends copies of some calls to another service, for nobody to wait for | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
@@ -78,8 +81,8 @@
 //! # Order
 //!
 //! Each layer works wherever it stands, and stands best in this order, outermost first: trace, metrics
-//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, and around each service that
-//! is called a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
+//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, deadline, and around each service that
+//! is called retry, then a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
 //! [`describe`](gateway::GatewayService::describe) prints it.
 //!
 //! # Features
@@ -129,11 +132,13 @@ pub mod auth;
 pub mod authorize;
 pub mod circuit_breaker;
 pub mod concurrency;
+pub mod hedge;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 pub mod mirror;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+pub mod retry;
 pub mod server_name;
 pub mod split;
 pub mod timeout;

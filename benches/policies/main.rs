@@ -12,6 +12,7 @@ mod authorize;
 mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
+mod retry;
 
 use std::{env, process::ExitCode};
 
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     load::run().await;
+    retry::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

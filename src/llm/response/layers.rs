@@ -55,6 +55,10 @@ impl Health<Error> for ChatResponse {
             Err(error) => Remedy::from(&*error.rejection()),
         }
     }
+
+    fn is_unsent(answer: Result<&Self, &Error>) -> bool {
+        matches!(answer, Err(Error::Rejected(rejection)) if rejection.is_unsent())
+    }
 }
 
 impl Status<Error> for ChatResponse {
