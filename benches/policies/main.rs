@@ -13,6 +13,7 @@ mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
 mod retry;
+mod split;
 
 use std::{env, process::ExitCode};
 
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
     }
     load::run().await;
     retry::run().await;
+    split::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

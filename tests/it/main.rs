@@ -59,6 +59,8 @@ mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
 #[cfg(all(feature = "gateway", feature = "testing"))]
+mod pool;
+#[cfg(all(feature = "gateway", feature = "testing"))]
 mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
