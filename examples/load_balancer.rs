@@ -18,6 +18,7 @@ use tower_gateway::{
     balance::{Checks, Rules, SlowStart, State, Strategy, Watcher},
     client_addr::ClientAddr,
     gateway::{Env, Gateway, Server},
+    metrics::Metrics,
     proxy::{HttpCheck, Proxy},
     retry::RetryLayer,
 };
@@ -47,8 +48,14 @@ async fn main() -> Result<(), BoxError> {
         .build()?;
 
     let watcher = pool.endpoints().watcher();
+    let metrics = Metrics::new();
+    let counted = watcher.clone();
+    metrics.gauge("upstreams_up", "Upstreams that are called", move || {
+        up(&counted)
+    });
     let balanced = RetryLayer::new().elsewhere().layer(pool);
     let gateway = Gateway::builder()
+        .metrics(metrics)
         .route("/health", health(watcher.clone()))
         .route("/upstreams", view(watcher))
         .route("/", balanced.clone())
@@ -62,7 +69,16 @@ async fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Whether any upstream is called.
+/// How many upstreams are called.
+fn up(watcher: &Watcher) -> i64 {
+    let upstreams = watcher.statuses();
+    let up = upstreams
+        .iter()
+        .filter(|upstream| upstream.state == State::Up);
+    i64::try_from(up.count()).unwrap_or(i64::MAX)
+}
+
+/// Whether any upstream is.
 fn health(
     watcher: Watcher,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -71,11 +87,9 @@ fn health(
 + Sync
 + 'static {
     service_fn(move |_: Request<Body>| {
-        let mut upstreams = watcher.statuses().into_iter();
-        let any = upstreams.any(|upstream| upstream.state == State::Up);
-        let (status, text) = match any {
-            true => (StatusCode::OK, "up"),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "down"),
+        let (status, text) = match up(&watcher) {
+            0 => (StatusCode::SERVICE_UNAVAILABLE, "down"),
+            _ => (StatusCode::OK, "up"),
         };
         ready(Ok(answer(status, &json!({ "status": text }))))
     })
@@ -107,7 +121,10 @@ fn view(
             })
         });
         let upstreams: Vec<_> = upstreams.collect();
-        ready(Ok(answer(StatusCode::OK, &json!({ "upstreams": upstreams }))))
+        ready(Ok(answer(
+            StatusCode::OK,
+            &json!({ "upstreams": upstreams }),
+        )))
     })
 }
 
@@ -128,7 +145,10 @@ async fn own_upstream(name: &'static str) -> Result<String, BoxError> {
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "an upstream ended");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "an upstream ended"
+            );
         }
     });
     Ok(url)

@@ -65,6 +65,7 @@
 //! |---|---|---|---|
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
+//! | [`Balance`](balance::Balance) | spreads calls over many endpoints | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
 //! | [`Split`](split::Split) | canary, A/B test, blue and green: each caller has its variant | any | |
 //! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
@@ -90,7 +91,7 @@
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `authorize`, `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
 //! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `cel` adds expressions to
-//! [`authorize`]. `sqlite` and `postgres` add
+//! [`authorize`], `dns` finds the endpoints of a [`balance`]r by their name. `sqlite` and `postgres` add
 //! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
 //! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -130,6 +131,7 @@ pub mod address_list;
 pub mod auth;
 #[cfg(feature = "authorize")]
 pub mod authorize;
+pub mod balance;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod hedge;

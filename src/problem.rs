@@ -63,6 +63,12 @@ impl<B, E: 'static> Health<E> for Response<B> {
     fn is_unsent(answer: Result<&Self, &E>) -> bool {
         rejection(answer).is_some_and(Rejection::is_unsent)
     }
+
+    fn is_local(answer: Result<&Self, &E>) -> bool {
+        let Ok(response) = answer else { return true };
+        let rejection = response.extensions().get::<Rejection>();
+        rejection.is_some_and(|rejection| rejection.kind().is_local())
+    }
 }
 
 /// What a policy or a client answered: a response, an error, or an error in a box.

@@ -259,10 +259,13 @@ impl<C, K> Pool<C, K> {
                 what: InvalidUpstream("checks and sources of upstreams run within tokio alone"),
             })?;
             if let Some(check) = check {
-                runtime.spawn(endpoints.check(check.checks().clone(), move |_, proxy: Proxy<C>| {
-                    let check = check.clone();
-                    async move { check.ask(proxy).await }
-                }));
+                runtime.spawn(endpoints.check(
+                    check.checks().clone(),
+                    move |_, proxy: Proxy<C>| {
+                        let check = check.clone();
+                        async move { check.ask(proxy).await }
+                    },
+                ));
             }
             if let Some(sets) = sets {
                 let found = Found {

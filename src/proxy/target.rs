@@ -173,12 +173,18 @@ mod tests {
         let target = |url| Target::parse(url).unwrap();
         let plain = target("http://users.internal:81/v1");
         let found = plain.found("10.0.0.1:8080").unwrap();
-        assert_eq!(found.host, "users.internal:81", "the name that the address was found by");
+        assert_eq!(
+            found.host, "users.internal:81",
+            "the name that the address was found by"
+        );
         let uri = found.uri(&"/a".parse().unwrap()).unwrap();
         assert_eq!(uri, "http://10.0.0.1:8080/v1/a");
         assert_eq!(plain.found("b.internal:82").unwrap().host, "b.internal:82");
         let health = || PathAndQuery::from_static("/health");
-        assert_eq!(found.at(Some(9), health()).unwrap(), "http://10.0.0.1:9/health");
+        assert_eq!(
+            found.at(Some(9), health()).unwrap(),
+            "http://10.0.0.1:9/health"
+        );
         let six = plain.found("[::1]:8080").unwrap();
         assert_eq!(six.at(Some(9), health()).unwrap(), "http://[::1]:9/health");
         for name in ["", "a b", "u@up:1", "up:", "up:0", "http://up"] {

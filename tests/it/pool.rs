@@ -67,7 +67,10 @@ fn name(upstream: &MockUpstream) -> String {
 async fn until(what: impl Fn() -> bool) {
     let start = Instant::now();
     while !what() {
-        assert!(start.elapsed() < Duration::from_secs(20), "it does not come about");
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "it does not come about"
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -134,7 +137,10 @@ async fn an_upstream_that_dies_loses_no_call_that_may_be_sent_again() {
     over.store(true, Ordering::Relaxed);
     let failed: Vec<_> = clients.join_all().await.into_iter().flatten().collect();
     let answered = answered.load(Ordering::Relaxed);
-    println!("pool: {answered} calls, an upstream died and came back, {} lost", failed.len());
+    println!(
+        "pool: {answered} calls, an upstream died and came back, {} lost",
+        failed.len()
+    );
     assert!(failed.is_empty(), "{failed:?}");
 }
 
@@ -165,9 +171,16 @@ async fn weights_hold_and_the_exchange_tells_who_was_asked() {
         let mut request = get("/a");
         let exchange = Exchange::enter(&mut request);
         assert_eq!(status(&pool, request).await, StatusCode::OK);
-        let asked = if large.count() > before { &large } else { &small };
+        let asked = if large.count() > before {
+            &large
+        } else {
+            &small
+        };
         let facts = exchange.facts();
-        assert_eq!((facts.upstream.as_deref(), facts.attempts), (Some(&*name(asked)), 1));
+        assert_eq!(
+            (facts.upstream.as_deref(), facts.attempts),
+            (Some(&*name(asked)), 1)
+        );
     }
     assert_eq!((large.count(), small.count()), (30, 10));
     let host = large.last().unwrap();
@@ -186,14 +199,19 @@ async fn an_upstream_is_drained_while_its_calls_end() {
     let endpoints = pool.endpoints();
     assert_eq!(endpoints.status(&name(&leaves)).unwrap().in_flight, 1);
 
-    let another = Proxy::to(leaves.url()).unwrap().beside(stays.url()).unwrap();
+    let another = Proxy::to(leaves.url())
+        .unwrap()
+        .beside(stays.url())
+        .unwrap();
     assert!(endpoints.insert(Endpoint::new(name(&stays)), another));
     assert!(endpoints.drain(&name(&leaves)));
     for _ in 0..5 {
         assert_eq!(status(&pool, get("/a")).await, StatusCode::OK);
     }
     assert_eq!((leaves.count(), stays.count()), (1, 5));
-    let body = tower_gateway::collect(response.into_body(), 99).await.unwrap();
+    let body = tower_gateway::collect(response.into_body(), 99)
+        .await
+        .unwrap();
     assert_eq!(body, "onetwothree");
     assert_eq!(endpoints.status(&name(&leaves)).unwrap().in_flight, 0);
     assert!(endpoints.remove(&name(&leaves)) && endpoints.remove(&name(&stays)));
@@ -213,7 +231,9 @@ async fn checks_ask_at_their_own_port_for_their_own_status() {
     let pool = |port, statuses| {
         let check = HttpCheck::get("/health?deep=1").unwrap().every(checks());
         let pool = Proxy::pool([upstream.url() + "/v1"]).unwrap();
-        pool.check(check.port(port).statuses(statuses)).build().unwrap()
+        pool.check(check.port(port).statuses(statuses))
+            .build()
+            .unwrap()
     };
     let port = health.address().port();
     let good = pool(port, 204..=204);
@@ -224,7 +244,10 @@ async fn checks_ask_at_their_own_port_for_their_own_status() {
     until(|| checked(good.endpoints(), 3)).await;
     assert_eq!(state(good.endpoints(), &name(&upstream)), Some(State::Up));
     let asked = health.last().unwrap();
-    assert_eq!((asked.path.as_str(), asked.header("x-forwarded-for")), ("/health?deep=1", None));
+    assert_eq!(
+        (asked.path.as_str(), asked.header("x-forwarded-for")),
+        ("/health?deep=1", None)
+    );
     assert_eq!(upstream.count(), 0, "not at the port of the calls");
     drop(good);
     for (port, statuses) in [(port, 200..=203), (closed.address().port(), 200..=299)] {
@@ -258,7 +281,11 @@ async fn upstreams_are_found_while_calls_come() {
     assert_eq!(status(&pool, get("/a")).await, StatusCode::OK);
     let asked = second.last().unwrap();
     assert_eq!(asked.path, "/v1/a");
-    assert_eq!(asked.header("host"), Some(&*name(&first)), "an address has no name of its own");
+    assert_eq!(
+        asked.header("host"),
+        Some(&*name(&first)),
+        "an address has no name of its own"
+    );
 }
 
 #[tokio::test]
@@ -293,16 +320,23 @@ async fn a_request_that_comes_back_to_its_pool_is_a_loop() {
     let beside = beside.unwrap().build().unwrap();
     let mut other = get("/a");
     other.headers_mut().insert("via", via);
-    assert_eq!(status(&beside, other).await, StatusCode::BAD_GATEWAY, "another proxy");
+    assert_eq!(
+        status(&beside, other).await,
+        StatusCode::BAD_GATEWAY,
+        "another proxy"
+    );
 }
 
 #[tokio::test]
 async fn a_gateway_routes_to_a_pool_and_to_variants_of_it() {
     let (old, new) = (start().await, start().await);
     let pool = |upstream: &MockUpstream| Proxy::pool([upstream.url()]).unwrap().build().unwrap();
-    let split = Split::new("next", [("old", 10_000, pool(&old)), ("new", 0, pool(&new))])
-        .unwrap()
-        .overridable_when(HasScope::new("test"));
+    let split = Split::new(
+        "next",
+        [("old", 10_000, pool(&old)), ("new", 0, pool(&new))],
+    )
+    .unwrap()
+    .overridable_when(HasScope::new("test"));
     let variant = http::HeaderName::from_static("x-gateway-variant");
     let metrics = tower_gateway::metrics::Metrics::new();
     let gateway = Gateway::builder()
@@ -325,7 +359,9 @@ async fn a_gateway_routes_to_a_pool_and_to_variants_of_it() {
         let response = gateway.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["x-gateway-variant"], expected);
-        tower_gateway::collect(response.into_body(), 99).await.unwrap();
+        tower_gateway::collect(response.into_body(), 99)
+            .await
+            .unwrap();
     }
     assert_eq!((old.count(), new.count()), (1, 1));
     let text = metrics.encode();

@@ -59,6 +59,10 @@ impl Health<Error> for ChatResponse {
     fn is_unsent(answer: Result<&Self, &Error>) -> bool {
         matches!(answer, Err(Error::Rejected(rejection)) if rejection.is_unsent())
     }
+
+    fn is_local(answer: Result<&Self, &Error>) -> bool {
+        answer.is_err_and(|error| error.kind().is_local())
+    }
 }
 
 impl Status<Error> for ChatResponse {
