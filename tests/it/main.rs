@@ -95,6 +95,8 @@ mod shared_limit;
 mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "llm")]
+mod split;
 #[cfg(feature = "rate-limit")]
 mod store_comes_back;
 #[cfg(feature = "auth")]
