@@ -17,7 +17,7 @@ pub(crate) fn random() -> u64 {
 
 /// One of so many, from zero: all alike, as far as 64 bits can be.
 pub(crate) fn below(bits: u64, many: u32) -> u32 {
-    let scaled = u128::from(bits) * u128::from(many) >> 64;
+    let scaled = (u128::from(bits) * u128::from(many)) >> 64;
     // It is less than `many`.
     u32::try_from(scaled).unwrap_or_default()
 }

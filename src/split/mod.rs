@@ -165,6 +165,9 @@ struct Settings {
     refuses: bool,
 }
 
+/// Makes a plan of names and weights.
+type Planning = fn(&[Arc<str>], &[u32]) -> Result<Plan, InvalidSplit>;
+
 /// What was given is no split of callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidSplit {
@@ -286,7 +289,7 @@ impl<S> Split<S> {
     fn of<N: AsRef<str>>(
         experiment: &str,
         variants: impl IntoIterator<Item = (N, u32, S)>,
-        plan: fn(&[Arc<str>], &[u32]) -> Result<Plan, InvalidSplit>,
+        plan: Planning,
     ) -> Result<Self, InvalidSplit> {
         let (mut names, mut weights, mut services) = (Vec::new(), Vec::new(), Vec::new());
         for (name, weight, service) in variants {

@@ -66,8 +66,11 @@ impl Plan {
 /// apart, from 0, then from the middle, then from the quarters, and so on (van der Corput's sequence).
 fn home(nth: usize) -> (u32, bool) {
     let pair = u32::try_from(nth / 2).unwrap_or_default();
-    let place = u64::from(pair.reverse_bits()) * u64::from(BUCKETS) >> 32;
-    (u32::try_from(place).unwrap_or_default(), nth % 2 == 0)
+    let place = (u64::from(pair.reverse_bits()) * u64::from(BUCKETS)) >> 32;
+    (
+        u32::try_from(place).unwrap_or_default(),
+        nth.is_multiple_of(2),
+    )
 }
 
 /// Checks the names of variants.

@@ -55,7 +55,9 @@ async fn the_access_log_tells_the_variant() {
         }))
         .service(Split::new("x", [("only", 10_000, variant)]).unwrap());
     let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
-    tower_gateway::collect(response.into_body(), 9).await.unwrap();
+    tower_gateway::collect(response.into_body(), 9)
+        .await
+        .unwrap();
     let (variant, line) = lines.lock().unwrap().pop().unwrap();
     assert_eq!(variant.as_deref(), Some("only"));
     assert!(line.contains(" variant=only "), "{line}");
@@ -71,11 +73,15 @@ async fn one_service_is_mirrored_call_after_call() {
     });
     let layer = MirrorLayer::new(shadow, 10_000);
     let mut service = layer.layer(service_fn(async |request: Request<Body>| {
-        let body = tower_gateway::collect(request.into_body(), 9).await.unwrap();
+        let body = tower_gateway::collect(request.into_body(), 9)
+            .await
+            .unwrap();
         Ok::<_, Infallible>(Response::new(Body::from(body)))
     }));
     for nth in 0..3 {
-        let request = Request::post(format!("/{nth}")).body(Body::from("x")).unwrap();
+        let request = Request::post(format!("/{nth}"))
+            .body(Body::from("x"))
+            .unwrap();
         service.ready().await.unwrap().call(request).await.unwrap();
     }
     let start = tokio::time::Instant::now();
@@ -91,7 +97,10 @@ async fn one_service_is_mirrored_call_after_call() {
 async fn a_model_is_mirrored_and_its_shadow_may_fail() {
     for (shadow, answered) in [
         (Simulator::new(), 1),
-        (Simulator::new().faults(u64::MAX, VendorFault::Overloaded), 0),
+        (
+            Simulator::new().faults(u64::MAX, VendorFault::Overloaded),
+            0,
+        ),
     ] {
         let layer = MirrorLayer::new(shadow, 10_000);
         let mirrored = layer.layer(Simulator::new().answer("main"));
@@ -109,6 +118,9 @@ async fn a_model_is_mirrored_and_its_shadow_may_fail() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
         assert_eq!((stats.sent, stats.answered), (1, answered));
-        assert!(exchange.facts().attempts <= 1, "the copy is none of its attempts");
+        assert!(
+            exchange.facts().attempts <= 1,
+            "the copy is none of its attempts"
+        );
     }
 }
