@@ -33,7 +33,7 @@
 //!
 //! let start = Instant::now();
 //! service.oneshot(Request::new(Body::empty())).await.unwrap();
-//! assert_eq!(start.elapsed().as_millis(), 100);
+//! assert!(start.elapsed() < Duration::from_millis(110));
 //! assert_eq!((hedge.stats().hedges(), hedge.stats().won()), (1, 1));
 //! # }
 //! ```

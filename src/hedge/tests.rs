@@ -241,7 +241,7 @@ async fn a_refusal_of_the_second_is_not_the_end_of_the_first() {
                 return Response::reject(Rejection::new(Kind::Overloaded));
             }
             sleep(300 * MILLI).await;
-            Ok(Response::new(Body::empty()))
+            Answer::Ok(Response::new(Body::empty()))
         }
     }));
     let answer = service.oneshot(Request::new(Body::empty())).await.unwrap();

@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn each_condition_is_its_own() {
         let on = On::new();
-        assert_eq!(holding(&on), []);
-        assert_eq!(holding(&on.clone().unsent().reset()), []);
+        assert_eq!(holding(&on), [0; 0]);
+        assert_eq!(holding(&on.clone().unsent().reset()), [0; 0]);
         assert_eq!(holding(&on.clone().gateway_errors()), [502, 503, 504]);
         assert_eq!(
             holding(&on.clone().server_errors()),

@@ -167,7 +167,7 @@ async fn a_hedge_that_lost_is_nobodys_failure_to_a_breaker() {
         .layer(hedge.clone())
         .layer(breaker.clone())
         .service_fn(async |_: Request<Body>| {
-            if calls.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+            if calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                 pending::<()>().await;
             }
             Ok::<_, Infallible>(Response::new(Body::empty()))

@@ -7,6 +7,7 @@ use tower_gateway::{
     llm::{ChatRequest, Provider},
     proxy::Proxy,
     testing::{ClosedPort, MockUpstream, MockVendor, Reply, Turn},
+    timeout::TimeoutLayer,
 };
 
 fn asking_for(method: &str) -> Request<Body> {
@@ -107,6 +108,32 @@ async fn a_vendor_is_asked_again_when_it_says_and_each_attempt_is_counted() {
         .unwrap();
     assert_eq!(answer.text().await.unwrap(), "at last");
     assert_eq!(exchange.facts().attempts, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_falls_silent_before_its_first_word_is_asked_again() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n: thinking\n\n";
+    let vendor = MockVendor::start(vec![
+        Turn::reply(Reply::silent()),
+        Turn::reply(Reply::raw(head).stall_after(head.len())),
+        Turn::text("at last"),
+    ])
+    .await
+    .unwrap();
+    let provider = Provider::custom("lab", vendor.base_url())
+        .unwrap()
+        .key("sk-test");
+    let limits = TimeoutLayer::new().first_byte(2 * SECOND).idle(2 * SECOND);
+    let chat = ServiceBuilder::new()
+        .layer(RetryLayer::new())
+        .layer(limits)
+        .service(provider);
+    let request = ChatRequest::new().for_model("lab-1").user("Hello");
+    let start = Instant::now();
+    let answer = chat.oneshot(request).await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "at last");
+    assert!(start.elapsed() < 5 * SECOND, "{:?}", start.elapsed());
+    vendor.hung_up(2).await;
 }
 
 #[tokio::test]
