@@ -15,7 +15,9 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
 //! let upstream = |name: &'static str| {
-//!     service_fn(async move |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::from(name))))
+//!     service_fn(move |_: Request<Body>| async move {
+//!         Ok::<_, Infallible>(Response::new(Body::from(name)))
+//!     })
 //! };
 //! let endpoints = Endpoints::new(Strategy::SmoothWeighted);
 //! endpoints.insert(Endpoint::new("a").weight(2), upstream("a"));

@@ -402,8 +402,13 @@ impl<S> Entry<S> {
     }
 
     fn settle(&mut self, now: Instant) -> bool {
+        let was = self.condition.state;
         let changed = self.condition.settle(now);
         if changed {
+            // What it answered while it was out is over, too.
+            if was == State::Ejected {
+                self.node.tally().clear();
+            }
             let (endpoint, state) = (&**self.endpoint.name(), self.condition.state);
             tracing::info!(endpoint, %state, "an endpoint changed");
         }

@@ -116,19 +116,27 @@ impl<S> LevelView<S> {
         let fresh_at = |at: usize| fresh(&member(at).node);
         let permit = |member: &Member<S>| Permit::new(member.node.clone(), self.rank, now);
         if let (Picker::Ring(ring, _), Some(key)) = (&self.picker, choice.key) {
-            let share = |member: &Member<S>| member.weight / self.total;
-            let out = common.out.of(self.rank).load(Ordering::Relaxed);
-            let most = |member: &Member<S>| {
-                let factor = common.rules.bound()?;
-                Some(bound(factor, out, share(member)))
-            };
-            // Counted as it is chosen, so that many who choose at once do not pass the bound together.
-            let take = |at: usize| {
-                let member = &self.members[at];
-                member.open && fresh(&member.node) && member.node.enter(most(member))
-            };
-            let at = ring.pick(key, take);
-            return at.map(|at| permit(&self.members[at]));
+            let out = || common.out.of(self.rank).load(Ordering::Relaxed);
+            // Others who choose at the same time may fill all bounds that were true a moment ago. A bound
+            // is no reason to have nobody.
+            let mut tries = 2;
+            loop {
+                let factor = common.rules.bound().filter(|_| tries > 0);
+                let bounded = factor.map(|factor| (factor, out()));
+                tries -= 1;
+                let most = |member: &Member<S>| {
+                    let (factor, out) = bounded?;
+                    Some(bound(factor, out, member.weight / self.total))
+                };
+                // Counted as it is chosen, so that many who choose at once do not pass the bound together.
+                let at = ring.pick(key, |at| {
+                    let member = &self.members[at];
+                    member.open && fresh(&member.node) && member.node.enter(most(member))
+                });
+                if at.is_some() || bounded.is_none() {
+                    return at.map(|at| permit(&self.members[at]));
+                }
+            }
         }
         let mut chosen = None;
         for _ in 0..=REPICKS {

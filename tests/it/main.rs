@@ -14,6 +14,7 @@ mod auth;
 mod authorize;
 #[cfg(feature = "gateway")]
 mod authorized;
+mod balance;
 mod bare;
 #[cfg(all(feature = "bedrock", feature = "testing"))]
 mod bedrock;

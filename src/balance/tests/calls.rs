@@ -14,7 +14,7 @@ use futures_util::stream;
 use http_body_util::StreamBody;
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, limit::ConcurrencyLimitLayer};
@@ -210,17 +210,13 @@ impl Follow<Failed> for Reply {
 
 #[tokio::test]
 async fn what_is_not_http_is_balanced_too() {
+    let answer = service_fn(async |name: &'static str| match name {
+        "bad" => Err(Failed::Broken),
+        name => Ok(Reply(name)),
+    });
     let endpoints = Endpoints::new(Strategy::RoundRobin);
+    endpoints.insert("a", answer);
     let balance = Balance::new(endpoints.clone()).forgetful();
-    let refused = balance.clone().oneshot("nobody").await.unwrap_err();
-    assert!(matches!(refused, Failed::Refused(Kind::CircuitOpen)));
-    endpoints.insert(
-        "a",
-        service_fn(async |name: &'static str| match name {
-            "bad" => Err(Failed::Broken),
-            name => Ok(Reply(name)),
-        }),
-    );
     assert_eq!(
         balance.clone().oneshot("hello").await.unwrap(),
         Reply("hello")
@@ -231,6 +227,10 @@ async fn what_is_not_http_is_balanced_too() {
     ));
     let status = endpoints.status("a").unwrap();
     assert_eq!((status.calls, status.failures, status.in_flight), (2, 1, 0));
+    endpoints.drain("a");
+    let refused = balance.clone().oneshot("nobody").await.unwrap_err();
+    assert!(matches!(refused, Failed::Refused(Kind::CircuitOpen)));
+    endpoints.resume("a");
 
     // Whoever has no `Health` is judged by a closure.
     let judge = |answer: Result<&Reply, &Failed>| match answer {
@@ -279,10 +279,7 @@ impl Service<Request<Body>> for Dead {
     type Error = BoxError;
     type Future = std::future::Pending<Result<Response<Body>, BoxError>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let never: Poll<()> = Poll::Ready(());
-        ready!(never);
-        let _ = cx;
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Err("dead".into()))
     }
 
