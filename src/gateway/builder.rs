@@ -360,7 +360,8 @@ impl GatewayBuilder {
     }
 
     /// Serves requests for a path, such as `/users/{id}` or `/files/{*rest}`, by a service of your own:
-    /// a [`Proxy`](crate::proxy::Proxy), an axum router, any other.
+    /// a [`Proxy`](crate::proxy::Proxy), a [pool](crate::proxy::Proxy::pool) of upstreams, variants in a
+    /// [`Split`](crate::split::Split), an axum router, any other.
     pub fn route<S, B>(mut self, path: &str, service: S) -> Self
     where
         S: Service<

@@ -324,3 +324,37 @@ async fn any_service_can_be_mirrored() {
     );
     assert_eq!(settled(&layer).await.answered, 1);
 }
+
+/// A body of four bytes that do not come.
+struct Slow;
+
+impl http_body::Body for Slow {
+    type Data = bytes::Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, BoxError>>> {
+        Poll::Pending
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(4)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_dropped_while_its_copy_is_made_has_none_and_leaves_its_room() {
+    let (shadow, mut hears) = listener();
+    let layer = MirrorLayer::new(shadow, 10_000).at_once(1);
+    let service = layer.layer(service_fn(plain));
+    let mut call = task::spawn(service.clone().oneshot(Request::new(Body::new(Slow))));
+    assert_pending!(call.poll());
+    drop(call);
+    let stats = layer.handle().stats();
+    assert_eq!((stats.sent, stats.full, stats.too_large), (0, 0, 0));
+    service.oneshot(post("x")).await.unwrap();
+    assert_eq!(layer.handle().stats().sent, 1);
+    assert!(hears.recv().await.is_some());
+}

@@ -1,20 +1,20 @@
 //! One service in several variants: canary, A/B test, blue and green.
 //!
-//! A [`Split`] has named variants, each a service with a share of the callers in *basis points*, which
+//! A [`Split`] has named variants, services of one type ([boxed](https://docs.rs/tower/latest/tower/util/struct.BoxCloneSyncService.html), if they differ), each with a share of the callers in *basis points*, which
 //! are hundredths of a percent. Who a caller is decides which variant answers, so that nobody sees one
 //! now and the other then. The shares are set [while calls come](SplitHandle), all at once, and no call is lost by it.
 //!
 //! ```
 //! use http::{Request, Response};
-//! use tower::{ServiceExt, service_fn, util::BoxCloneSyncService};
+//! use tower::{ServiceExt, service_fn};
 //! use tower_gateway::{Body, BoxError, Principal, split::Split};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
 //! let says = |text: &'static str| {
-//!     BoxCloneSyncService::new(service_fn(async move |_: Request<Body>| {
+//!     service_fn(move |_: Request<Body>| async move {
 //!         Ok::<_, BoxError>(Response::new(Body::from(text)))
-//!     }))
+//!     })
 //! };
 //! let split = Split::new(
 //!     "new-search",
