@@ -66,7 +66,7 @@
 //! ```
 
 use crate::{End, Rejection, rejection::Kind};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// How a policy answers in the place of the service that it guards.
 ///
@@ -108,6 +108,25 @@ pub trait Health<E> {
             Outcome::Failure => Remedy::Again { after: None },
             Outcome::Success | Outcome::Neutral => Remedy::Nothing,
         }
+    }
+
+    /// The rejection in it, if a policy made it or it can be told as one: it says whether anything was
+    /// sent, and when to come back. By default there is none.
+    #[must_use]
+    fn rejection<'a>(answer: Result<&'a Self, &'a E>) -> Option<Cow<'a, Rejection>> {
+        let _ = answer;
+        None
+    }
+
+    /// The same answer with another time to come back. By default, which suits answers that tell of none,
+    /// it stays as it is.
+    #[expect(clippy::missing_errors_doc, reason = "the error is the answer")]
+    fn with_retry_after(answer: Result<Self, E>, after: Duration) -> Result<Self, E>
+    where
+        Self: Sized,
+    {
+        let _ = after;
+        answer
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use std::{
+    borrow::Cow,
     fmt::Write,
     task::{Context, Poll},
     time::Duration,
@@ -58,6 +59,24 @@ impl<B, E> Health<E> for Response<B> {
                 _ => Remedy::Nothing,
             },
         }
+    }
+
+    fn rejection<'a>(answer: Result<&'a Self, &'a E>) -> Option<Cow<'a, Rejection>> {
+        let rejection = answer.ok()?.extensions().get();
+        rejection.map(Cow::Borrowed)
+    }
+
+    fn with_retry_after(mut answer: Result<Self, E>, after: Duration) -> Result<Self, E> {
+        if let Ok(response) = &mut answer {
+            let seconds = whole_seconds(after).into();
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            // Layers further out say the same in other words.
+            let extensions = response.extensions_mut();
+            if let Some(rejection) = extensions.remove::<Rejection>() {
+                extensions.insert(rejection.with_retry_after(after));
+            }
+        }
+        answer
     }
 }
 

@@ -9,7 +9,11 @@ use crate::{
     principal::Extensible,
 };
 use http::{Extensions, HeaderMap, StatusCode};
-use std::task::{Context, Poll};
+use std::{
+    borrow::Cow,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 impl Extensible for ChatResponse {
     fn headers(&self) -> &HeaderMap {
@@ -50,6 +54,17 @@ impl Health<Error> for ChatResponse {
             Ok(_) => Remedy::Nothing,
             Err(error) => Remedy::from(&*error.rejection()),
         }
+    }
+
+    fn rejection<'a>(answer: Result<&'a Self, &'a Error>) -> Option<Cow<'a, Rejection>> {
+        answer.err().map(Error::rejection)
+    }
+
+    fn with_retry_after(answer: Result<Self, Error>, after: Duration) -> Result<Self, Error> {
+        answer.map_err(|error| match error {
+            Error::Rejected(rejection) => rejection.with_retry_after(after).into(),
+            Error::Vendor(error) => error.with_retry_after(Some(after)).into(),
+        })
     }
 }
 
