@@ -291,7 +291,11 @@ async fn a_router_that_wraps_for_each_request_keeps_the_circuits() {
         .layer(layer);
     let ask = async |path: &str| {
         let request = Request::get(path).body(axum::body::Body::empty());
-        app.clone().oneshot(request.unwrap()).await.unwrap().status()
+        app.clone()
+            .oneshot(request.unwrap())
+            .await
+            .unwrap()
+            .status()
     };
     assert_eq!(ask("/down").await, StatusCode::BAD_GATEWAY);
     assert_eq!(ask("/down").await, StatusCode::SERVICE_UNAVAILABLE);
@@ -320,7 +324,11 @@ async fn a_probe_that_is_dropped_after_any_poll_makes_room() {
         }
         drop(call);
         // By its head the probe has succeeded, and the circuit is closed; else there is room for another.
-        let state = if answer.is_some() { State::Closed } else { State::HalfOpen };
+        let state = if answer.is_some() {
+            State::Closed
+        } else {
+            State::HalfOpen
+        };
         drop(answer);
         let again = enter(&layer);
         assert!(again.is_ok(), "after {polls} polls");

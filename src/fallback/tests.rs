@@ -40,7 +40,11 @@ fn stuck() -> Http {
 }
 
 fn request(method: Method, body: impl Into<Body>) -> Request<Body> {
-    Request::builder().method(method).uri("/").body(body.into()).unwrap()
+    Request::builder()
+        .method(method)
+        .uri("/")
+        .body(body.into())
+        .unwrap()
 }
 
 fn counter() -> Arc<AtomicUsize> {
@@ -58,7 +62,10 @@ async fn the_next_is_asked_with_the_same_request_when_one_has_failed() {
         .or(status(502, &calls))
         .or(status(200, &calls))
         .or(status(200, &calls));
-    let answer = services.oneshot(request(Method::PUT, "hello")).await.unwrap();
+    let answer = services
+        .oneshot(request(Method::PUT, "hello"))
+        .await
+        .unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     assert_eq!(collect(answer.into_body(), 9).await.unwrap(), "hello");
     assert_eq!(read(&calls), 3, "and nobody after that");
@@ -168,7 +175,11 @@ async fn limits_within_are_kept_and_given_back() {
     let calls = counter();
     let services = Fallback::new(limited(&calls)).or(limited(&calls));
     for _ in 0..3 {
-        let answer = services.clone().oneshot(request(Method::GET, "")).await.unwrap();
+        let answer = services
+            .clone()
+            .oneshot(request(Method::GET, ""))
+            .await
+            .unwrap();
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!(read(&calls), 6);
@@ -254,21 +265,33 @@ async fn the_shortest_time_that_was_named_is_told() {
 async fn a_fixed_answer_stands_in_for_whatever_has_failed() {
     let calls = counter();
     let layer = AnswerLayer::new(StatusCode::OK)
-        .header(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        )
         .body(r#"{"items":[]}"#);
     let ask = async |inner| {
         let service: AnswerInstead<Http> = layer.clone().layer(inner);
         // Neither the method nor the size matters, for nothing is sent again.
-        service.oneshot(request(Method::POST, "x".repeat(100_000))).await.unwrap()
+        service
+            .oneshot(request(Method::POST, "x".repeat(100_000)))
+            .await
+            .unwrap()
     };
     for failed in [status(502, &calls), refuses(Kind::Timeout.into())] {
         let answer = ask(failed).await;
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/json");
         assert!(answer.extensions().get::<Rejection>().is_none());
-        assert_eq!(collect(answer.into_body(), 99).await.unwrap(), r#"{"items":[]}"#);
+        assert_eq!(
+            collect(answer.into_body(), 99).await.unwrap(),
+            r#"{"items":[]}"#
+        );
     }
-    assert_eq!(ask(status(404, &calls)).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        ask(status(404, &calls)).await.status(),
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -368,7 +391,11 @@ impl Begin<BoxError> for Talk {
             self.turns -= 1;
             tokio::task::yield_now().await;
         }
-        if self.broken { Err("it broke off".into()) } else { Ok(self) }
+        if self.broken {
+            Err("it broke off".into())
+        } else {
+            Ok(self)
+        }
     }
 }
 
@@ -383,7 +410,11 @@ fn talks(turns: usize, broken: bool, out: &Arc<AtomicUsize>) -> Talks {
             for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
-            Ok(Talk { turns, broken, _permit: permit })
+            Ok(Talk {
+                turns,
+                broken,
+                _permit: permit,
+            })
         }
     }))
 }
@@ -439,7 +470,9 @@ async fn a_call_that_is_dropped_after_any_poll_gives_everything_back() {
     for polls in 0..20 {
         let out = counter();
         let limited = |broken| ConcurrencyLimit::new(talks(2, broken, &out), 1);
-        let services = Fallback::new(limited(true)).or(limited(true)).or(limited(false));
+        let services = Fallback::new(limited(true))
+            .or(limited(true))
+            .or(limited(false));
         let deadline = Deadline::new();
         let mut question = Question::default();
         question.extensions.insert(deadline.clone());
@@ -454,7 +487,10 @@ async fn a_call_that_is_dropped_after_any_poll_gives_everything_back() {
         assert_eq!(read(&out), 0, "after {polls} polls");
         let mut all = services.services().to_vec();
         for service in &mut all {
-            assert!(task::spawn(service.ready()).poll().is_ready(), "after {polls} polls");
+            assert!(
+                task::spawn(service.ready()).poll().is_ready(),
+                "after {polls} polls"
+            );
         }
         assert!((2..=4).contains(&deadline.left()), "after {polls} polls");
     }
