@@ -66,7 +66,7 @@
 //! ```
 
 use crate::{End, Rejection, rejection::Kind};
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 /// How a policy answers in the place of the service that it guards.
 ///
@@ -110,12 +110,22 @@ pub trait Health<E> {
         }
     }
 
-    /// The rejection in it, if a policy made it or it can be told as one: it says whether anything was
-    /// sent, and when to come back. By default there is none.
+    /// Whether it is certain that the service has not seen the request, so that even one that is not
+    /// idempotent can be sent again (RFC 9110 §9.2.2). By default nothing is. See
+    /// [`Rejection::is_unsent`].
     #[must_use]
-    fn rejection<'a>(answer: Result<&'a Self, &'a E>) -> Option<Cow<'a, Rejection>> {
+    fn is_unsent(answer: Result<&Self, &E>) -> bool {
         let _ = answer;
-        None
+        false
+    }
+
+    /// When it says to come back, if it does. By default that is what its [remedy](Self::remedy) says.
+    #[must_use]
+    fn retry_after(answer: Result<&Self, &E>) -> Option<Duration> {
+        match Self::remedy(answer) {
+            Remedy::Again { after } => after,
+            Remedy::Nothing | Remedy::Elsewhere => None,
+        }
     }
 
     /// The same answer with another time to come back. By default, which suits answers that tell of none,

@@ -62,7 +62,7 @@ where
             return answer;
         }
         lost.note(answer.as_ref());
-        let unsent = unsent || is_unsent(answer.as_ref());
+        let unsent = unsent || S::Response::is_unsent(answer.as_ref());
         let Some(copy) = copy.as_ref().filter(|_| {
             let may = !is_last && (twice || unsent);
             may && !deadline.is_over(Instant::now()) && reserve.take()
@@ -74,16 +74,6 @@ where
         tracing::info!(service = asked, "a service failed, and another is asked");
         req = Req::again(copy);
     }
-}
-
-/// Whether nothing left the box, so that what is not idempotent can be asked of another.
-fn is_unsent<Res: Health<E>, E>(answer: Result<&Res, &E>) -> bool {
-    Res::rejection(answer).is_some_and(|rejection| {
-        matches!(
-            rejection.kind(),
-            Kind::CircuitOpen | Kind::Overloaded | Kind::Draining | Kind::ConnectTimeout
-        )
-    })
 }
 
 /// How long one is waited for. `None`: without end.
@@ -195,11 +185,7 @@ impl<E> Default for Lost<E> {
 
 impl<E> Lost<E> {
     fn note<Res: Health<E>>(&mut self, answer: Result<&Res, &E>) {
-        let named = Res::rejection(answer).and_then(|rejection| rejection.retry_after());
-        let named = named.or_else(|| match Res::remedy(answer) {
-            Remedy::Again { after } => after,
-            Remedy::Nothing | Remedy::Elsewhere => None,
-        });
+        let named = Res::retry_after(answer);
         // To come back at once is no use to anybody: all have just failed.
         let named = named.filter(|after| !after.is_zero());
         self.after = [self.after, named].into_iter().flatten().min();

@@ -425,7 +425,7 @@ impl<Res: Health<E>, E> When<Res, E> for ByRemedy {
 #[derive(Clone, Copy)]
 pub struct ByStatus<F>(F);
 
-impl<B, E, F: Fn(StatusCode) -> bool> When<Response<B>, E> for ByStatus<F> {
+impl<B, E: 'static, F: Fn(StatusCode) -> bool> When<Response<B>, E> for ByStatus<F> {
     fn remedy(&self, answer: Result<&Response<B>, &E>) -> Remedy {
         match answer {
             Ok(response) if response.extensions().get::<crate::Rejection>().is_none() => {

@@ -10,7 +10,6 @@ use crate::{
 };
 use http::{Extensions, HeaderMap, StatusCode};
 use std::{
-    borrow::Cow,
     task::{Context, Poll},
     time::Duration,
 };
@@ -56,8 +55,12 @@ impl Health<Error> for ChatResponse {
         }
     }
 
-    fn rejection<'a>(answer: Result<&'a Self, &'a Error>) -> Option<Cow<'a, Rejection>> {
-        answer.err().map(Error::rejection)
+    fn is_unsent(answer: Result<&Self, &Error>) -> bool {
+        matches!(answer, Err(Error::Rejected(rejection)) if rejection.is_unsent())
+    }
+
+    fn retry_after(answer: Result<&Self, &Error>) -> Option<Duration> {
+        answer.err()?.rejection().retry_after()
     }
 
     fn with_retry_after(answer: Result<Self, Error>, after: Duration) -> Result<Self, Error> {
