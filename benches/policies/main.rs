@@ -9,6 +9,7 @@
 
 mod auth;
 mod authorize;
+mod guard;
 mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     load::run().await;
+    guard::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

@@ -43,20 +43,26 @@ impl From<Fault> for Rejection {
                 let rejection = Rejection::new(Kind::Internal);
                 rejection.with_source("the URI names no host").unsent()
             }
-            Fault::Http1(Failure::Connecting(error)) => {
-                told(connecting(&*error), error).unsent()
-            }
+            Fault::Http1(Failure::Connecting(error)) => told(connecting(&*error), error).unsent(),
             Fault::Http1(Failure::Speaking {
                 error, unwritten, ..
             }) => {
                 let rejection = told(speaking(&error), error);
-                if unwritten { rejection.unsent() } else { rejection }
+                if unwritten {
+                    rejection.unsent()
+                } else {
+                    rejection
+                }
             }
             Fault::Pooled(error) if error.is_connect() => told(connecting(&error), error).unsent(),
             Fault::Pooled(error) => {
                 let refused = is_refused(&error);
                 let rejection = told(speaking(&error), error);
-                if refused { rejection.unsent() } else { rejection }
+                if refused {
+                    rejection.unsent()
+                } else {
+                    rejection
+                }
             }
         }
     }

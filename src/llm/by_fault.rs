@@ -84,46 +84,4 @@ impl When<ChatResponse, Error> for ByFault {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Rejection, llm::VendorError};
-
-    fn falls_over(when: ByFault, error: impl Into<Error>) -> bool {
-        when.remedy(Err(&error.into())) != Remedy::Nothing
-    }
-
-    #[test]
-    fn what_one_vendor_cannot_another_may_and_what_is_wrong_stays_wrong() {
-        use VendorFault as F;
-        let plain = ByFault::new();
-        let elsewhere = [
-            F::ContextLength,
-            F::TooLarge,
-            F::UnknownModel,
-            F::NotSupported,
-            F::Auth,
-            F::RateLimited,
-            F::Quota,
-            F::Overloaded,
-            F::Failed,
-            F::Timeout,
-            F::Malformed,
-        ];
-        for fault in elsewhere {
-            assert!(falls_over(plain, VendorError::new(fault)), "{fault:?}");
-        }
-        let asked = ByFault::new().bad_requests().content_filters();
-        for fault in [F::InvalidRequest, F::ContentFilter] {
-            assert!(!falls_over(plain, VendorError::new(fault)), "{fault:?}");
-            assert!(falls_over(asked, VendorError::new(fault)), "{fault:?}");
-        }
-        assert!(falls_over(
-            plain,
-            Rejection::new(Kind::UnsupportedParameter)
-        ));
-        assert!(
-            !falls_over(asked, Rejection::new(Kind::Forbidden)),
-            "the gateway's own word"
-        );
-    }
-}
+mod tests;
