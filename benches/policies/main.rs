@@ -13,6 +13,7 @@ mod guard;
 mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
+mod retry;
 
 use std::{env, process::ExitCode};
 
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
     }
     load::run().await;
     guard::run().await;
+    retry::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {
