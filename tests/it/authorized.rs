@@ -1,7 +1,7 @@
 //! A policy in a gateway: decided on both planes, and no way around it.
 
 use axum::{Router, body::Body, body::to_bytes, routing::get};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tower::{ServiceExt, util::MapRequestLayer};
@@ -225,6 +225,27 @@ async fn a_request_that_is_led_elsewhere_is_decided_on_again() {
     let body = json!({"model": "slow", "messages": [{"role": "user", "content": "Hello"}]});
     let request = request(Method::GET, "/reports/7", "alice", &body);
     assert_ne!(status(&gateway, request).await, 200);
+}
+
+/// Not what the client has sent, but what the models are asked, is what rules for them go by.
+#[tokio::test]
+async fn a_request_that_is_led_to_a_model_is_decided_on_by_what_it_has_become() {
+    let body = json!({"model": "fast", "messages": [{"role": "user", "content": "Hello"}]});
+    for (denied, expected) in [(Method::POST, 403), (Method::GET, 200)] {
+        let policy = Policy::new().rule(Rule::allow("all")).rule(
+            Rule::deny("chats")
+                .methods([denied])
+                .routes(["/v1/chat/completions"]),
+        );
+        let lead = MapRequestLayer::new(|mut request: Request<tower_gateway::Body>| {
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = Uri::from_static("/v1/chat/completions");
+            request
+        });
+        let gateway = builder(policy).layer(lead).build().unwrap();
+        let request = request(Method::GET, "/reports/7", "alice", &body);
+        assert_eq!(status(&gateway, request).await, expected);
+    }
 }
 
 #[tokio::test]
