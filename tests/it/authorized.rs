@@ -199,6 +199,26 @@ async fn what_never_comes_to_a_model_is_decided_at_once() {
     assert_eq!(status(&gateway, read("/reports/7", "alice")).await, 403);
 }
 
+/// Which of several answers is up to the vendor, and nobody has decided on the others.
+#[tokio::test]
+async fn only_one_model_may_be_named_where_not_everyone_may_use_all() {
+    let rules = Policy::new().rule(Rule::allow("fast").models(["fast"]));
+    let gateway = builder(rules).build().unwrap();
+    let message = json!([{"role": "user", "content": "Hello"}]);
+    for (others, expected) in [(json!(["slow"]), 403), (json!([]), 403), (json!(null), 200)] {
+        let body = json!({"model": "fast", "models": others, "messages": message});
+        let request = request(Method::POST, "/v1/chat/completions", "alice", &body);
+        let response = call(&gateway, request).await;
+        assert_eq!(response.status(), expected, "{others}");
+        let answer: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(
+            answer["error"]["param"] == "models",
+            expected == 403,
+            "{answer}"
+        );
+    }
+}
+
 /// Leads requests to another path, just outside of the routes.
 fn led(policy: Policy, from: &'static str, to: &'static str) -> GatewayService {
     let layer = MapRequestLayer::new(move |mut request: Request<tower_gateway::Body>| {
