@@ -64,7 +64,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("tls", &[]),
     ("key", &["exchange", "principal"]),
     ("exchange", &["principal"]),
-    ("identity", &["principal"]),
+    ("identity", &["admit", "principal"]),
     ("pause", &[]),
     ("path", &["rejection"]),
     (
@@ -75,6 +75,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
         "client_addr",
         &[
             "answer",
+            "admit",
             "exchange",
             "follow",
             "key",

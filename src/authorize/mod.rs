@@ -168,6 +168,6 @@ pub use self::{
     policy::{Decision, Effect, Policy, Stats},
     role::Role,
     rule::Rule,
-    service::{Authorize, AuthorizeLayer, ResponseFuture},
+    service::{Authorize, AuthorizeLayer},
     window::{InvalidWindow, Window},
 };

@@ -1,16 +1,12 @@
-//! The layer, its service, and their future.
+//! The layer, and what it decides.
 
 use super::{Ask, Asked, Decision, Effect, Policy, asked::Model};
-use crate::{Exchange, Reject, Rejection};
-use std::{
-    fmt,
-    sync::Arc,
-    task::{Context, Poll},
+use crate::{
+    Exchange, Rejection,
+    admit::{Admit, Admitted},
 };
+use std::{fmt, sync::Arc};
 use tower_layer::Layer;
-use tower_service::Service;
-
-pub use crate::admit::ResponseFuture;
 
 /// Applies [`Authorize`] to a service.
 ///
@@ -83,7 +79,7 @@ impl AuthorizeLayer {
     }
 
     /// Lets a call pass, or says why not.
-    fn admit(&self, req: &mut impl Ask) -> Result<(), Rejection> {
+    fn decide(&self, req: &mut impl Ask) -> Result<(), Rejection> {
         let policy = &self.policy;
         let mut asked = req.ask();
         let decided = asked.was_decided(policy).filter(|_| self.recheck);
@@ -153,37 +149,17 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        Authorize { inner, layer }
+        Admitted::new(inner, self.clone())
+    }
+}
+
+impl<Req: Ask> Admit<Req> for AuthorizeLayer {
+    fn admit(&self, req: &mut Req) -> Result<(), Rejection> {
+        self.decide(req)
     }
 }
 
 /// Turns away calls that a policy does not allow.
 ///
 /// See the [module docs](super) for an example.
-#[derive(Clone, Debug)]
-pub struct Authorize<S> {
-    inner: S,
-    layer: AuthorizeLayer,
-}
-
-impl<S, Req> Service<Req> for Authorize<S>
-where
-    S: Service<Req>,
-    S::Response: Reject<S::Error>,
-    Req: Ask,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    // Who may call does not show here: it is another one every time.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        let admitted = self.layer.admit(&mut req);
-        ResponseFuture::new(admitted.map(|()| self.inner.call(req)))
-    }
-}
+pub type Authorize<S> = Admitted<S, AuthorizeLayer>;
