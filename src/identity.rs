@@ -45,14 +45,13 @@
 //!
 //! Nothing that it asks can be down, it refuses nothing, and it keeps nothing.
 
-use crate::principal::Extensible;
-use http::{HeaderMap, HeaderName};
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
+use crate::{
+    admit::{Edit, Edited},
+    principal::Extensible,
 };
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// Whether services take the header of this name for the word of a gateway.
 #[must_use]
@@ -283,38 +282,20 @@ impl<S> Layer<S> for IdentityLayer {
     type Service = Identity<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        Identity { inner, layer }
+        Edited::new(inner, self.clone())
+    }
+}
+
+impl<Req: Extensible> Edit<Req> for IdentityLayer {
+    fn edit(&self, req: &mut Req) {
+        self.clean(req);
     }
 }
 
 /// Takes out what callers say of themselves.
 ///
 /// See the [module docs](self) for an example.
-#[derive(Clone, Debug)]
-pub struct Identity<S> {
-    inner: S,
-    layer: IdentityLayer,
-}
-
-impl<S, Req> Service<Req> for Identity<S>
-where
-    S: Service<Req>,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        self.layer.clean(&mut req);
-        self.inner.call(req)
-    }
-}
+pub type Identity<S> = Edited<S, IdentityLayer>;
 
 #[cfg(test)]
 mod tests {

@@ -97,7 +97,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
-mod admit;
+pub mod admit;
 pub mod answer;
 #[cfg(feature = "client")]
 mod bell;

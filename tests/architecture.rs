@@ -84,7 +84,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("reissue", &["body", "rejection"]),
-    ("identity", &["principal"]),
+    ("identity", &["admit", "principal"]),
     ("pause", &[]),
     ("path", &["rejection"]),
     (
@@ -95,6 +95,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
         "client_addr",
         &[
             "answer",
+            "admit",
             "exchange",
             "follow",
             "key",

@@ -82,8 +82,10 @@ pub(super) struct Seen {
     /// Of HTTP/1.1. `None` where there is none, or more than one.
     pub(super) host: Option<HeaderValue>,
     pub(super) route: Option<Arc<str>>,
-    /// Who decided that it is allowed. `None`: it was left to a layer further in.
-    pub(super) allowed_by: Option<Policy>,
+    /// Who decided.
+    pub(super) by: Policy,
+    /// That it is allowed, and not left to a layer further in.
+    pub(super) allowed: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -261,30 +263,31 @@ impl<'a> Asked<'a> {
     }
 
     /// What of it layers further in are told.
-    pub(super) fn seen(&self, allowed_by: Option<Policy>) -> Seen {
+    pub(super) fn seen(&self, by: Policy, allowed: bool) -> Seen {
         Seen {
             method: self.method.cloned(),
             uri: self.uri.cloned(),
             host: self.host_line().cloned(),
             route: self.route.clone(),
-            allowed_by,
+            by,
+            allowed,
         }
     }
 
-    /// Whether that policy has allowed this very method, path and host before.
-    pub(super) fn was_allowed(&self, policy: &Policy) -> bool {
-        let Some(seen) = self.extensions.get::<Seen>() else {
-            return false;
-        };
+    /// Whether that policy has decided on this very method, path and host before: `true` if it has allowed
+    /// it, `false` if it has left it to a layer further in.
+    pub(super) fn was_decided(&self, policy: &Policy) -> Option<bool> {
+        let seen = self.extensions.get::<Seen>()?;
         let path = |uri: &'_ Uri| (uri.path().to_owned(), uri.authority().cloned());
-        seen.allowed_by.as_ref().is_some_and(|by| by.is(policy))
+        let same = seen.by.is(policy)
             && seen.method.as_ref() == self.method
             && seen.host.as_ref() == self.host_line()
             && match (&seen.uri, self.uri) {
                 (Some(then), Some(now)) => then == now || path(then) == path(now),
                 (None, None) => true,
                 _ => false,
-            }
+            };
+        same.then_some(seen.allowed)
     }
 }
 

@@ -463,11 +463,12 @@ impl GatewayBuilder {
         let routes = routes.ok();
         let rechecked = self.authorized.map(|authorized| {
             authorized.settle(serves_chat, routes.clone());
-            authorized.inner()
+            (authorized.inner(), authorized.before_models())
         });
-        let bounded = |routes| option_layer(rechecked).layer(Bounded::new(routes, limits, spare));
+        let (of_routes, of_models) = rechecked.unzip();
+        let bounded = |routes| option_layer(of_routes).layer(Bounded::new(routes, limits, spare));
         let planes = Planes {
-            chat: serves_chat.then_some(serve),
+            chat: serves_chat.then(|| option_layer(of_models).layer(serve)),
             routes: routes.map(bounded),
         };
         lines.push("http  routes".to_owned());

@@ -49,6 +49,10 @@
 //! `model_not_found`, and it is in no list. A path that it [may not use](Principal::may_use_route) is 403
 //! `insufficient_permissions`.
 //!
+//! Some vendors take several names, in `models`, and choose. Where the caller may not use every model, or a
+//! policy decides on them, that is 403 too. A tool may have a model of its own, such as the one that makes
+//! pictures: nobody decides on that one here.
+//!
 //! # What is read
 //!
 //! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
@@ -351,6 +355,21 @@ impl<S> Serve<S> {
         response
     }
 
+    /// Refuses what names other models that may answer, where not everyone may use every model: who of them
+    /// answers is up to the vendor.
+    fn one_model(&self, request: &ChatRequest) -> Result<(), Rejection> {
+        let names_others = request.wire().is_some_and(|wire| wire.names_others);
+        let held = || Principal::of(request).is_some_and(Principal::is_held_to_models);
+        #[cfg(feature = "authorize")]
+        let held = || self.policy.is_some() || held();
+        if names_others && held() {
+            return Err(Rejection::new(Kind::Forbidden)
+                .with_param("models")
+                .with_detail("Only one model may be named, in `model`."));
+        }
+        Ok(())
+    }
+
     async fn answer(
         mut self,
         protocol: Protocol,
@@ -367,6 +386,7 @@ impl<S> Serve<S> {
                 let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
                 return Err(Error::from(unknown));
             }
+            self.one_model(&request)?;
             let asked = codec::of(protocol).asked(&request);
             poll_fn(|cx| self.chat.poll_ready(cx))
                 .await
