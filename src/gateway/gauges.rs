@@ -6,7 +6,7 @@ use crate::{
     authorize,
     circuit_breaker::{CircuitBreakerLayer, State},
     concurrency::{self, ConcurrencyLayer, Priority, Reason},
-    llm::{self, ChatRequest, ChatResponse},
+    llm::{self, ChatRequest, ChatResponse, pool},
     metrics::Metrics,
     rate_limit,
 };
@@ -27,6 +27,7 @@ pub(super) struct Gauges {
     limits: Vec<rate_limit::Stats>,
     circuits: Vec<CircuitBreakerLayer>,
     concurrency: Vec<ConcurrencyLayer>,
+    pools: Vec<pool::Handle>,
 }
 
 impl Gauges {
@@ -55,6 +56,14 @@ impl Gauges {
 
     pub(super) fn concurrency(&mut self, layer: ConcurrencyLayer) {
         self.concurrency.push(layer);
+    }
+
+    pub(super) fn circuit(&mut self, layer: CircuitBreakerLayer) {
+        self.circuits.push(layer);
+    }
+
+    pub(super) fn pool(&mut self, handle: pool::Handle) {
+        self.pools.push(handle);
     }
 
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
@@ -89,6 +98,17 @@ impl Gauges {
             gauge(metrics, name, help, self.limits.clone(), read);
         }
         load(metrics, &self.concurrency);
+        gauge(
+            metrics,
+            "gateway_pool_entries_out",
+            "Models of pools that are drained, or left alone until their vendor may be asked again.",
+            self.pools,
+            |pool| {
+                let entries = pool.entries();
+                let out = entries.iter();
+                out.filter(|one| one.drained || one.cooling.is_some()).count()
+            },
+        );
         gauge(
             metrics,
             "gateway_circuits_open",
