@@ -106,7 +106,8 @@ impl Gauges {
             |pool| {
                 let entries = pool.entries();
                 let out = entries.iter();
-                out.filter(|one| one.drained || one.cooling.is_some()).count()
+                out.filter(|one| one.drained || one.cooling.is_some())
+                    .count()
             },
         );
         gauge(

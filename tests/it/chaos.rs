@@ -409,14 +409,15 @@ async fn clients_of_a_pool_get_whole_answers_while_one_of_three_vendors_fails_in
     let (mut whole, mut broken, mut failed) = (0, 0, 0);
     for (mode, (sum, back)) in &mut sums {
         let requests = sum.whole + sum.broken_off + sum.failed;
+        let (median, tail) = (sum.lost(50), sum.lost(99));
         println!(
             "{:<14}{requests:>9}{:>9}{:>8}{:>12}{:>12.1?}{:>12.1?}{:>12.1?}",
             format!("{mode:?}"),
             sum.broken_off,
             sum.failed,
             sum.attempts,
-            sum.lost(50),
-            sum.lost(99),
+            median,
+            tail,
             back,
         );
         assert!(

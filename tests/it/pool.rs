@@ -6,8 +6,8 @@ use http::{HeaderMap, Request};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_gateway::{
-    Body, Principal,
-    auth::ApiKeys,
+    Body,
+    auth::{ApiKeys, Grant},
     gateway::{Gateway, GatewayBuilder, GatewayService},
     llm::{
         ChatRequest, Simulator, VendorFault,
@@ -37,7 +37,7 @@ fn pool() -> Pool {
 fn builder() -> GatewayBuilder {
     let pool = pool();
     pool.handle().drain("drained");
-    let operator = Principal::new("operator").with_scopes(["gateway:explain"]);
+    let operator = Grant::new("operator").scopes(["gateway:explain"]);
     Gateway::builder()
         .api_keys(ApiKeys::new().add("alice", CALLER).add(operator, OPERATOR))
         .pool("fast", pool)
@@ -99,7 +99,7 @@ async fn an_error_is_explained_too() {
     let pool = pool();
     pool.handle().drain("well");
     pool.handle().drain("drained");
-    let operator = Principal::new("operator").with_scopes(["ops"]);
+    let operator = Grant::new("operator").scopes(["ops"]);
     let gateway = Gateway::builder()
         .api_keys(ApiKeys::new().add(operator, OPERATOR))
         .pool("fast", pool)

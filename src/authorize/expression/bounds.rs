@@ -72,10 +72,7 @@ pub(super) struct Reads {
 type Fault = (u64, String);
 
 /// Judges it. There are these variables besides.
-pub(super) fn check<'a>(
-    expression: &'a IdedExpr,
-    besides: &[&'a str],
-) -> Result<Reads, Fault> {
+pub(super) fn check<'a>(expression: &'a IdedExpr, besides: &[&'a str]) -> Result<Reads, Fault> {
     let mut walk = Walk {
         besides: besides.to_vec(),
         ..Walk::default()
