@@ -47,6 +47,8 @@
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
+//! | [`FallbackLayer`](fallback::FallbackLayer) | asks another service when one has failed, streams too | any | |
+//! | [`AnswerLayer`](fallback::AnswerLayer) | a fixed answer in place of a failure | HTTP | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
 //! | [`AddressListLayer`](address_list::AddressListLayer) | which addresses are let in | any | |
@@ -62,6 +64,7 @@
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
 //! | [`Pool`](llm::Pool) | one name for several models, of which one is chosen for each call | chat | `llm` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
+//! | [`Fallback`](fallback::Fallback) | several services of one type, in order | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
 //! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
 //! | [`GatewayService`](gateway::GatewayService) | all of it, in the one order that is right | both | `gateway` |
@@ -127,6 +130,7 @@ pub mod auth;
 pub mod authorize;
 pub mod circuit_breaker;
 pub mod concurrency;
+pub mod fallback;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "rate-limit")]

@@ -10,6 +10,7 @@
 
 mod auth;
 mod authorize;
+mod guard;
 mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
@@ -29,6 +30,7 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     load::run().await;
+    guard::run().await;
     if !pool::run().await {
         return ExitCode::FAILURE;
     }

@@ -365,7 +365,7 @@ impl GatewayBuilder {
             let provider = lister.clone();
             Box::pin(async move { provider.models().await })
         });
-        let guarded = self.gauges.guarded(provider);
+        let guarded = self.gauges.guarded_as(&name, provider);
         self.lists(name, guarded, list, (known, false))
     }
 
@@ -385,7 +385,7 @@ impl GatewayBuilder {
                 .collect();
             Box::pin(async move { Ok(models) })
         });
-        let guarded = self.gauges.guarded(simulator);
+        let guarded = self.gauges.guarded_as("simulator", simulator);
         self.lists("simulator".into(), guarded, list, (&[], true))
     }
 

@@ -1,5 +1,7 @@
 //! What the metrics read of the gateway's own state.
 
+mod breakers;
+
 use super::directory::ChatService;
 use crate::{
     auth::{AuthLayer, Authenticate, signature::SignatureLayer},
@@ -79,7 +81,37 @@ impl Gauges {
             + Sync
             + 'static,
     {
-        let layer = CircuitBreakerLayer::new();
+        self.guarded_by(CircuitBreakerLayer::new(), service)
+    }
+
+    /// The same, where the service has a name.
+    pub(super) fn guarded_as<S>(&mut self, name: &str, service: S) -> ChatService
+    where
+        S: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error = llm::Error,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.guarded_by(CircuitBreakerLayer::new().name(name), service)
+    }
+
+    fn guarded_by<S>(&mut self, layer: CircuitBreakerLayer, service: S) -> ChatService
+    where
+        S: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error = llm::Error,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
         self.circuits.push(layer.clone());
         BoxCloneSyncService::new(layer.layer(service))
     }
@@ -98,6 +130,7 @@ impl Gauges {
             gauge(metrics, name, help, self.limits.clone(), read);
         }
         load(metrics, &self.concurrency);
+        breakers::told(metrics, &self.circuits);
         gauge(
             metrics,
             "gateway_pool_entries_out",

@@ -7,6 +7,7 @@
 //! asks. Between a client and a vendor of the same protocol nothing is parsed and nothing is
 //! rewritten but the model's name.
 
+mod by_fault;
 pub mod catalog;
 mod codec;
 pub mod dialect;
@@ -33,6 +34,7 @@ pub mod tokens;
 pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
+    by_fault::ByFault,
     codec::Framing,
     error::{Error, VendorError, VendorFault},
     event::{Choice, Completion, Delta, Event, FinishReason, Start},

@@ -419,6 +419,10 @@ impl Reissue for ChatRequest {
         true
     }
 
+    fn is_billed(&self) -> bool {
+        true
+    }
+
     async fn keep(self, _: usize) -> Result<Kept<Self>, Rejection> {
         let upload = self.wire().and_then(|wire| wire.upload.as_ref());
         let copy = upload.is_none_or(Upload::is_whole).then(|| self.clone());

@@ -9,7 +9,10 @@ use crate::{
     principal::Extensible,
 };
 use http::{Extensions, HeaderMap, StatusCode};
-use std::task::{Context, Poll};
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 impl Extensible for ChatResponse {
     fn headers(&self) -> &HeaderMap {
@@ -50,6 +53,21 @@ impl Health<Error> for ChatResponse {
             Ok(_) => Remedy::Nothing,
             Err(error) => Remedy::from(&*error.rejection()),
         }
+    }
+
+    fn is_unsent(answer: Result<&Self, &Error>) -> bool {
+        matches!(answer, Err(Error::Rejected(rejection)) if rejection.is_unsent())
+    }
+
+    fn retry_after(answer: Result<&Self, &Error>) -> Option<Duration> {
+        answer.err()?.rejection().retry_after()
+    }
+
+    fn with_retry_after(answer: Result<Self, Error>, after: Duration) -> Result<Self, Error> {
+        answer.map_err(|error| match error {
+            Error::Rejected(rejection) => rejection.with_retry_after(after).into(),
+            Error::Vendor(error) => error.with_retry_after(Some(after)).into(),
+        })
     }
 }
 
