@@ -49,6 +49,9 @@
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
 //! | [`FallbackLayer`](fallback::FallbackLayer) | asks another service when one has failed, streams too | any | |
 //! | [`AnswerLayer`](fallback::AnswerLayer) | a fixed answer in place of a failure | HTTP | |
+//! | [`RetryLayer`](retry::RetryLayer) | asks again, where that may help and does no harm | any | |
+//! | [`HedgeLayer`](hedge::HedgeLayer) | asks a second time what is slow to answer | any | |
+//! | [`DeadlineLayer`](deadline::DeadlineLayer) | how long an exchange may take, and in how many attempts | any | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
 //! | [`AddressListLayer`](address_list::AddressListLayer) | which addresses are let in | any | |
@@ -80,8 +83,8 @@
 //! # Order
 //!
 //! Each layer works wherever it stands, and stands best in this order, outermost first: trace, metrics
-//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, and around each service that
-//! is called a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
+//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, deadline, and around each service that
+//! is called retry, then a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
 //! [`describe`](gateway::GatewayService::describe) prints it.
 //!
 //! # Features
@@ -131,10 +134,12 @@ pub mod authorize;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod fallback;
+pub mod hedge;
 #[cfg(feature = "metrics")]
 pub mod metrics;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+pub mod retry;
 pub mod server_name;
 pub mod timeout;
 pub mod trace;

@@ -15,6 +15,7 @@ mod load;
 #[path = "../measure/mod.rs"]
 mod measure;
 mod pool;
+mod retry;
 
 use std::{env, process::ExitCode};
 
@@ -34,6 +35,7 @@ async fn main() -> ExitCode {
     if !pool::run().await {
         return ExitCode::FAILURE;
     }
+    retry::run().await;
     if auth::run().await {
         ExitCode::SUCCESS
     } else {

@@ -36,6 +36,7 @@
 //! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
 //! | [what callers do not get to say](crate::identity), such as `X-User-*` and `X-Original-URL` | removed, unless a layer [vouches](Vouched) for it, or it is [protected](Proxy::protect_header) | |
 //! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
+//! | `grpc-timeout`, where a [deadline](crate::deadline) holds | what is left of it | |
 //! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
 //!
 //! `X-Forwarded-*` and `Forwarded` that came with the request are appended to only if a
@@ -122,6 +123,7 @@ use crate::{
     Body, BoxError, Exchange, Rejection,
     client::Client,
     client_addr::{ClientAddr, PeerAddr},
+    deadline::Deadline,
     identity::Vouched,
     path::Rules,
     rejection::Kind,
@@ -370,6 +372,7 @@ impl Shared {
         if tunnel.is_some() {
             upgrade(headers);
         }
+        Deadline::tell(&parts.extensions, &mut parts.headers);
         parts.version = Version::HTTP_11;
         if let Some(exchange) = parts.extensions.get::<Exchange>() {
             exchange.update(|facts| {

@@ -81,6 +81,7 @@ mod redis_server;
 mod rerank;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod responses;
+mod retry;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;
