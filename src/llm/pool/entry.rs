@@ -15,6 +15,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 use tower_layer::Layer;
 use tower_service::Service;
@@ -48,10 +49,14 @@ pub struct Entry {
     pub(super) most: Option<Money>,
     condition: Option<Condition>,
     pub(super) circuit: Option<CircuitBreakerLayer>,
+    /// Whether nobody has said which circuit.
+    pub(super) has_own_circuit: bool,
 }
 
 impl Entry {
-    /// A service with a [circuit](CircuitBreakerLayer::new) of its own, of weight 1 and priority 0.
+    /// A service of weight 1 and priority 0, with a [circuit](CircuitBreakerLayer) of its own. That opens
+    /// when 50 % of the last 20 calls have failed, but not for fewer than 5; for 5 seconds first, and twice
+    /// as long each time that one of its 2 probes fails, up to 60. It has the name of the entry.
     pub fn new<S>(service: S) -> Self
     where
         S: Service<ChatRequest, Response = ChatResponse, Error = Error>
@@ -77,7 +82,8 @@ impl Entry {
             region: None,
             most: None,
             condition: None,
-            circuit: Some(CircuitBreakerLayer::new()),
+            circuit: Some(circuit()),
+            has_own_circuit: true,
         }
     }
 
@@ -191,6 +197,7 @@ impl Entry {
     /// circuit for all of them.
     pub fn circuit(mut self, circuit: impl Into<Option<CircuitBreakerLayer>>) -> Self {
         self.circuit = circuit.into();
+        self.has_own_circuit = false;
         self
     }
 
@@ -219,6 +226,16 @@ impl Entry {
             (None, None, None) => format!("entry {}", at + 1).into(),
         }
     }
+}
+
+/// Another can take the call: it opens sooner than where there is none, and closes sooner.
+fn circuit() -> CircuitBreakerLayer {
+    CircuitBreakerLayer::new()
+        .window(20)
+        .minimum_calls(5)
+        .probes(2)
+        .cool_down(Duration::from_secs(5))
+        .cool_down_up_to(Duration::from_secs(60))
 }
 
 /// What a service tells of itself: who serves it, and the model that it is bound to.

@@ -42,6 +42,10 @@ pub struct Status {
     pub circuit: Option<circuit_breaker::State>,
 }
 
+#[expect(
+    clippy::must_use_candidate,
+    reason = "they set something, whoever looks at what they say"
+)]
 impl Handle {
     /// How each entry does, in the order in which they were added.
     #[must_use]
@@ -92,8 +96,8 @@ impl Handle {
         self.at(name, |at| self.0.states[at].cool(time, now.since, now.now))
     }
 
-    /// Forgets how fast an entry was, and asks it again though it was drained or left alone. Its circuit
-    /// stays as it is.
+    /// Forgets how fast an entry was, closes its circuit, and asks it again though it was drained or left
+    /// alone.
     pub fn reset(&self, name: &str) -> bool {
         self.at(name, |at| {
             let state = &self.0.states[at];
@@ -101,6 +105,9 @@ impl Handle {
             state.drained.store(false, Ordering::Relaxed);
             for average in [&state.first, &state.whole, &state.speed] {
                 average.forget();
+            }
+            if let Some(circuit) = &self.0.entries[at].circuit {
+                circuit.handle().reset();
             }
         })
     }

@@ -101,7 +101,7 @@
 //! | cannot be reached, is overloaded, at its limit, failing, answers with nothing or rubbish | the next one |
 //! | is too slow: by default 60 seconds to the first content of a [stream](Pool::first_content); to an answer [in one piece](Pool::whole_within) as long as its service takes | the next one |
 //! | refuses the gateway's key, or has no money left | the next one; it is left alone for a minute |
-//! | does not know the model, or cannot say what is asked in its protocol | the next one |
+//! | does not know the model, takes no request of this size, or cannot say what is asked in its protocol | the next one |
 //! | says that the conversation is too long | the next one with a larger window |
 //! | finds fault with the request, or with what was said in it | the answer stands, unless it is to [fall over](Pool::fall_over_on) |
 //!
@@ -109,15 +109,16 @@
 //! was not asked yet, so that retries further in do not use them up. Every call of a vendor may be
 //! billed; it is counted in [`Facts::attempts`](crate::exchange::Facts::attempts).
 //!
-//! Retries of one endpoint stand [inside](Entry::layer); a fallback from pool to pool stands outside. An
-//! entry may itself be a pool, or a balance over endpoints.
+//! Retries of one endpoint stand [inside](Entry::layer): `entry.layer(&RetryLayer::new())` with a
+//! [`RetryLayer`](crate::retry::RetryLayer). A [fallback](crate::fallback) from pool to pool stands outside.
+//! An entry may itself be a pool, or a balance over endpoints.
 //!
 //! # What is shared
 //!
 //! How the entries do is shared by all clones of a pool, and shown and set by its [handle](Pool::handle):
 //! some 100 bytes for each entry, and nothing for callers or conversations. A setter on a pool that has
-//! clones makes a new one, which shares only the circuits of its entries. A pool is of one process: others
-//! find out for themselves. Who has a conversation is the same in all of them.
+//! clones makes a new one, which shares nothing with it but circuits that were
+//! [given](Entry::circuit). A pool is of one process: others find out for themselves. Who has a conversation is the same in all of them.
 //!
 //! # Cancellation
 //!
@@ -329,13 +330,17 @@ impl Pool {
 }
 
 impl Inner {
-    fn add(&mut self, entry: Entry) {
+    fn add(&mut self, mut entry: Entry) {
         let at = self.entries.len();
         let called = entry.called(at);
         let name = match self.names.contains(&called) {
             true => format!("{called}#{}", at + 1).into(),
             false => called,
         };
+        if entry.has_own_circuit {
+            // A setter makes a fresh one, as befits another pool.
+            entry.circuit = entry.circuit.map(|circuit| circuit.name(name.clone()));
+        }
         let mut hash = Fnv::default();
         name.hash(&mut hash);
         self.hashes.push(hash.finish());
@@ -346,11 +351,11 @@ impl Inner {
 
     /// The same, of which nothing is known yet.
     fn anew(&self) -> Self {
-        Self {
-            entries: self.entries.clone(),
-            names: self.names.clone(),
-            hashes: self.hashes.clone(),
-            states: self.entries.iter().map(|_| State::default()).collect(),
+        let mut anew = Self {
+            entries: Vec::new(),
+            names: Vec::new(),
+            hashes: Vec::new(),
+            states: Vec::new(),
             strategy: self.strategy,
             needs: self.needs.clone(),
             conversation: self.conversation.clone(),
@@ -360,7 +365,12 @@ impl Inner {
             whole: self.whole,
             since: Instant::now(),
             rolls: AtomicU64::new(self.rolls.load(Ordering::Relaxed)),
-        }
+        };
+        // Each with a circuit of its own, unless it was given.
+        self.entries
+            .iter()
+            .for_each(|entry| anew.add(entry.clone()));
+        anew
     }
 }
 

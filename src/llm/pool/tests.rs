@@ -155,6 +155,7 @@ async fn whatever_fails_before_its_first_content_falls_over() {
         Act::Fails(VendorFault::Quota),
         Act::Fails(VendorFault::UnknownModel),
         Act::Fails(VendorFault::NotSupported),
+        Act::Fails(VendorFault::TooLarge),
         Act::Full(SECOND),
         Act::Silent,
         Act::Stalls(""),
@@ -196,11 +197,7 @@ async fn what_has_begun_stands_and_counts_against_its_circuit() {
 
 #[tokio::test]
 async fn what_the_caller_did_wrong_stands_unless_it_is_to_fall_over() {
-    for fault in [
-        VendorFault::InvalidRequest,
-        VendorFault::ContentFilter,
-        VendorFault::TooLarge,
-    ] {
+    for fault in [VendorFault::InvalidRequest, VendorFault::ContentFilter] {
         let (_, b, pool) = two(Act::Fails(fault));
         let error = says(&pool).await.unwrap_err();
         assert!(matches!(error, Error::Vendor(error) if error.fault() == fault));
@@ -274,10 +271,20 @@ async fn the_handle_takes_out_and_in() {
     assert_eq!(says(&pool).await.unwrap(), "b");
     handle.reset("a");
     assert_eq!(says(&pool).await.unwrap(), "a");
+    // Five failures open the circuit of an entry, which has its name.
+    a.act(Act::Fails(VendorFault::Failed));
+    for _ in 0..9 {
+        assert_eq!(says(&pool).await.unwrap(), "b");
+    }
+    let entry = handle.entry("a").unwrap();
+    assert_eq!((entry.circuit, entry.failures), (Some(Circuit::Open), 4));
+    a.act(Act::Says("a"));
+    handle.reset("a");
+    assert_eq!(says(&pool).await.unwrap(), "a");
     handle.drain("a");
     handle.drain("b");
     assert_eq!(says(&pool).await.unwrap_err().kind(), Kind::CircuitOpen);
-    assert_eq!((a.calls(), b.calls()), (2, 2));
+    assert_eq!((a.calls(), b.calls()), (7, 11));
     assert_eq!(
         Pool::new().oneshot(ask()).await.unwrap_err().kind(),
         Kind::CircuitOpen

@@ -154,8 +154,11 @@ impl Inner {
         match (fault, error.kind()) {
             (Some(fault), _) if self.besides.contains(&fault) => Next::On,
             (Some(VendorFault::ContextLength), _) => Next::Larger,
-            // The name and the words are ours: the caller has asked for the pool, and not for this model.
-            (Some(VendorFault::UnknownModel | VendorFault::NotSupported), _)
+            // That is of this vendor, and the caller has asked for the pool.
+            (
+                Some(VendorFault::UnknownModel | VendorFault::NotSupported | VendorFault::TooLarge),
+                _,
+            )
             | (None, Kind::NotSupported | Kind::UnsupportedParameter) => Next::On,
             _ => match ChatResponse::remedy(Err(error)) {
                 Remedy::Nothing => Next::Stop,
