@@ -29,7 +29,7 @@
 //!
 //! | they tell | names |
 //! |---|---|
-//! | who calls | `x-user`, `x-user-*`, `x-auth-*`, `x-authenticated-*`, `x-consumer-*`, `x-anonymous-consumer`, `x-credential-*`, `x-gateway-*`, `x-userinfo`, `x-remote-*`, `x-webauth-*`, `remote-user`, `remote-name`, `remote-email`, `remote-groups`, `x-forwarded-user`, `-email`, `-groups`, `-preferred-username`, `-access-token` |
+//! | who calls | `x-user`, `x-user-*`, `x-auth-*`, `x-authenticated-*`, `x-consumer-*`, `x-anonymous-consumer`, `x-credential-*`, `x-gateway-*` but `x-gateway-explain`, `x-userinfo`, `x-remote-*`, `x-webauth-*`, `remote-user`, `remote-name`, `remote-email`, `remote-groups`, `x-forwarded-user`, `-email`, `-groups`, `-preferred-username`, `-access-token` |
 //! | that the caller is one of us | `x-internal`, `x-internal-*` |
 //! | which path is meant | `x-original-url`, `x-original-uri`, `x-rewrite-url`, `x-override-url` |
 //! | which method is meant | `x-original-method`, `x-http-method`, `x-http-method-override`, `x-method-override` |
@@ -106,8 +106,10 @@ pub(crate) fn is_identity_name(name: &str) -> bool {
     match name.as_bytes() {
         [b'x', b'-' | b'_', ..] => {
             let rest = &name[2..];
-            BEGIN.iter().any(|begin| begins(rest, begin))
-                || WHOLE.iter().any(|whole| alike(rest, whole))
+            // A question to us, which says nothing of who asks.
+            name != "x-gateway-explain"
+                && (BEGIN.iter().any(|begin| begins(rest, begin))
+                    || WHOLE.iter().any(|whole| alike(rest, whole)))
         }
         [b'r', b'e', b'm', b'o', b't', b'e', b'-' | b'_', ..] => {
             REMOTE.iter().any(|whole| alike(&name[7..], whole))
@@ -312,6 +314,7 @@ mod tests {
             "X-Auth-Request-Email",
             "x-consumer-username",
             "x-gateway-principal",
+            "x-gateway_explain",
             "x-internal",
             "x-internal-token",
             "x_internal",
@@ -327,6 +330,7 @@ mod tests {
             assert!(is_identity(&name.parse().unwrap()), "{name}");
         }
         for name in [
+            "x-gateway-explain",
             "x-username",
             "x-userid",
             "user-agent",

@@ -65,6 +65,7 @@
 //! | service | what it does | plane | feature |
 //! |---|---|---|---|
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
+//! | [`Pool`](llm::Pool) | one name for several models, of which one is chosen for each call | chat | `llm` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
 //! | [`Fallback`](fallback::Fallback) | several services of one type, in order | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |

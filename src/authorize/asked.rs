@@ -61,6 +61,12 @@ pub struct Asked<'a> {
     route: Option<Arc<str>>,
     pub(super) model: Model<'a>,
     now: Option<SystemTime>,
+    /// About how many tokens a call of a model has.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(super) tokens: Option<u64>,
+    /// What the client says of such a call.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(super) metadata: &'a [(&'a str, &'a str)],
 }
 
 /// What is known of the model.
@@ -111,6 +117,10 @@ impl<'a> Asked<'a> {
             route,
             model: Model::Unknown,
             now: None,
+            #[cfg(all(feature = "cel", feature = "llm"))]
+            tokens: None,
+            #[cfg(all(feature = "cel", feature = "llm"))]
+            metadata: &[],
         };
         let Some(seen) = extensions.get::<Seen>() else {
             return asked;
@@ -159,6 +169,20 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn with_now(mut self, now: SystemTime) -> Self {
         self.now = Some(now);
+        self
+    }
+
+    /// A call of a model with about so many tokens.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(crate) fn with_tokens(mut self, tokens: u64) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// One of which the client says this.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(crate) fn with_metadata(mut self, metadata: &'a [(&'a str, &'a str)]) -> Self {
+        self.metadata = metadata;
         self
     }
 

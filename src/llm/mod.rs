@@ -13,6 +13,7 @@ mod codec;
 pub mod dialect;
 mod error;
 mod event;
+mod explain;
 mod message;
 mod passthrough;
 pub mod pool;
@@ -42,6 +43,7 @@ pub use self::{
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
     passthrough::Passthrough,
+    pool::Pool,
     rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
     rerank::{Document, Ranked, Rerank},

@@ -21,6 +21,8 @@ mod bedrock;
 mod bound;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod catalog;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod chaos;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;
@@ -59,6 +61,8 @@ mod native;
 mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod pool;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]

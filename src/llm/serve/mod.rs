@@ -72,6 +72,23 @@
 //! the rest is passed on while it comes, within the same bounds. A client that names the model after its
 //! file has the file held here; and what was passed on once cannot be sent to a second vendor.
 //!
+//! # What is explained
+//!
+//! A caller that sends `x-gateway-explain: true` and has the [scope](Serve::explain_scope) `gateway:explain`
+//! gets, with any answer about a model, the header `x-gateway-explain`: JSON of 4 KiB at the most, as far as
+//! things are known when the head of the answer goes out.
+//!
+//! | field | |
+//! |---|---|
+//! | `candidates` | those that a [pool](super::pool) considered: `pool`, `entry`, `verdict` ([why](super::pool#who-can) it was dropped, or `answered`, `failed`, `spare`), `price` as estimated, and if it was asked `attempt`: `at_ms` since the exchange began, `took_ms` to its first content or its error, `outcome` (`ok`, or the code of the error) |
+//! | `more` | how many candidates had no room |
+//! | `attempts` | how often a vendor was called |
+//! | `ms` | how long it all took so far |
+//! | `upstream` | who was called last |
+//! | `loss` | what its protocol could not say |
+//!
+//! For anyone else the header does nothing.
+//!
 //! # What is written
 //!
 //! The bytes of a vendor that speaks the client's protocol, as they came; else the events, encoded.
@@ -101,7 +118,7 @@ use super::{
     ChatRequest, ChatResponse, Error, Operation, Protocol,
     catalog::{Entry, ModelFacts},
     codec::{self, Target},
-    dialect,
+    dialect, explain,
 };
 use crate::{
     Body, BoxError, Exchange, Principal, Reject, Rejection, principal::Carried, rejection::Kind,
@@ -130,6 +147,7 @@ pub struct Serve<S> {
     chat: S,
     models: Arc<dyn Models>,
     bounds: Bounds,
+    explain_scope: Arc<str>,
     #[cfg(feature = "authorize")]
     policy: Option<crate::authorize::Policy>,
 }
@@ -145,6 +163,7 @@ impl<S> Serve<S> {
                 bytes: LIMIT,
                 time: TIME,
             },
+            explain_scope: explain::SCOPE.into(),
             #[cfg(feature = "authorize")]
             policy: None,
         }
@@ -164,6 +183,14 @@ impl<S> Serve<S> {
     #[must_use]
     pub fn models(mut self, models: impl Models) -> Self {
         self.models = Arc::new(models);
+        self
+    }
+
+    /// Sets which scope lets a principal ask [how its call was answered](self#what-is-explained):
+    /// `gateway:explain` by default.
+    #[must_use]
+    pub fn explain_scope(mut self, scope: impl Into<Arc<str>>) -> Self {
+        self.explain_scope = scope.into();
         self
     }
 
@@ -265,7 +292,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let explains = explain::wanted(&mut request, &self.explain_scope);
         let protocol = dialect::of(request.uri().path(), request.headers());
         let target = target::of(protocol, request.method(), request.uri());
         let exchange = Exchange::of(&request).cloned();
@@ -290,7 +318,11 @@ where
             let mut answer = match target {
                 Ok(Target::Model(ask)) => {
                     let request = read(protocol, &ask, carried, body, serve.bounds).await;
-                    serve.answer(protocol, request, exchange).await
+                    let mut answer = serve.answer(protocol, request, exchange).await;
+                    if explains && let Some(told) = exchange.and_then(explain::header) {
+                        answer.headers_mut().insert(explain::HEADER, told);
+                    }
+                    answer
                 }
                 Ok(Target::List(id)) => Box::pin(serve.list(protocol, id, carried, exchange)).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
