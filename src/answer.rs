@@ -138,6 +138,13 @@ pub trait Health<E> {
         let _ = after;
         answer
     }
+
+    /// Whether a failure came about on the way to the service, or for want of an answer, and is not the
+    /// answer of the service itself. By default every error is such a one.
+    #[must_use]
+    fn is_local(answer: Result<&Self, &E>) -> bool {
+        answer.is_err()
+    }
 }
 
 /// A verdict on a service.

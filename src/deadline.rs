@@ -40,9 +40,10 @@ pub use self::{
 use crate::principal::Extensible;
 use http::{Extensions, HeaderMap};
 use std::{
+    num::NonZeroU64,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -54,6 +55,7 @@ pub struct Deadline {
     at: Option<Instant>,
     /// Further attempts that nobody has taken or reserved.
     left: Arc<AtomicU32>,
+    tried: Arc<Tried>,
 }
 
 impl Deadline {
@@ -63,13 +65,13 @@ impl Deadline {
     /// No end, and [`ATTEMPTS`](Self::ATTEMPTS) in all.
     #[must_use]
     pub fn new() -> Self {
-        Self::of_parts(None, Self::ATTEMPTS)
+        Self::of_parts(None, Self::ATTEMPTS, Arc::default())
     }
 
     /// With so many attempts in all, in a budget of its own. Zero is taken as one.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
-        Self::of_parts(self.at, attempts)
+        Self::of_parts(self.at, attempts, self.tried.clone())
     }
 
     /// Over at this instant, if it was not over before. The budget stays one and the same.
@@ -79,9 +81,9 @@ impl Deadline {
         self
     }
 
-    fn of_parts(at: Option<Instant>, attempts: u32) -> Self {
+    fn of_parts(at: Option<Instant>, attempts: u32, tried: Arc<Tried>) -> Self {
         let left = Arc::new(AtomicU32::new(attempts.saturating_sub(1)));
-        Self { at, left }
+        Self { at, left, tried }
     }
 
     /// That of a request, if someone further out made one.
@@ -112,6 +114,12 @@ impl Deadline {
     #[must_use]
     pub fn at(&self) -> Option<Instant> {
         self.at
+    }
+
+    /// Whom the attempts so far went to.
+    #[must_use]
+    pub fn tried(&self) -> &Tried {
+        &self.tried
     }
 
     /// Whether it is over.
@@ -194,9 +202,53 @@ impl Drop for Reserve {
     }
 }
 
+/// The endpoints that an exchange was sent to, so that its next attempt goes to another one. The last 8 are
+/// remembered, by a number that no other endpoint of the process has.
+#[derive(Debug, Default)]
+pub struct Tried {
+    ids: [AtomicU64; 8],
+    count: AtomicU32,
+}
+
+impl Tried {
+    /// Whether it was sent to this one.
+    #[must_use]
+    pub fn contains(&self, id: NonZeroU64) -> bool {
+        let is = |tried: &AtomicU64| tried.load(Ordering::Relaxed) == id.get();
+        self.ids.iter().any(is)
+    }
+
+    /// Whether it was sent to nobody yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count.load(Ordering::Relaxed) == 0
+    }
+
+    /// It is sent to this one now.
+    pub fn note(&self, id: NonZeroU64) {
+        let at = self.count.fetch_add(1, Ordering::Relaxed) as usize % self.ids.len();
+        self.ids[at].store(id.get(), Ordering::Relaxed);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_was_tried_is_remembered_through_every_setter() {
+        let id = |id| NonZeroU64::new(id).unwrap();
+        let deadline = Deadline::new();
+        assert!(deadline.tried().is_empty());
+        deadline.tried().note(id(7));
+        let later = deadline.until(Instant::now()).attempts(2);
+        assert!(later.tried().contains(id(7)) && !later.tried().contains(id(8)));
+        for other in 100..108 {
+            later.tried().note(id(other));
+        }
+        assert!(!later.tried().contains(id(7)), "the last eight");
+        assert!(!later.tried().is_empty());
+    }
 
     #[test]
     fn what_is_reserved_is_given_back_and_never_more() {

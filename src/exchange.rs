@@ -44,6 +44,9 @@ pub struct Facts {
     pub shadow_rule: Option<Ruling>,
     /// The model that was asked for, if it is one that is offered.
     pub model: Option<Arc<str>>,
+    /// Which variant of a service the caller was given, by the innermost experiment. Always a name that
+    /// was configured.
+    pub variant: Option<Arc<str>>,
     /// The vendor or upstream that was called last.
     pub upstream: Option<Arc<str>>,
     /// How often an upstream was called.

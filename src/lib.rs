@@ -53,6 +53,7 @@
 //! | [`HedgeLayer`](hedge::HedgeLayer) | asks a second time what is slow to answer | any | |
 //! | [`DeadlineLayer`](deadline::DeadlineLayer) | how long an exchange may take, and in how many attempts | any | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
+//! | [`MirrorLayer`](mirror::MirrorLayer) | sends copies of some calls to another service, for nobody to wait for | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
 //! | [`AddressListLayer`](address_list::AddressListLayer) | which addresses are let in | any | |
 //! | [`ServerNameLayer`](server_name::ServerNameLayer) | refuses what came by a connection for another name | HTTP | |
@@ -68,7 +69,9 @@
 //! | [`Pool`](llm::Pool) | one name for several models, of which one is chosen for each call | chat | `llm` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
 //! | [`Fallback`](fallback::Fallback) | several services of one type, in order | any | |
+//! | [`Balance`](balance::Balance) | spreads calls over many endpoints | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
+//! | [`Split`](split::Split) | canary, A/B test, blue and green: each caller has its variant | any | |
 //! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
 //! | [`GatewayService`](gateway::GatewayService) | all of it, in the one order that is right | both | `gateway` |
 //!
@@ -92,7 +95,7 @@
 //! `gateway` is the default and brings all that it is made of: `llm`, `bedrock`, `tokens`, `auth`,
 //! `authorize`, `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
 //! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `cel` adds expressions to
-//! [`authorize`]. `sqlite` and `postgres` add
+//! [`authorize`], `dns` finds the endpoints of a [`balance`]r by their name. `sqlite` and `postgres` add
 //! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
 //! mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -119,6 +122,7 @@ pub mod path;
 mod pause;
 pub mod principal;
 mod problem;
+mod random;
 pub mod reissue;
 pub mod rejection;
 pub mod storage;
@@ -131,16 +135,19 @@ pub mod address_list;
 pub mod auth;
 #[cfg(feature = "authorize")]
 pub mod authorize;
+pub mod balance;
 pub mod circuit_breaker;
 pub mod concurrency;
 pub mod fallback;
 pub mod hedge;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+pub mod mirror;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
 pub mod retry;
 pub mod server_name;
+pub mod split;
 pub mod timeout;
 pub mod trace;
 

@@ -84,6 +84,12 @@ impl<B, E: 'static> Health<E> for Response<B> {
         }
         answer
     }
+
+    fn is_local(answer: Result<&Self, &E>) -> bool {
+        let Ok(response) = answer else { return true };
+        let rejection = response.extensions().get::<Rejection>();
+        rejection.is_some_and(|rejection| rejection.kind().is_local())
+    }
 }
 
 /// What a policy or a client answered: a response, an error, or an error in a box.

@@ -306,6 +306,14 @@ impl Kind {
         self.row().2 == Blame::Service
     }
 
+    /// Whether it came about on the way to an upstream, or for want of its answer.
+    pub(crate) fn is_local(self) -> bool {
+        matches!(
+            self,
+            Self::BadGateway | Self::ConnectTimeout | Self::Timeout
+        )
+    }
+
     /// Whether the caller brought this about, so that nobody else can mend it.
     #[must_use]
     pub fn blames_caller(self) -> bool {

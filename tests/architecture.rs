@@ -19,6 +19,7 @@ const TIERS: &[&[&str]] = &[
         "exchange",
         "deadline",
         "reissue",
+        "random",
         "identity",
         "pause",
         "describe",
@@ -86,6 +87,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("reissue", &["body", "rejection"]),
     ("identity", &["admit", "principal"]),
     ("pause", &[]),
+    ("random", &[]),
     ("path", &["rejection"]),
     (
         "describe",

@@ -10,6 +10,8 @@
 //! | `gateway_tokens_total` | `model`, `type`: `input`, `output`, `cache_read`, `cache_write`, `reasoning` |
 //! | `gateway_time_to_first_content_seconds`, a histogram: to the [first bytes](Facts::first_content) of a model's answer that are not a comment | `model` |
 //! | `gateway_upstream_attempts_total` | `upstream`, `outcome`: `success`, `failure`, `retried` |
+//! | `gateway_variant_requests_total` | `variant`, `outcome`: `success`, `failure` |
+//! | `gateway_variant_duration_seconds`, a histogram | `variant` |
 //! | `gateway_rejections_total` | `code` |
 //! | `gateway_authorizations_total` | `rule`, `effect`: `allow`, `deny`, `shadow_allow`, `shadow_deny` |
 //! | [gauges](Metrics::gauge) of your own | |
@@ -91,7 +93,8 @@ mod series;
 pub use self::sample::Sample;
 
 use self::families::{
-    Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens,
+    Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens, Variant,
+    VariantRequest,
 };
 use self::sample::Gauges;
 use crate::{
@@ -339,6 +342,7 @@ impl Watcher for Count {
         in_flight.dec();
         let failed = told.ending == Ending::Failed
             || told.status.is_some_and(|status| status.is_server_error());
+        let seconds = told.elapsed().as_secs_f64();
         let route = told.exchange.read(|facts| {
             if let Some(code) = told.error(facts) {
                 families.rejections.add(&Code(code), |count| count.inc());
@@ -346,9 +350,9 @@ impl Watcher for Count {
             count_rules(families, facts);
             count_model(families, facts);
             count_attempts(families, facts, failed);
+            count_variant(families, facts, failed, seconds);
             facts.route.clone()
         });
-        let seconds = told.elapsed().as_secs_f64();
         let route = Route { route };
         families
             .duration
@@ -409,6 +413,23 @@ fn count_model(families: &Families, facts: &Facts) {
                 .add(&tokens, |all| all.inc_by(count.min(MOST_TOKENS)));
         }
     }
+}
+
+fn count_variant(families: &Families, facts: &Facts, failed: bool, seconds: f64) {
+    if facts.variant.is_none() {
+        return;
+    }
+    let label = VariantRequest {
+        variant: facts.variant.clone(),
+        outcome: if failed { "failure" } else { "success" },
+    };
+    families.variants.add(&label, |count| count.inc());
+    let label = Variant {
+        variant: label.variant,
+    };
+    families
+        .variant_duration
+        .add(&label, |times| times.observe(seconds));
 }
 
 fn count_attempts(families: &Families, facts: &Facts, failed: bool) {

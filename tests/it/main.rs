@@ -14,6 +14,7 @@ mod auth;
 mod authorize;
 #[cfg(feature = "gateway")]
 mod authorized;
+mod balance;
 mod bare;
 #[cfg(all(feature = "bedrock", feature = "testing"))]
 mod bedrock;
@@ -98,6 +99,8 @@ mod shared_limit;
 mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "llm")]
+mod split;
 #[cfg(feature = "rate-limit")]
 mod store_comes_back;
 #[cfg(feature = "auth")]
@@ -111,6 +114,7 @@ mod tokens;
 mod trace;
 #[cfg(feature = "llm")]
 mod unserved;
+mod upstreams;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
 #[cfg(all(feature = "client", feature = "testing"))]

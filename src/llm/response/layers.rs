@@ -6,10 +6,12 @@ use crate::{
     answer::{Begin, Outcome, Remedy},
     describe::Status,
     llm::Error,
+    mirror::Exhaust,
     principal::Extensible,
 };
 use http::{Extensions, HeaderMap, StatusCode};
 use std::{
+    future::poll_fn,
     task::{Context, Poll},
     time::Duration,
 };
@@ -69,6 +71,10 @@ impl Health<Error> for ChatResponse {
             Error::Vendor(error) => error.with_retry_after(Some(after)).into(),
         })
     }
+
+    fn is_local(answer: Result<&Self, &Error>) -> bool {
+        answer.is_err_and(|error| error.kind().is_local())
+    }
 }
 
 impl Status<Error> for ChatResponse {
@@ -84,6 +90,20 @@ impl Status<Error> for ChatResponse {
 impl Begin<Error> for ChatResponse {
     async fn begin(self) -> Result<Self, Error> {
         self.primed().await
+    }
+}
+
+impl Exhaust for ChatResponse {
+    async fn exhaust(mut self, limit: usize) -> bool {
+        let mut read = 0_usize;
+        while read <= limit {
+            match poll_fn(|cx| self.poll_batch(cx)).await {
+                None => break,
+                Some(Err(_)) => return false,
+                Some(Ok(batch)) => read = read.saturating_add(batch.size()),
+            }
+        }
+        true
     }
 }
 
