@@ -119,6 +119,26 @@ pub trait Health<E> {
         false
     }
 
+    /// When it says to come back, if it does. By default that is what its [remedy](Self::remedy) says.
+    #[must_use]
+    fn retry_after(answer: Result<&Self, &E>) -> Option<Duration> {
+        match Self::remedy(answer) {
+            Remedy::Again { after } => after,
+            Remedy::Nothing | Remedy::Elsewhere => None,
+        }
+    }
+
+    /// The same answer with another time to come back. By default, which suits answers that tell of none,
+    /// it stays as it is.
+    #[expect(clippy::missing_errors_doc, reason = "the error is the answer")]
+    fn with_retry_after(answer: Result<Self, E>, after: Duration) -> Result<Self, E>
+    where
+        Self: Sized,
+    {
+        let _ = after;
+        answer
+    }
+
     /// Whether a failure came about on the way to the service, or for want of an answer, and is not the
     /// answer of the service itself. By default every error is such a one.
     #[must_use]

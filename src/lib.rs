@@ -47,6 +47,8 @@
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
+//! | [`FallbackLayer`](fallback::FallbackLayer) | asks another service when one has failed, streams too | any | |
+//! | [`AnswerLayer`](fallback::AnswerLayer) | a fixed answer in place of a failure | HTTP | |
 //! | [`RetryLayer`](retry::RetryLayer) | asks again, where that may help and does no harm | any | |
 //! | [`HedgeLayer`](hedge::HedgeLayer) | asks a second time what is slow to answer | any | |
 //! | [`DeadlineLayer`](deadline::DeadlineLayer) | how long an exchange may take, and in how many attempts | any | |
@@ -64,7 +66,9 @@
 //! | service | what it does | plane | feature |
 //! |---|---|---|---|
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
+//! | [`Pool`](llm::Pool) | one name for several models, of which one is chosen for each call | chat | `llm` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
+//! | [`Fallback`](fallback::Fallback) | several services of one type, in order | any | |
 //! | [`Balance`](balance::Balance) | spreads calls over many endpoints | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
 //! | [`Split`](split::Split) | canary, A/B test, blue and green: each caller has its variant | any | |
@@ -97,7 +101,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
-mod admit;
+pub mod admit;
 pub mod answer;
 #[cfg(feature = "client")]
 mod bell;
@@ -134,6 +138,7 @@ pub mod authorize;
 pub mod balance;
 pub mod circuit_breaker;
 pub mod concurrency;
+pub mod fallback;
 pub mod hedge;
 #[cfg(feature = "metrics")]
 pub mod metrics;

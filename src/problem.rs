@@ -64,6 +64,27 @@ impl<B, E: 'static> Health<E> for Response<B> {
         rejection(answer).is_some_and(Rejection::is_unsent)
     }
 
+    fn retry_after(answer: Result<&Self, &E>) -> Option<Duration> {
+        let told = || retry_after(answer.ok()?.headers());
+        match rejection(answer) {
+            Some(rejection) => rejection.retry_after(),
+            None => told(),
+        }
+    }
+
+    fn with_retry_after(mut answer: Result<Self, E>, after: Duration) -> Result<Self, E> {
+        if let Ok(response) = &mut answer {
+            let seconds = whole_seconds(after).into();
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            // Layers further out say the same in other words.
+            let extensions = response.extensions_mut();
+            if let Some(rejection) = extensions.remove::<Rejection>() {
+                extensions.insert(rejection.with_retry_after(after));
+            }
+        }
+        answer
+    }
+
     fn is_local(answer: Result<&Self, &E>) -> bool {
         let Ok(response) = answer else { return true };
         let rejection = response.extensions().get::<Rejection>();

@@ -85,7 +85,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
         ],
     ),
     ("reissue", &["body", "rejection"]),
-    ("identity", &["principal"]),
+    ("identity", &["admit", "principal"]),
     ("pause", &[]),
     ("random", &[]),
     ("path", &["rejection"]),
@@ -97,6 +97,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
         "client_addr",
         &[
             "answer",
+            "admit",
             "exchange",
             "follow",
             "key",

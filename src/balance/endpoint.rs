@@ -153,9 +153,10 @@ impl<S> Node<S> {
         }
     }
 
-    pub(super) fn replace(&self, service: S) {
-        let old = std::mem::replace(&mut *lock(&self.service), service);
-        drop(old);
+    /// The one before. It may do something when it is dropped, so not under a lock.
+    #[must_use]
+    pub(super) fn replace(&self, service: S) -> S {
+        std::mem::replace(&mut *lock(&self.service), service)
     }
 
     pub(super) fn service(&self) -> S

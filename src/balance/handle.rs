@@ -20,6 +20,10 @@ pub struct Endpoints<S> {
     shared: Arc<Shared<S>>,
 }
 
+#[expect(
+    clippy::must_use_candidate,
+    reason = "whether an endpoint was there concerns few who change it"
+)]
 impl<S> Endpoints<S> {
     /// Nobody yet, under these [`Rules`] or with this [`Strategy`](super::Strategy).
     #[must_use]
@@ -32,19 +36,20 @@ impl<S> Endpoints<S> {
     /// on and is not drained any more; what is known of it stays. A set holds 4096; `false`: it is full.
     pub fn insert(&self, endpoint: impl Into<Endpoint>, service: S) -> bool {
         let endpoint = endpoint.into();
-        self.shared.change(|set, now| {
+        let (room, left) = self.shared.change(|set, now| {
             if let Some(entry) = set.find(endpoint.name()) {
                 entry.endpoint = endpoint;
                 entry.condition.draining = false;
-                entry.node.replace(service);
-                return true;
+                return (true, Some(entry.node.replace(service)));
             }
-            let room = set.entries.len() < MOST;
-            if room {
-                set.entries.push(self.entry(endpoint, service, now));
+            if set.entries.len() >= MOST {
+                return (false, Some(service));
             }
-            room
-        })
+            set.entries.push(self.entry(endpoint, service, now));
+            (true, None)
+        });
+        drop(left);
+        room
     }
 
     fn entry(&self, endpoint: Endpoint, service: S, now: Instant) -> Entry<S> {
@@ -119,6 +124,7 @@ impl<S> Endpoints<S> {
                 .map(|entry| (entry.endpoint.name().clone(), entry))
                 .collect();
             let mut named: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+            let mut replaced = Vec::new();
             for (endpoint, given) in new {
                 let again = named.get(endpoint.name()).copied();
                 let stays = old.remove(endpoint.name());
@@ -126,7 +132,7 @@ impl<S> Endpoints<S> {
                     let entry: &mut Entry<S> = &mut set.entries[at];
                     entry.endpoint = endpoint;
                     if let Some(given) = given {
-                        entry.node.replace(given);
+                        replaced.push(entry.node.replace(given));
                     }
                 } else if set.entries.len() >= MOST {
                     tracing::warn!(most = MOST, "a set holds no more endpoints than this");
@@ -135,7 +141,7 @@ impl<S> Endpoints<S> {
                     named.insert(endpoint.name().clone(), set.entries.len());
                     entry.endpoint = endpoint;
                     if let Some(given) = given {
-                        entry.node.replace(given);
+                        replaced.push(entry.node.replace(given));
                     }
                     set.entries.push(entry);
                 } else if let Some(service) = service(&endpoint, given) {
@@ -143,7 +149,7 @@ impl<S> Endpoints<S> {
                     set.entries.push(self.entry(endpoint, service, now));
                 }
             }
-            old
+            (old, replaced)
         });
         // Services may do something when they are dropped, and not under the lock.
         drop(left);

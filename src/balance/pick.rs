@@ -23,7 +23,7 @@
 //! | [`round_robin`] | O(1) | |
 //! | [`SmoothWeighted`] | O(1) | weights |
 //! | [`Alias`], random | O(1) | weights |
-//! | [`LeastOutstanding`] | at most 16 candidates are looked at | weights, calls that are out |
+//! | [`LeastOutstanding`] | all are looked at up to 16, 8 of more | weights, calls that are out |
 //! | [`PeakEwma`] | two are looked at | weights, calls that are out, [`Latency`] |
 //! | [`Ring`] | O(1), and a walk past those that are left out | names, weights |
 

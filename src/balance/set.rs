@@ -39,11 +39,14 @@ pub(super) struct Shared<S> {
 
 pub(super) struct Set<S> {
     pub(super) entries: Vec<Entry<S>>,
-    /// Each ring, with the names and the weights that it was made of.
-    rings: BTreeMap<u8, (Vec<(Arc<str>, u32)>, Arc<Ring>)>,
+    /// That of each priority.
+    rings: BTreeMap<u8, (MadeOf, Arc<Ring>)>,
     /// When rates were last looked at.
     swept: Instant,
 }
+
+/// The names and the weights that a ring was made of.
+type MadeOf = Vec<(Arc<str>, u32)>;
 
 pub(super) struct Entry<S> {
     pub(super) endpoint: Endpoint,

@@ -145,7 +145,7 @@ fn the_tails_of_least_outstanding_and_peak_ewma_are_a_fifth_of_round_robins() {
     assert!(of_round_robin.p999 > of_round_robin.p99);
     assert!(tail(Simulated::Random, 1).p99 > 400.0);
     for strategy in Simulated::ALL[2..].iter().copied() {
-        for seed in 1..4 {
+        for seed in 1..3 {
             let tail = tail(strategy, seed);
             assert!(
                 tail.p99 * 5.0 < of_round_robin.p99,

@@ -73,6 +73,7 @@
 //! | `X-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, for which nobody vouches | removed | |
 //! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
 //! | [what callers do not get to say](crate::identity), such as `X-User-*` and `X-Original-URL` | removed, unless a layer [vouches](Vouched) for it, or it is [protected](Proxy::protect_header) | |
+//! | trailers that are for a head: framing, credentials, [who calls](crate::identity), what is protected, removed or sent here | removed | |
 //! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
 //! | `grpc-timeout`, where a [deadline](crate::deadline) holds | what is left of it | |
 //! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
@@ -147,6 +148,7 @@ mod future;
 mod hop;
 mod pool;
 mod target;
+mod trailers;
 mod tunnel;
 mod via;
 
@@ -423,6 +425,9 @@ impl Shared {
             Some(names) => [&self.protected, names].concat().into(),
         };
         hop::strip_request(headers, &protected, &self.removed)?;
+        let added = self.added.iter().map(|(name, _)| name);
+        let ours = protected.iter().chain(&self.removed).chain(added);
+        let body = trailers::guarded(body, parts.version, ours);
         let ended_here = parts.extensions.get::<TlsInfo>().is_some();
         let scheme = match &self.scheme {
             Some(scheme) => scheme,

@@ -22,6 +22,8 @@ mod bedrock;
 mod bound;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod catalog;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod chaos;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;
@@ -37,6 +39,7 @@ mod directory;
 mod edge;
 #[cfg(all(feature = "authorize", feature = "client", feature = "testing"))]
 mod external;
+mod fallback;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
@@ -111,6 +114,7 @@ mod tokens;
 mod trace;
 #[cfg(feature = "llm")]
 mod unserved;
+mod upstreams;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
 #[cfg(all(feature = "client", feature = "testing"))]

@@ -2,12 +2,14 @@
 
 use super::{Alias, Dice};
 
-/// So many are looked at.
-const LOOKED_AT: usize = 16;
+/// Of so many all are looked at.
+const ALL: usize = 16;
+/// Of more, so many.
+const DRAWN: usize = 8;
 
 /// Who has the fewest calls out for its weight: the least of (calls + 1) / weight, chance between equals.
 ///
-/// Up to 16 candidates are all looked at. Of more, 16 are drawn by weight, and the least of those is taken:
+/// Up to 16 candidates are all looked at. Of more, 8 are drawn by weight, and the least of those is taken:
 /// of so many choices the longest queue is hardly longer than with all of them (Mitzenmacher, "The power
 /// of two choices", 2001), and a pick over 300 costs no more than one over 16.
 #[derive(Clone, Debug, Default)]
@@ -41,30 +43,31 @@ impl LeastOutstanding {
         dice: &mut Dice,
         outstanding: impl Fn(usize) -> Option<u32>,
     ) -> Option<usize> {
+        let score = |at: usize| Some((outstanding(at)? as f32 + 1.0) * self.inverse[at]);
         let mut least = None;
-        let mut score = f32::INFINITY;
-        let mut equals = 1;
-        let mut look = |at: usize, dice: &mut Dice| {
-            let Some(calls) = outstanding(at) else { return };
-            let other = (calls as f32 + 1.0) * self.inverse[at];
-            if other < score {
-                (least, score, equals) = (Some(at), other, 1);
-            } else if other == score && score.is_finite() && least != Some(at) {
-                // Each of the equals so far is as likely as any.
-                equals += 1;
-                if dice.below(equals) == 0 {
-                    least = Some(at);
+        let mut lowest = f32::INFINITY;
+        if self.inverse.len() <= ALL {
+            let mut equals = 1;
+            for at in 0..self.inverse.len() {
+                let Some(score) = score(at) else { continue };
+                if score < lowest {
+                    (least, lowest, equals) = (Some(at), score, 1);
+                } else if score == lowest && least.is_some() {
+                    // Each of the equals so far is as likely as any.
+                    equals += 1;
+                    if dice.below(equals) == 0 {
+                        least = Some(at);
+                    }
                 }
             }
-        };
-        if self.inverse.len() <= LOOKED_AT {
-            for at in 0..self.inverse.len() {
-                look(at, dice);
-            }
         } else {
-            for _ in 0..LOOKED_AT {
-                if let Some(at) = self.drawn.pick(dice) {
-                    look(at, dice);
+            for _ in 0..DRAWN {
+                // Of equals the first that is drawn is taken by chance already.
+                if let Some(at) = self.drawn.pick(dice)
+                    && let Some(score) = score(at)
+                    && score < lowest
+                {
+                    (least, lowest) = (Some(at), score);
                 }
             }
         }

@@ -13,6 +13,7 @@ use http::{Extensions, HeaderMap, StatusCode};
 use std::{
     future::poll_fn,
     task::{Context, Poll},
+    time::Duration,
 };
 
 impl Extensible for ChatResponse {
@@ -58,6 +59,17 @@ impl Health<Error> for ChatResponse {
 
     fn is_unsent(answer: Result<&Self, &Error>) -> bool {
         matches!(answer, Err(Error::Rejected(rejection)) if rejection.is_unsent())
+    }
+
+    fn retry_after(answer: Result<&Self, &Error>) -> Option<Duration> {
+        answer.err()?.rejection().retry_after()
+    }
+
+    fn with_retry_after(answer: Result<Self, Error>, after: Duration) -> Result<Self, Error> {
+        answer.map_err(|error| match error {
+            Error::Rejected(rejection) => rejection.with_retry_after(after).into(),
+            Error::Vendor(error) => error.with_retry_after(Some(after)).into(),
+        })
     }
 
     fn is_local(answer: Result<&Self, &Error>) -> bool {
