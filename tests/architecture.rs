@@ -74,7 +74,14 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("exchange", &["principal"]),
     (
         "deadline",
-        &["answer", "exchange", "follow", "principal", "rejection"],
+        &[
+            "answer",
+            "body",
+            "exchange",
+            "follow",
+            "principal",
+            "rejection",
+        ],
     ),
     ("reissue", &["body", "rejection"]),
     ("identity", &["principal"]),

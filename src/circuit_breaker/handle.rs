@@ -104,27 +104,37 @@ impl CircuitBreakerHandle {
 }
 
 /// One change of state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     from: State,
     to: State,
+    circuit: Option<Arc<str>>,
+    key: Option<Arc<str>>,
 }
 
 impl Change {
-    pub(super) fn new(from: State, to: State) -> Self {
-        Self { from, to }
-    }
-
     /// What it was.
     #[must_use]
-    pub fn from(self) -> State {
+    pub fn from(&self) -> State {
         self.from
     }
 
     /// What it is.
     #[must_use]
-    pub fn to(self) -> State {
+    pub fn to(&self) -> State {
         self.to
+    }
+
+    /// What the circuit is [called](super::CircuitBreakerLayer::name).
+    #[must_use]
+    pub fn circuit(&self) -> Option<&str> {
+        self.circuit.as_deref()
+    }
+
+    /// What its key is [called](super::CircuitBreakerLayer::key_name).
+    #[must_use]
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_deref()
     }
 }
 
@@ -158,30 +168,49 @@ impl fmt::Debug for Changes {
 #[derive(Clone)]
 pub(super) struct Teller {
     sender: broadcast::Sender<Change>,
-    /// What the circuit is called in the log.
-    pub(super) name: Option<Arc<str>>,
+    /// What the circuit is called.
+    circuit: Option<Arc<str>>,
+    /// What its key is called.
+    key: Option<Arc<str>>,
 }
 
 impl Teller {
-    pub(super) fn new(name: Option<Arc<str>>) -> Self {
-        let sender = broadcast::Sender::new(KEPT);
-        Self { sender, name }
+    pub(super) fn new(circuit: Option<Arc<str>>) -> Self {
+        Self {
+            sender: broadcast::Sender::new(KEPT),
+            circuit,
+            key: None,
+        }
     }
 
-    pub(super) fn tell(&self, change: Change) {
+    /// The same, of the circuit of one key.
+    pub(super) fn of(&self, key: Option<Arc<str>>) -> Self {
+        Self {
+            key,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn tell(&self, from: State, to: State) {
+        let (circuit, key) = (self.circuit.clone(), self.key.clone());
         // Whether anybody watches is not the circuit's business.
-        let _ = self.sender.send(change);
+        let _ = self.sender.send(Change {
+            from,
+            to,
+            circuit,
+            key,
+        });
     }
 
     pub(super) fn log(&self, to: State) {
-        let circuit = self.name.as_deref();
+        let (circuit, key) = (self.circuit.as_deref(), self.key.as_deref());
         match to {
-            State::Open => tracing::warn!(circuit, "circuit opened"),
-            State::HalfOpen => tracing::info!(circuit, "circuit is half open"),
-            State::Closed => tracing::info!(circuit, "circuit closed"),
-            State::Disabled => tracing::warn!(circuit, "circuit is disabled"),
-            State::MetricsOnly => tracing::warn!(circuit, "circuit only counts"),
-            State::ForcedOpen => tracing::warn!(circuit, "circuit is held open"),
+            State::Open => tracing::warn!(circuit, key, "circuit opened"),
+            State::HalfOpen => tracing::info!(circuit, key, "circuit is half open"),
+            State::Closed => tracing::info!(circuit, key, "circuit closed"),
+            State::Disabled => tracing::warn!(circuit, key, "circuit is disabled"),
+            State::MetricsOnly => tracing::warn!(circuit, key, "circuit only counts"),
+            State::ForcedOpen => tracing::warn!(circuit, key, "circuit is held open"),
         }
     }
 }
@@ -189,7 +218,7 @@ impl Teller {
 impl fmt::Debug for Teller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Teller")
-            .field("name", &self.name)
+            .field("circuit", &self.circuit)
             .finish_non_exhaustive()
     }
 }

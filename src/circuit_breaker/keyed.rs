@@ -7,11 +7,12 @@ use super::{
     stats::Stats,
 };
 use std::{
+    any::Any,
     collections::HashMap,
     fmt,
     hash::{BuildHasher, Hash, RandomState},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -25,6 +26,24 @@ const SWEEP_FULL: Duration = Duration::from_secs(1);
 /// How long they may lie about otherwise.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// Says what a key is called.
+#[derive(Clone)]
+pub(super) struct Names(Arc<Name>);
+
+type Name = dyn Fn(&dyn Any) -> Option<Arc<str>> + Send + Sync;
+
+impl Names {
+    pub(super) fn new<T: Any>(name: impl Fn(&T) -> Arc<str> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |key| key.downcast_ref().map(&name)))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
 /// How many circuits are kept, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
@@ -37,6 +56,7 @@ pub(super) struct Table {
     config: Config,
     room: Room,
     teller: Teller,
+    names: Option<Names>,
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     tracked: AtomicUsize,
@@ -60,7 +80,7 @@ struct Kept {
 }
 
 impl Table {
-    pub(super) fn new(config: Config, room: Room, teller: Teller) -> Self {
+    pub(super) fn new(config: Config, room: Room, names: Option<Names>, teller: Teller) -> Self {
         let circuit = || Shared::new(config, teller.clone());
         Self {
             nameless: circuit(),
@@ -68,6 +88,7 @@ impl Table {
             config,
             room,
             teller,
+            names,
             hasher: RandomState::new(),
             shards: Default::default(),
             tracked: AtomicUsize::new(0),
@@ -76,7 +97,7 @@ impl Table {
     }
 
     /// The circuit of a name, begun now if there is room.
-    pub(super) fn named(&self, name: &impl Hash) -> Shared {
+    pub(super) fn named(&self, name: &(impl Hash + Any)) -> Shared {
         let key = self.hasher.hash_one(name);
         let now = Instant::now();
         // The map goes by the lowest and the highest bits.
@@ -97,7 +118,8 @@ impl Table {
                 return self.overflow.clone();
             }
         }
-        let circuit = Shared::new(self.config, self.teller.clone());
+        let called = self.names.as_ref().and_then(|names| (names.0)(name));
+        let circuit = Shared::new(self.config, self.teller.of(called));
         if let Some(forced) = *lock(&self.standing) {
             circuit.begin_in(forced);
         }

@@ -105,8 +105,8 @@
 //!
 //! # For operators
 //!
-//! Every change of [`State`] is an event of `tracing`, a warning when the circuit opens, with the
-//! [name](CircuitBreakerLayer::name) of the circuit if it has one. [`CircuitBreakerLayer::state`] tells it to
+//! Every change of [`State`] is an event of `tracing`, a warning when the circuit opens, with the names of
+//! the [circuit](CircuitBreakerLayer::name) and of its [key](CircuitBreakerLayer::key_name) if they have one. [`CircuitBreakerLayer::state`] tells it to
 //! a health check. A [`CircuitBreakerHandle`] reads the [figures](Stats), waits for
 //! [changes](CircuitBreakerHandle::changes), and [trips](CircuitBreakerHandle::trip),
 //! [resets](CircuitBreakerHandle::reset), [disables](CircuitBreakerHandle::disable) or [holds
@@ -130,7 +130,7 @@ pub use self::{
 use self::{
     circuit::Config,
     handle::Teller,
-    keyed::{Room, Table},
+    keyed::{Names, Room, Table},
     shared::{Circuits, Shared},
     window::Span,
 };
@@ -140,7 +140,7 @@ use crate::{
     key::Global,
 };
 use http::{Response, StatusCode};
-use std::{fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{any::Any, fmt, hash::Hash, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 #[cfg(doc)]
@@ -163,6 +163,7 @@ struct Settings {
     room: Room,
     keyed: bool,
     name: Option<Arc<str>>,
+    names: Option<Names>,
 }
 
 impl Settings {
@@ -170,7 +171,10 @@ impl Settings {
         let teller = Teller::new(self.name.clone());
         match self.keyed {
             false => Circuits::One(Shared::new(self.config, teller)),
-            true => Circuits::Keyed(Arc::new(Table::new(self.config, self.room, teller))),
+            true => {
+                let (config, room, names) = (self.config, self.room, self.names.clone());
+                Circuits::Keyed(Arc::new(Table::new(config, room, names, teller)))
+            }
         }
     }
 }
@@ -226,6 +230,7 @@ impl CircuitBreakerLayer {
             },
             keyed: false,
             name: None,
+            names: None,
         };
         Self {
             circuits: settings.circuits(),
@@ -348,6 +353,19 @@ impl<C, K> CircuitBreakerLayer<C, K> {
         }
     }
 
+    /// Sets what a key is called, in events and [changes](CircuitBreakerHandle::changes): a closure over the
+    /// type that the [`Key`](crate::key::Key) makes, such as `Arc<str>` of [`ByModel`](crate::llm::ByModel);
+    /// keys of another type have no name. Names are kept as they are, and written to the log: not for
+    /// what is secret, or what callers choose.
+    #[must_use]
+    pub fn key_name<T: Any>(
+        mut self,
+        name: impl Fn(&T) -> Arc<str> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.names = Some(Names::new(name));
+        self.fresh()
+    }
+
     /// Sets for how many keys there is room: 10,000 by default. Those beyond share one circuit.
     #[must_use]
     pub fn max_keys(mut self, keys: usize) -> Self {
@@ -420,7 +438,7 @@ impl<C, K> CircuitBreakerLayer<C, K> {
     /// [Changes](CircuitBreakerHandle::changes) are those of all keys. Without a key it is
     /// [the](Self::handle) handle.
     #[must_use]
-    pub fn handle_of(&self, key: &impl Hash) -> CircuitBreakerHandle {
+    pub fn handle_of(&self, key: &(impl Hash + Any)) -> CircuitBreakerHandle {
         CircuitBreakerHandle(Circuits::One(self.circuits.named(key)))
     }
 

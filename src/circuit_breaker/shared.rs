@@ -2,12 +2,13 @@
 
 use super::{
     circuit::{Circuit, Config, Entry, Forced},
-    handle::{Change, Teller},
+    handle::Teller,
     keyed::Table,
     stats::Stats,
 };
 use crate::{Rejection, answer::Outcome, key::Key};
 use std::{
+    any::Any,
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -32,7 +33,7 @@ impl Circuits {
     }
 
     /// The circuit of one name.
-    pub(super) fn named(&self, name: &impl Hash) -> Shared {
+    pub(super) fn named(&self, name: &(impl Hash + Any)) -> Shared {
         match self {
             Self::One(shared) => shared.clone(),
             Self::Keyed(table) => table.named(name),
@@ -102,7 +103,7 @@ impl Shared {
         let result = change(&mut circuit);
         let changes = circuit.take_untold();
         for (from, to) in &changes {
-            self.0.teller.tell(Change::new(*from, *to));
+            self.0.teller.tell(*from, *to);
         }
         drop(circuit);
         for (_, to) in changes {

@@ -203,8 +203,16 @@ fn kept(layer: &CircuitBreakerLayer<ByHealth, ByPath>) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn each_key_has_a_circuit_and_calls_without_one_share_theirs() {
-    let layer = keyed();
+    let layer = keyed()
+        .name("upstream")
+        .key_name(|path: &String| path.as_str().into());
+    let mut changes = layer.handle().changes();
     fail(&layer, "/a").unwrap();
+    let change = changes.changed().await.unwrap();
+    assert_eq!(
+        (change.circuit(), change.key()),
+        (Some("upstream"), Some("/a"))
+    );
     assert_eq!(fail(&layer, "/a").unwrap_err().kind(), Kind::CircuitOpen);
     fail(&layer, "/b").unwrap();
     fail(&layer, "/").unwrap();
@@ -214,7 +222,7 @@ async fn each_key_has_a_circuit_and_calls_without_one_share_theirs() {
     assert_eq!(stats.not_permitted_calls(), 2);
     assert_eq!(layer.state(), State::Open);
 
-    let one = layer.handle_of(&"/b");
+    let one = layer.handle_of(&"/b".to_owned());
     assert_eq!(one.state(), State::Open);
     one.reset();
     assert_eq!(one.state(), State::Closed);
@@ -238,7 +246,7 @@ async fn beyond_the_cap_new_keys_share_one_circuit() {
 async fn keys_that_nobody_uses_are_forgotten_but_not_while_they_are_open_or_held() {
     let minute = Duration::from_secs(60);
     let layer = keyed().idle(minute).cool_down(5 * minute);
-    let held = layer.handle_of(&"/held");
+    let held = layer.handle_of(&"/held".to_owned());
     for key in 0..1000 {
         fail(&layer, &format!("/{key}")).unwrap();
     }

@@ -107,19 +107,21 @@ impl prometheus_client::collector::Collector for Gauges {
                 false => MetricType::Gauge,
             };
             let mut family = encoder.encode_descriptor(&one.name, &one.help, None, kind)?;
-            for Sample { value, labels } in (one.read)().iter().take(self.most) {
-                let number = Number(*value, one.counts);
-                match labels.as_slice() {
-                    [] => number.encode(family.encode_family(&NONE)?)?,
-                    labels => number.encode(family.encode_family(&labels)?)?,
-                }
+            let samples = (one.read)();
+            if let [Sample { value, labels }] = &*samples
+                && labels.is_empty()
+            {
+                Number(*value, one.counts).encode(family)?;
+                continue;
+            }
+            for Sample { value, labels } in samples.iter().take(self.most) {
+                let series = family.encode_family(labels)?;
+                Number(*value, one.counts).encode(series)?;
             }
         }
         Ok(())
     }
 }
-
-const NONE: [(&str, &str); 0] = [];
 
 /// Whole numbers are told as such.
 struct Number(f64, bool);

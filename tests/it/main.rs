@@ -38,6 +38,7 @@ mod directory;
 mod edge;
 #[cfg(all(feature = "authorize", feature = "client", feature = "testing"))]
 mod external;
+mod fallback;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
