@@ -54,10 +54,9 @@
 //! [`replace`](AddressListLayer::replace). A request is judged by the lists that stood when it came; those
 //! that are under way go on.
 
-pub use crate::admit::ResponseFuture;
-
 use crate::{
-    Extensible, Reject,
+    Extensible, Rejection,
+    admit::{Admit, Admitted},
     client_addr::{ClientAddr, InvalidNetwork, PeerAddr, networks},
     rejection::Kind,
 };
@@ -69,10 +68,8 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
 };
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// Networks that are let in, and networks that are not.
 #[derive(Clone, Debug, Default)]
@@ -246,43 +243,23 @@ impl<S> Layer<S> for AddressListLayer {
     type Service = AddressList<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        AddressList { inner, layer }
+        Admitted::new(inner, self.clone())
+    }
+}
+
+impl<Req: Extensible> Admit<Req> for AddressListLayer {
+    fn admit(&self, req: &mut Req) -> Result<(), Rejection> {
+        match self.admits(req) {
+            true => Ok(()),
+            false => Err(Kind::Blocked.into()),
+        }
     }
 }
 
 /// Lets only some addresses in.
 ///
 /// See the [module docs](self) for an example.
-#[derive(Clone, Debug)]
-pub struct AddressList<S> {
-    inner: S,
-    layer: AddressListLayer,
-}
-
-impl<S, Req> Service<Req> for AddressList<S>
-where
-    S: Service<Req>,
-    S::Response: Reject<S::Error>,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, req: Req) -> Self::Future {
-        let admitted = self.layer.admits(&req);
-        ResponseFuture::new(if admitted {
-            Ok(self.inner.call(req))
-        } else {
-            Err(Kind::Blocked.into())
-        })
-    }
-}
+pub type AddressList<S> = Admitted<S, AddressListLayer>;
 
 #[cfg(test)]
 mod tests {

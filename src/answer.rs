@@ -110,6 +110,35 @@ pub trait Health<E> {
         }
     }
 
+    /// Whether it is certain that the service has not seen the request, so that even one that is not
+    /// idempotent can be sent again (RFC 9110 §9.2.2). By default nothing is. See
+    /// [`Rejection::is_unsent`].
+    #[must_use]
+    fn is_unsent(answer: Result<&Self, &E>) -> bool {
+        let _ = answer;
+        false
+    }
+
+    /// When it says to come back, if it does. By default that is what its [remedy](Self::remedy) says.
+    #[must_use]
+    fn retry_after(answer: Result<&Self, &E>) -> Option<Duration> {
+        match Self::remedy(answer) {
+            Remedy::Again { after } => after,
+            Remedy::Nothing | Remedy::Elsewhere => None,
+        }
+    }
+
+    /// The same answer with another time to come back. By default, which suits answers that tell of none,
+    /// it stays as it is.
+    #[expect(clippy::missing_errors_doc, reason = "the error is the answer")]
+    fn with_retry_after(answer: Result<Self, E>, after: Duration) -> Result<Self, E>
+    where
+        Self: Sized,
+    {
+        let _ = after;
+        answer
+    }
+
     /// Whether a failure came about on the way to the service, or for want of an answer, and is not the
     /// answer of the service itself. By default every error is such a one.
     #[must_use]

@@ -55,6 +55,10 @@
 //! | the trust store cannot be read | [`Internal`] | `proxy_configuration_error` |
 //! | the body of the *request* breaks off | what its error says, else [`InvalidRequest`] | |
 //!
+//! A rejection [is unsent](Rejection::is_unsent) where nothing of the request left: there was no connection,
+//! or none of it was written to one, or an HTTP/2 server says that it has not looked at it
+//! (`REFUSED_STREAM`, a `GOAWAY` that leaves it out).
+//!
 //! An answer that breaks off after its head is an error of its body, and that error is a
 //! [`Rejection`] too. Likewise a body that a layer further out ended with a [`Rejection`], say for
 //! its size, while it was being sent: the call fails with that very rejection.

@@ -22,8 +22,23 @@
 //! The first call of an exchange is free: it is not further, and nobody asks. The budget is about calls,
 //! not about time: an attempt that would begin after the deadline is not made either, and waits between
 //! attempts end before it.
+//!
+//! A [`DeadlineLayer`] sets both, and ends what takes longer. Whoever calls an upstream
+//! [tells](Deadline::tell) it how much time is left. A [`Budget`] is another thing: it belongs to a
+//! service, and bounds what all exchanges together ask of it again.
+
+mod budget;
+mod layer;
+mod told;
+
+pub(crate) use self::budget::{Call, Further};
+pub use self::{
+    budget::Budget,
+    layer::{DeadlineLayer, Deadlined, ResponseFuture},
+};
 
 use crate::principal::Extensible;
+use http::{Extensions, HeaderMap};
 use std::{
     num::NonZeroU64,
     sync::{
@@ -36,13 +51,10 @@ use tokio::time::Instant;
 
 /// The handle. Cloning it bumps a counter; all clones draw on the same budget.
 #[derive(Clone, Debug)]
-pub struct Deadline(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
+pub struct Deadline {
     at: Option<Instant>,
     /// Further attempts that nobody has taken or reserved.
-    left: AtomicU32,
+    left: Arc<AtomicU32>,
     tried: Arc<Tried>,
 }
 
@@ -56,26 +68,22 @@ impl Deadline {
         Self::of_parts(None, Self::ATTEMPTS, Arc::default())
     }
 
-    /// With so many attempts in all. Zero is taken as one.
+    /// With so many attempts in all, in a budget of its own. Zero is taken as one.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
-        Self::of_parts(self.0.at, attempts, self.0.tried.clone())
+        Self::of_parts(self.at, attempts, self.tried.clone())
     }
 
-    /// Over at this instant, if it was not over before.
+    /// Over at this instant, if it was not over before. The budget stays one and the same.
     #[must_use]
-    pub fn until(self, at: Instant) -> Self {
-        let at = self.0.at.map_or(at, |before| before.min(at));
-        Self(Arc::new(Inner {
-            at: Some(at),
-            left: AtomicU32::new(self.left()),
-            tried: self.0.tried.clone(),
-        }))
+    pub fn until(mut self, at: Instant) -> Self {
+        self.at = Some(self.at.map_or(at, |before| before.min(at)));
+        self
     }
 
     fn of_parts(at: Option<Instant>, attempts: u32, tried: Arc<Tried>) -> Self {
-        let left = AtomicU32::new(attempts.saturating_sub(1));
-        Self(Arc::new(Inner { at, left, tried }))
+        let left = Arc::new(AtomicU32::new(attempts.saturating_sub(1)));
+        Self { at, left, tried }
     }
 
     /// That of a request, if someone further out made one.
@@ -90,28 +98,40 @@ impl Deadline {
         extensions.get_or_insert_with(Self::new).clone()
     }
 
+    /// Tells an upstream how much time is left: where a request names a time in `grpc-timeout`, or in the
+    /// header that a [`DeadlineLayer`] was [asked to read](DeadlineLayer::header), that is replaced by
+    /// what is left of it. What names none is not told.
+    ///
+    /// For whoever forwards a request, just before it does: an attempt that comes later has less.
+    pub fn tell(extensions: &Extensions, headers: &mut HeaderMap) {
+        if let Some(at) = extensions.get().and_then(Self::at) {
+            let rest = at.saturating_duration_since(Instant::now());
+            told::replace(rest, extensions.get(), headers);
+        }
+    }
+
     /// When the exchange is to be over, if it is.
     #[must_use]
     pub fn at(&self) -> Option<Instant> {
-        self.0.at
+        self.at
     }
 
     /// Whom the attempts so far went to.
     #[must_use]
     pub fn tried(&self) -> &Tried {
-        &self.0.tried
+        &self.tried
     }
 
     /// Whether it is over.
     #[must_use]
     pub fn is_over(&self, now: Instant) -> bool {
-        self.0.at.is_some_and(|at| at <= now)
+        self.at.is_some_and(|at| at <= now)
     }
 
     /// Whether there is time to wait for so long and still do something.
     #[must_use]
     pub fn allows(&self, wait: Duration, now: Instant) -> bool {
-        match (self.0.at, now.checked_add(wait)) {
+        match (self.at, now.checked_add(wait)) {
             (Some(at), Some(then)) => then < at,
             (at, _) => at.is_none(),
         }
@@ -126,13 +146,12 @@ impl Deadline {
     /// How many further attempts are left that nobody has reserved.
     #[must_use]
     pub fn left(&self) -> u32 {
-        self.0.left.load(Ordering::Relaxed)
+        self.left.load(Ordering::Relaxed)
     }
 
     /// Keeps so many further attempts, as far as they are there, for whoever holds the reserve: a fallback
     /// keeps one for each service that it has not asked, so that retries of the first do not use up those
     /// of the second. What is not taken is given back when the reserve is dropped.
-    #[must_use]
     pub fn reserve(&self, attempts: u32) -> Reserve {
         Reserve {
             held: self.take_up_to(attempts),
@@ -143,7 +162,7 @@ impl Deadline {
     fn take_up_to(&self, most: u32) -> u32 {
         let taken = |left: u32| left.checked_sub(left.min(most));
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-        match self.0.left.fetch_update(set, fetch, taken) {
+        match self.left.fetch_update(set, fetch, taken) {
             Ok(left) | Err(left) => left.min(most),
         }
     }
@@ -179,7 +198,7 @@ impl Reserve {
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        self.deadline.0.left.fetch_add(self.held, Ordering::Relaxed);
+        self.deadline.left.fetch_add(self.held, Ordering::Relaxed);
     }
 }
 
@@ -272,5 +291,13 @@ mod tests {
         assert!(deadline.is_over(now + second) && !deadline.is_over(now));
         assert!(!deadline.allows(Duration::MAX, now));
         assert!(Deadline::new().allows(Duration::MAX, now));
+    }
+
+    #[test]
+    fn an_earlier_end_is_no_second_budget() {
+        let deadline = Deadline::new().attempts(3);
+        let earlier = deadline.clone().until(Instant::now());
+        assert!(earlier.take() && deadline.take());
+        assert!(!earlier.take() && !deadline.take());
     }
 }

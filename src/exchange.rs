@@ -44,6 +44,9 @@ pub struct Facts {
     pub shadow_rule: Option<Ruling>,
     /// The model that was asked for, if it is one that is offered.
     pub model: Option<Arc<str>>,
+    /// Which variant of a service the caller was given, by the innermost experiment. Always a name that
+    /// was configured.
+    pub variant: Option<Arc<str>>,
     /// The vendor or upstream that was called last.
     pub upstream: Option<Arc<str>>,
     /// How often an upstream was called.
@@ -54,6 +57,9 @@ pub struct Facts {
     pub first_content: Option<Duration>,
     /// What was used of a language model.
     pub usage: Option<Usage>,
+    /// Those that pools of models could have asked, in the order in which they were considered: 64 at the
+    /// most.
+    pub candidates: Vec<Considered>,
     /// What the vendor that was called last was not told, because its protocol cannot say it.
     pub losses: Vec<Loss>,
     /// Whether a policy that could not decide let the call in, as it was told to for that case.
@@ -190,6 +196,34 @@ impl Ruling {
     pub fn effect(&self) -> &'static str {
         if self.allowed { "allow" } else { "deny" }
     }
+}
+
+/// One that a pool of models could have asked, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Considered {
+    /// The name of the pool.
+    pub pool: Arc<str>,
+    /// The name of the entry in it.
+    pub entry: Arc<str>,
+    /// Why it was asked or not, in a word of the pool's.
+    pub verdict: &'static str,
+    /// What the call was estimated to cost, in 10⁻¹² US dollars, where someone wanted to know.
+    pub price: Option<i128>,
+    /// How it was asked, if it was.
+    pub attempt: Option<Attempt>,
+}
+
+/// A call of one of those.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// How long after the start of the exchange it began.
+    pub began: Duration,
+    /// How long it took to its first content, or to its error.
+    pub took: Duration,
+    /// `ok`, the code of its error, or `dropped`.
+    pub outcome: &'static str,
 }
 
 /// Something that a request says and a vendor's protocol cannot.

@@ -29,7 +29,7 @@
 //!
 //! | they tell | names |
 //! |---|---|
-//! | who calls | `x-user`, `x-user-*`, `x-auth-*`, `x-authenticated-*`, `x-consumer-*`, `x-anonymous-consumer`, `x-credential-*`, `x-gateway-*`, `x-userinfo`, `x-remote-*`, `x-webauth-*`, `remote-user`, `remote-name`, `remote-email`, `remote-groups`, `x-forwarded-user`, `-email`, `-groups`, `-preferred-username`, `-access-token` |
+//! | who calls | `x-user`, `x-user-*`, `x-auth-*`, `x-authenticated-*`, `x-consumer-*`, `x-anonymous-consumer`, `x-credential-*`, `x-gateway-*` but `x-gateway-explain`, `x-userinfo`, `x-remote-*`, `x-webauth-*`, `remote-user`, `remote-name`, `remote-email`, `remote-groups`, `x-forwarded-user`, `-email`, `-groups`, `-preferred-username`, `-access-token` |
 //! | that the caller is one of us | `x-internal`, `x-internal-*` |
 //! | which path is meant | `x-original-url`, `x-original-uri`, `x-rewrite-url`, `x-override-url` |
 //! | which method is meant | `x-original-method`, `x-http-method`, `x-http-method-override`, `x-method-override` |
@@ -45,14 +45,13 @@
 //!
 //! Nothing that it asks can be down, it refuses nothing, and it keeps nothing.
 
-use crate::principal::Extensible;
-use http::{HeaderMap, HeaderName};
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
+use crate::{
+    admit::{Edit, Edited},
+    principal::Extensible,
 };
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// Whether services take the header of this name for the word of a gateway.
 #[must_use]
@@ -107,8 +106,10 @@ pub(crate) fn is_identity_name(name: &str) -> bool {
     match name.as_bytes() {
         [b'x', b'-' | b'_', ..] => {
             let rest = &name[2..];
-            BEGIN.iter().any(|begin| begins(rest, begin))
-                || WHOLE.iter().any(|whole| alike(rest, whole))
+            // A question to us, which says nothing of who asks.
+            name != "x-gateway-explain"
+                && (BEGIN.iter().any(|begin| begins(rest, begin))
+                    || WHOLE.iter().any(|whole| alike(rest, whole)))
         }
         [b'r', b'e', b'm', b'o', b't', b'e', b'-' | b'_', ..] => {
             REMOTE.iter().any(|whole| alike(&name[7..], whole))
@@ -283,38 +284,20 @@ impl<S> Layer<S> for IdentityLayer {
     type Service = Identity<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        Identity { inner, layer }
+        Edited::new(inner, self.clone())
+    }
+}
+
+impl<Req: Extensible> Edit<Req> for IdentityLayer {
+    fn edit(&self, req: &mut Req) {
+        self.clean(req);
     }
 }
 
 /// Takes out what callers say of themselves.
 ///
 /// See the [module docs](self) for an example.
-#[derive(Clone, Debug)]
-pub struct Identity<S> {
-    inner: S,
-    layer: IdentityLayer,
-}
-
-impl<S, Req> Service<Req> for Identity<S>
-where
-    S: Service<Req>,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        self.layer.clean(&mut req);
-        self.inner.call(req)
-    }
-}
+pub type Identity<S> = Edited<S, IdentityLayer>;
 
 #[cfg(test)]
 mod tests {
@@ -331,6 +314,7 @@ mod tests {
             "X-Auth-Request-Email",
             "x-consumer-username",
             "x-gateway-principal",
+            "x-gateway_explain",
             "x-internal",
             "x-internal-token",
             "x_internal",
@@ -346,6 +330,7 @@ mod tests {
             assert!(is_identity(&name.parse().unwrap()), "{name}");
         }
         for name in [
+            "x-gateway-explain",
             "x-username",
             "x-userid",
             "user-agent",

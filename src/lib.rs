@@ -47,7 +47,13 @@
 //! | [`RateLimitLayer`](rate_limit::RateLimitLayer) | how often each may call | any | `rate-limit` |
 //! | [`ConcurrencyLayer`](concurrency::ConcurrencyLayer) | how many at once, each to its last byte | any | |
 //! | [`CircuitBreakerLayer`](circuit_breaker::CircuitBreakerLayer) | leaves a failing service alone | any | |
+//! | [`FallbackLayer`](fallback::FallbackLayer) | asks another service when one has failed, streams too | any | |
+//! | [`AnswerLayer`](fallback::AnswerLayer) | a fixed answer in place of a failure | HTTP | |
+//! | [`RetryLayer`](retry::RetryLayer) | asks again, where that may help and does no harm | any | |
+//! | [`HedgeLayer`](hedge::HedgeLayer) | asks a second time what is slow to answer | any | |
+//! | [`DeadlineLayer`](deadline::DeadlineLayer) | how long an exchange may take, and in how many attempts | any | |
 //! | [`TimeoutLayer`](timeout::TimeoutLayer) | to the first byte, between pieces, in all | any | |
+//! | [`MirrorLayer`](mirror::MirrorLayer) | sends copies of some calls to another service, for nobody to wait for | any | |
 //! | [`ClientAddrLayer`](client_addr::ClientAddrLayer) | the client's address behind trusted proxies | any | |
 //! | [`AddressListLayer`](address_list::AddressListLayer) | which addresses are let in | any | |
 //! | [`ServerNameLayer`](server_name::ServerNameLayer) | refuses what came by a connection for another name | HTTP | |
@@ -60,9 +66,12 @@
 //! | service | what it does | plane | feature |
 //! |---|---|---|---|
 //! | [`Provider`](llm::Provider) | calls a vendor of language models | chat | `llm`, `client` |
+//! | [`Pool`](llm::Pool) | one name for several models, of which one is chosen for each call | chat | `llm` |
 //! | [`Simulator`](llm::Simulator) | answers as a model would, without one | chat | `llm` |
+//! | [`Fallback`](fallback::Fallback) | several services of one type, in order | any | |
 //! | [`Balance`](balance::Balance) | spreads calls over many endpoints | any | |
 //! | [`Proxy`](proxy::Proxy) | forwards to an upstream, streaming both ways | HTTP | `client` |
+//! | [`Split`](split::Split) | canary, A/B test, blue and green: each caller has its variant | any | |
 //! | [`Routes`](route::Routes) | chooses a service by path, method and host | HTTP | |
 //! | [`GatewayService`](gateway::GatewayService) | all of it, in the one order that is right | both | `gateway` |
 //!
@@ -77,8 +86,8 @@
 //! # Order
 //!
 //! Each layer works wherever it stands, and stands best in this order, outermost first: trace, metrics
-//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, and around each service that
-//! is called a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
+//! and access log, dialect, client address, auth, authorize, rate limit, concurrency, deadline, and around each service that
+//! is called retry, then a circuit breaker with a timeout inside of it. The [`gateway`] keeps to it, and
 //! [`describe`](gateway::GatewayService::describe) prints it.
 //!
 //! # Features
@@ -92,7 +101,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.
-mod admit;
+pub mod admit;
 pub mod answer;
 #[cfg(feature = "client")]
 mod bell;
@@ -113,6 +122,7 @@ pub mod path;
 mod pause;
 pub mod principal;
 mod problem;
+mod random;
 pub mod reissue;
 pub mod rejection;
 pub mod storage;
@@ -128,11 +138,16 @@ pub mod authorize;
 pub mod balance;
 pub mod circuit_breaker;
 pub mod concurrency;
+pub mod fallback;
+pub mod hedge;
 #[cfg(feature = "metrics")]
 pub mod metrics;
+pub mod mirror;
 #[cfg(feature = "rate-limit")]
 pub mod rate_limit;
+pub mod retry;
 pub mod server_name;
+pub mod split;
 pub mod timeout;
 pub mod trace;
 

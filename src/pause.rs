@@ -78,6 +78,12 @@ impl Pause {
         }
     }
 
+    /// Whether the last answer was a failure: what is asked may have been restarted in the meantime.
+    #[cfg_attr(not(feature = "rate-limit"), allow(dead_code))]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
     pub(crate) fn is_down(&self) -> bool {
         self.down.is_some()
     }
@@ -119,7 +125,9 @@ mod tests {
         for _ in 0..10 {
             assert!(!pause.failed(Turn::Usual, now, PAUSE));
             assert!(!pause.failed(Turn::Usual, now, PAUSE));
+            assert!(pause.has_failed());
             assert!(!pause.answered(), "it had not been down");
+            assert!(!pause.has_failed());
         }
     }
 }

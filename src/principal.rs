@@ -353,6 +353,12 @@ impl Principal {
         models.is_none_or(|models| names(models, name))
     }
 
+    /// Whether there are models that it may not use.
+    #[cfg_attr(not(feature = "llm"), allow(dead_code))]
+    pub(crate) fn is_held_to_models(&self) -> bool {
+        self.0.models.is_some()
+    }
+
     /// Whether it may use the route of this template.
     #[must_use]
     pub fn may_use_route(&self, template: &str) -> bool {

@@ -8,6 +8,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use std::{
+    any::Any,
     fmt::Write,
     task::{Context, Poll},
     time::Duration,
@@ -34,36 +35,74 @@ impl<B: From<Bytes>, E> Reject<E> for Response<B> {
 pub(crate) const MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Errors and 5xx are failures. 429 says nothing, for it is about the caller. All else is success.
-impl<B, E> Health<E> for Response<B> {
+/// Whatever is a [`Rejection`], as a response or as an error, says so itself.
+impl<B, E: 'static> Health<E> for Response<B> {
     fn health(answer: Result<&Self, &E>) -> Outcome {
-        let Ok(response) = answer else {
-            return Outcome::Failure;
-        };
-        match response.extensions().get::<Rejection>() {
-            Some(rejection) => rejection.into(),
-            None if response.status().is_server_error() => Outcome::Failure,
-            None if response.status() == StatusCode::TOO_MANY_REQUESTS => Outcome::Neutral,
-            None => Outcome::Success,
+        match (rejection(answer), answer) {
+            (Some(rejection), _) => rejection.into(),
+            (None, Err(_)) => Outcome::Failure,
+            (None, Ok(response)) => match response.status() {
+                status if status.is_server_error() => Outcome::Failure,
+                StatusCode::TOO_MANY_REQUESTS => Outcome::Neutral,
+                _ => Outcome::Success,
+            },
         }
     }
 
     fn remedy(answer: Result<&Self, &E>) -> Remedy {
-        let Ok(response) = answer else {
-            return Remedy::again(None);
-        };
-        match response.extensions().get::<Rejection>() {
-            Some(rejection) => rejection.into(),
-            None => match response.status().as_u16() {
+        match (rejection(answer), answer) {
+            (Some(rejection), _) => rejection.into(),
+            (None, Err(_)) => Remedy::again(None),
+            (None, Ok(response)) => match response.status().as_u16() {
                 429 | 502 | 503 | 504 => Remedy::again(retry_after(response.headers())),
                 _ => Remedy::Nothing,
             },
         }
     }
 
+    fn is_unsent(answer: Result<&Self, &E>) -> bool {
+        rejection(answer).is_some_and(Rejection::is_unsent)
+    }
+
+    fn retry_after(answer: Result<&Self, &E>) -> Option<Duration> {
+        let told = || retry_after(answer.ok()?.headers());
+        match rejection(answer) {
+            Some(rejection) => rejection.retry_after(),
+            None => told(),
+        }
+    }
+
+    fn with_retry_after(mut answer: Result<Self, E>, after: Duration) -> Result<Self, E> {
+        if let Ok(response) = &mut answer {
+            let seconds = whole_seconds(after).into();
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            // Layers further out say the same in other words.
+            let extensions = response.extensions_mut();
+            if let Some(rejection) = extensions.remove::<Rejection>() {
+                extensions.insert(rejection.with_retry_after(after));
+            }
+        }
+        answer
+    }
+
     fn is_local(answer: Result<&Self, &E>) -> bool {
         let Ok(response) = answer else { return true };
         let rejection = response.extensions().get::<Rejection>();
         rejection.is_some_and(|rejection| rejection.kind().is_local())
+    }
+}
+
+/// What a policy or a client answered: a response, an error, or an error in a box.
+pub(crate) fn rejection<'a, B, E: 'static>(
+    answer: Result<&'a Response<B>, &'a E>,
+) -> Option<&'a Rejection> {
+    match answer {
+        Ok(response) => response.extensions().get(),
+        Err(error) => {
+            let error: &dyn Any = error;
+            let boxed = || error.downcast_ref::<BoxError>()?.downcast_ref();
+            error.downcast_ref().or_else(boxed)
+        }
     }
 }
 

@@ -23,6 +23,11 @@ pub trait Reissue: Sized + Send + 'static {
     /// Whether a second one changes nothing that the first has not changed (RFC 9110 §9.2.2).
     fn is_idempotent(&self) -> bool;
 
+    /// Whether each call costs money, also one that nobody waits for. By default none does.
+    fn is_billed(&self) -> bool {
+        false
+    }
+
     /// Keeps a copy, unless that takes more than `limit` bytes. Whether it does is decided beforehand: a
     /// body that does not say how large it is, or says that it is larger, is left a stream, and there is no
     /// copy.

@@ -319,6 +319,13 @@ impl Kind {
     pub fn blames_caller(self) -> bool {
         self.row().2 == Blame::Caller
     }
+
+    /// Whether it is of a policy that did not let the call through, or of a connection that never came
+    /// about.
+    fn is_before_the_call(self) -> bool {
+        let limit_of_upstream = self == Self::UpstreamRateLimited;
+        self == Self::ConnectTimeout || self.row().2 == Blame::Gateway && !limit_of_upstream
+    }
 }
 
 /// Where in a text a fault was found, counted from 1.
@@ -347,6 +354,7 @@ pub struct Fault {
 #[derive(Clone, Debug)]
 pub struct Rejection {
     kind: Kind,
+    unsent: bool,
     retry_after: Option<Duration>,
     detail: Option<&'static str>,
     source: Option<Arc<dyn Error + Send + Sync>>,
@@ -370,6 +378,7 @@ impl Rejection {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
+            unsent: kind.is_before_the_call(),
             retry_after: None,
             detail: None,
             source: None,
@@ -381,6 +390,14 @@ impl Rejection {
     #[must_use]
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = Some(delay);
+        self
+    }
+
+    /// Says that the service has not seen the request, so that it can be sent again whatever it asks for
+    /// (RFC 9110 §9.2.2). Only for whoever knows.
+    #[must_use]
+    pub fn unsent(mut self) -> Self {
+        self.unsent = true;
         self
     }
 
@@ -468,6 +485,14 @@ impl Rejection {
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether it is certain that the service has not seen the request: a policy did not let it through,
+    /// there was no connection, or the server says so (HTTP/2: `REFUSED_STREAM`, or a `GOAWAY` that leaves
+    /// it out).
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        self.unsent
     }
 
     /// How long the caller should wait before it tries again, if that is known.
@@ -596,6 +621,17 @@ mod tests {
             rejection.with_param("tools").message(),
             "tools: Not JSON. (line 1, column 7)"
         );
+    }
+
+    #[test]
+    fn what_a_policy_refused_has_not_left() {
+        for kind in [Kind::CircuitOpen, Kind::Overloaded, Kind::ConnectTimeout] {
+            assert!(Rejection::new(kind).is_unsent(), "{kind:?}");
+        }
+        for kind in [Kind::Timeout, Kind::BadGateway, Kind::UpstreamRateLimited] {
+            assert!(!Rejection::new(kind).is_unsent(), "{kind:?}");
+            assert!(Rejection::new(kind).unsent().is_unsent());
+        }
     }
 
     #[test]

@@ -46,13 +46,14 @@
 //!
 //! **What if its store is down**: there is none. Nothing is kept, and nothing is shared.
 
-pub use crate::admit::ResponseFuture;
-
-use crate::{Reject, rejection::Kind, tls::TlsInfo};
+use crate::{
+    Rejection,
+    admit::{Admit, Admitted},
+    rejection::Kind,
+    tls::TlsInfo,
+};
 use http::{Request, header, uri::Authority};
-use std::task::{Context, Poll};
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// Applies [`ServerName`] to a service.
 ///
@@ -72,39 +73,23 @@ impl<S> Layer<S> for ServerNameLayer {
     type Service = ServerName<S>;
 
     fn layer(&self, inner: S) -> ServerName<S> {
-        ServerName { inner }
+        Admitted::new(inner, *self)
+    }
+}
+
+impl<B> Admit<Request<B>> for ServerNameLayer {
+    fn admit(&self, request: &mut Request<B>) -> Result<(), Rejection> {
+        match is_misdirected(request) {
+            true => Err(Kind::Misdirected.into()),
+            false => Ok(()),
+        }
     }
 }
 
 /// Turns away requests that are for another name than their connection.
 ///
 /// See the [module docs](self) for an example.
-#[derive(Clone, Debug)]
-pub struct ServerName<S> {
-    inner: S,
-}
-
-impl<S, B> Service<Request<B>> for ServerName<S>
-where
-    S: Service<Request<B>>,
-    S::Response: Reject<S::Error>,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(if is_misdirected(&request) {
-            Err(Kind::Misdirected.into())
-        } else {
-            Ok(self.inner.call(request))
-        })
-    }
-}
+pub type ServerName<S> = Admitted<S, ServerNameLayer>;
 
 fn is_misdirected<B>(request: &Request<B>) -> bool {
     let tls = request.extensions().get::<TlsInfo>();

@@ -19,6 +19,7 @@ const TIERS: &[&[&str]] = &[
         "exchange",
         "deadline",
         "reissue",
+        "random",
         "identity",
         "pause",
         "describe",
@@ -74,11 +75,19 @@ const VOCABULARY: &[(&str, &[&str])] = &[
     ("exchange", &["principal"]),
     (
         "deadline",
-        &["answer", "exchange", "follow", "principal", "rejection"],
+        &[
+            "answer",
+            "body",
+            "exchange",
+            "follow",
+            "principal",
+            "rejection",
+        ],
     ),
     ("reissue", &["body", "rejection"]),
-    ("identity", &["principal"]),
+    ("identity", &["admit", "principal"]),
     ("pause", &[]),
+    ("random", &[]),
     ("path", &["rejection"]),
     (
         "describe",
@@ -88,6 +97,7 @@ const VOCABULARY: &[(&str, &[&str])] = &[
         "client_addr",
         &[
             "answer",
+            "admit",
             "exchange",
             "follow",
             "key",

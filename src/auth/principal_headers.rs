@@ -2,15 +2,12 @@
 
 use crate::{
     Extensible, Principal,
+    admit::{Edit, Edited},
     identity::{self, Vouched},
 };
 use http::{HeaderName, HeaderValue};
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// What is told of a principal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,38 +173,20 @@ impl<S> Layer<S> for PrincipalHeadersLayer {
     type Service = PrincipalHeaders<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        PrincipalHeaders { inner, layer }
+        Edited::new(inner, self.clone())
+    }
+}
+
+impl<Req: Extensible> Edit<Req> for PrincipalHeadersLayer {
+    fn edit(&self, req: &mut Req) {
+        self.write(req);
     }
 }
 
 /// Tells who calls, in headers.
 ///
 /// See [`PrincipalHeadersLayer`].
-#[derive(Clone, Debug)]
-pub struct PrincipalHeaders<S> {
-    inner: S,
-    layer: PrincipalHeadersLayer,
-}
-
-impl<S, Req> Service<Req> for PrincipalHeaders<S>
-where
-    S: Service<Req>,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        self.layer.write(&mut req);
-        self.inner.call(req)
-    }
-}
+pub type PrincipalHeaders<S> = Edited<S, PrincipalHeadersLayer>;
 
 #[cfg(test)]
 mod tests {

@@ -61,6 +61,12 @@ pub struct Asked<'a> {
     route: Option<Arc<str>>,
     pub(super) model: Model<'a>,
     now: Option<SystemTime>,
+    /// About how many tokens a call of a model has.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(super) tokens: Option<u64>,
+    /// What the client says of such a call.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(super) metadata: &'a [(&'a str, &'a str)],
 }
 
 /// What is known of the model.
@@ -82,8 +88,10 @@ pub(super) struct Seen {
     /// Of HTTP/1.1. `None` where there is none, or more than one.
     pub(super) host: Option<HeaderValue>,
     pub(super) route: Option<Arc<str>>,
-    /// Who decided that it is allowed. `None`: it was left to a layer further in.
-    pub(super) allowed_by: Option<Policy>,
+    /// Who decided.
+    pub(super) by: Policy,
+    /// That it is allowed, and not left to a layer further in.
+    pub(super) allowed: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -109,6 +117,10 @@ impl<'a> Asked<'a> {
             route,
             model: Model::Unknown,
             now: None,
+            #[cfg(all(feature = "cel", feature = "llm"))]
+            tokens: None,
+            #[cfg(all(feature = "cel", feature = "llm"))]
+            metadata: &[],
         };
         let Some(seen) = extensions.get::<Seen>() else {
             return asked;
@@ -157,6 +169,20 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn with_now(mut self, now: SystemTime) -> Self {
         self.now = Some(now);
+        self
+    }
+
+    /// A call of a model with about so many tokens.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(crate) fn with_tokens(mut self, tokens: u64) -> Self {
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// One of which the client says this.
+    #[cfg(all(feature = "cel", feature = "llm"))]
+    pub(crate) fn with_metadata(mut self, metadata: &'a [(&'a str, &'a str)]) -> Self {
+        self.metadata = metadata;
         self
     }
 
@@ -261,30 +287,31 @@ impl<'a> Asked<'a> {
     }
 
     /// What of it layers further in are told.
-    pub(super) fn seen(&self, allowed_by: Option<Policy>) -> Seen {
+    pub(super) fn seen(&self, by: Policy, allowed: bool) -> Seen {
         Seen {
             method: self.method.cloned(),
             uri: self.uri.cloned(),
             host: self.host_line().cloned(),
             route: self.route.clone(),
-            allowed_by,
+            by,
+            allowed,
         }
     }
 
-    /// Whether that policy has allowed this very method, path and host before.
-    pub(super) fn was_allowed(&self, policy: &Policy) -> bool {
-        let Some(seen) = self.extensions.get::<Seen>() else {
-            return false;
-        };
+    /// Whether that policy has decided on this very method, path and host before: `true` if it has allowed
+    /// it, `false` if it has left it to a layer further in.
+    pub(super) fn was_decided(&self, policy: &Policy) -> Option<bool> {
+        let seen = self.extensions.get::<Seen>()?;
         let path = |uri: &'_ Uri| (uri.path().to_owned(), uri.authority().cloned());
-        seen.allowed_by.as_ref().is_some_and(|by| by.is(policy))
+        let same = seen.by.is(policy)
             && seen.method.as_ref() == self.method
             && seen.host.as_ref() == self.host_line()
             && match (&seen.uri, self.uri) {
                 (Some(then), Some(now)) => then == now || path(then) == path(now),
                 (None, None) => true,
                 _ => false,
-            }
+            };
+        same.then_some(seen.allowed)
     }
 }
 

@@ -70,13 +70,23 @@ impl Expression {
     ///
     /// [`InvalidExpression`] with the first fault, and where it is.
     pub fn new(text: &str) -> Result<Self, InvalidExpression> {
+        Self::compiled(text, &[])
+    }
+
+    /// Compiles one about a call of a model, which has two variables more.
+    #[cfg(feature = "llm")]
+    pub(crate) fn of_call(text: &str) -> Result<Self, InvalidExpression> {
+        Self::compiled(text, &["tokens", "metadata"])
+    }
+
+    fn compiled(text: &str, besides: &[&str]) -> Result<Self, InvalidExpression> {
         if text.len() > bounds::LONGEST {
             return Err(InvalidExpression::nowhere("it has more than 4096 bytes"));
         }
         // The parser is generated code, whose calls are deep and whose frames are large.
         let parsing = thread::Builder::new().stack_size(STACK);
         let compiled = thread::scope(|scope| {
-            let parsing = parsing.spawn_scoped(scope, || parse(text));
+            let parsing = parsing.spawn_scoped(scope, || parse(text, besides));
             parsing.ok().and_then(|parsing| parsing.join().ok())
         });
         let unreadable = || Err(InvalidExpression::nowhere("it cannot be read"));
@@ -106,8 +116,18 @@ impl Expression {
         self.0.reads.model
     }
 
-    pub(super) fn reads_now(&self) -> bool {
+    pub(crate) fn reads_now(&self) -> bool {
         self.0.reads.now
+    }
+
+    #[cfg(feature = "llm")]
+    pub(crate) fn reads_tokens(&self) -> bool {
+        self.0.reads.tokens
+    }
+
+    #[cfg(feature = "llm")]
+    pub(crate) fn reads_metadata(&self) -> bool {
+        self.0.reads.metadata
     }
 
     pub(super) fn reads_request(&self) -> bool {
@@ -118,7 +138,7 @@ impl Expression {
 /// For [`bounds::DEEPEST`], ten times over. Only what is used of it is real.
 const STACK: usize = 64 << 20;
 
-fn parse(text: &str) -> Result<(IdedExpr, Reads), InvalidExpression> {
+fn parse(text: &str, besides: &[&str]) -> Result<(IdedExpr, Reads), InvalidExpression> {
     let parser = ENV.parser().max_recursion_depth(bounds::DEEPEST);
     let (expression, source) = parser.parse_with_source_info(text).map_err(|faults| {
         let first = faults.errors.into_iter().next();
@@ -130,7 +150,7 @@ fn parse(text: &str) -> Result<(IdedExpr, Reads), InvalidExpression> {
             None => InvalidExpression::nowhere("it cannot be read"),
         }
     })?;
-    match bounds::check(&expression) {
+    match bounds::check(&expression, besides) {
         Ok(reads) => Ok((expression, reads)),
         Err((id, detail)) => Err(InvalidExpression {
             detail: detail.into(),

@@ -106,7 +106,8 @@
 //!
 //! A model is known by the name that was asked for. A rule that denies one takes it by any case of letters
 //! and behind any vendor's name, but not by a name that the operator has given to it:
-//! where that matters allow some rather than deny others.
+//! where that matters allow some rather than deny others. A list of others that may answer (`models`) is
+//! refused where there is a policy; a model that a *tool* of the vendor uses is not looked at.
 //!
 //! # Paths and methods
 //!
@@ -167,6 +168,6 @@ pub use self::{
     policy::{Decision, Effect, Policy, Stats},
     role::Role,
     rule::Rule,
-    service::{Authorize, AuthorizeLayer, ResponseFuture},
+    service::{Authorize, AuthorizeLayer},
     window::{InvalidWindow, Window},
 };

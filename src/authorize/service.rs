@@ -1,17 +1,12 @@
-//! The layer, its service, and their future.
+//! The layer, and what it decides.
 
 use super::{Ask, Asked, Decision, Effect, Policy, asked::Model};
-use crate::{Exchange, Reject, Rejection};
-use pin_project_lite::pin_project;
-use std::{
-    fmt,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+use crate::{
+    Exchange, Rejection,
+    admit::{Admit, Admitted},
 };
+use std::{fmt, sync::Arc};
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// Applies [`Authorize`] to a service.
 ///
@@ -69,7 +64,8 @@ impl AuthorizeLayer {
 
     /// Decides only on what a [deferring](Self::deferring) layer of the same policy further out has not
     /// allowed as it is now: where layers between the two may change the method, the host or the path, so
-    /// that what was decided on is not what is served.
+    /// that what was decided on is not what is served. One that defers as well takes what was deferred as it
+    /// is now for decided.
     #[must_use]
     pub fn recheck(mut self) -> Self {
         self.recheck = true;
@@ -83,10 +79,11 @@ impl AuthorizeLayer {
     }
 
     /// Lets a call pass, or says why not.
-    fn admit(&self, req: &mut impl Ask) -> Result<(), Rejection> {
+    fn decide(&self, req: &mut impl Ask) -> Result<(), Rejection> {
         let policy = &self.policy;
         let mut asked = req.ask();
-        if self.recheck && asked.was_allowed(policy) {
+        let decided = asked.was_decided(policy).filter(|_| self.recheck);
+        if decided.is_some_and(|allowed| allowed || self.deferring.is_some()) {
             return Ok(());
         }
         if let Some(route) = &self.route {
@@ -117,7 +114,7 @@ impl AuthorizeLayer {
         }
         if self.deferring.is_some() {
             let allowed = decided.effect == Effect::Allow;
-            let seen = asked.seen(allowed.then(|| policy.clone()));
+            let seen = asked.seen(policy.clone(), allowed);
             req.extensions_mut().insert(seen);
         }
         Ok(())
@@ -152,88 +149,17 @@ impl<S> Layer<S> for AuthorizeLayer {
     type Service = Authorize<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        Authorize { inner, layer }
+        Admitted::new(inner, self.clone())
+    }
+}
+
+impl<Req: Ask> Admit<Req> for AuthorizeLayer {
+    fn admit(&self, req: &mut Req) -> Result<(), Rejection> {
+        self.decide(req)
     }
 }
 
 /// Turns away calls that a policy does not allow.
 ///
 /// See the [module docs](super) for an example.
-#[derive(Clone, Debug)]
-pub struct Authorize<S> {
-    inner: S,
-    layer: AuthorizeLayer,
-}
-
-impl<S, Req> Service<Req> for Authorize<S>
-where
-    S: Service<Req>,
-    S::Response: Reject<S::Error>,
-    Req: Ask,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    // Who may call does not show here: it is another one every time.
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        let state = match self.layer.admit(&mut req) {
-            Ok(()) => State::Called {
-                future: self.inner.call(req),
-            },
-            Err(rejection) => State::Rejected {
-                rejection: Some(rejection),
-            },
-        };
-        ResponseFuture { state }
-    }
-}
-
-pin_project! {
-    /// Response future of [`Authorize`].
-    pub struct ResponseFuture<F> {
-        #[pin]
-        state: State<F>,
-    }
-}
-
-pin_project! {
-    #[project = StateProj]
-    enum State<F> {
-        Called {
-            #[pin]
-            future: F,
-        },
-        Rejected {
-            rejection: Option<Rejection>,
-        },
-    }
-}
-
-impl<F, Res, E> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Res, E>>,
-    Res: Reject<E>,
-{
-    type Output = Result<Res, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            StateProj::Called { future } => future.poll(cx),
-            StateProj::Rejected { rejection } => Poll::Ready(Res::reject(
-                rejection.take().expect("polled after completion"),
-            )),
-        }
-    }
-}
-
-impl<F> fmt::Debug for ResponseFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
+pub type Authorize<S> = Admitted<S, AuthorizeLayer>;

@@ -1,12 +1,16 @@
 //! The state machine. It reads no clock and takes no lock, so it is tested as plain data.
 
-use super::State;
+use super::{
+    State,
+    stats::Stats,
+    window::{Answer, Span, Window},
+};
 use crate::{
     answer::Outcome,
     rejection::{Kind, Rejection},
 };
 use http::{HeaderName, HeaderValue};
-use std::{collections::VecDeque, fmt, time::Duration};
+use std::time::Duration;
 use tokio::time::Instant;
 
 #[derive(Clone, Copy, Debug)]
@@ -14,10 +18,14 @@ pub(super) struct Config {
     pub(super) failure_percent: u8,
     /// Calls that take this long are slow, and this share of them opens the circuit.
     pub(super) slow: Option<(Duration, u8)>,
-    pub(super) window: usize,
+    pub(super) window: Span,
     pub(super) minimum_calls: usize,
     pub(super) probes: usize,
     pub(super) cool_down: Duration,
+    /// The cool-down doubles up to here while the circuit does not close in between.
+    pub(super) longest_cool_down: Duration,
+    /// How long it may be half open before it opens again.
+    pub(super) half_open: Option<Duration>,
 }
 
 impl Config {
@@ -31,6 +39,27 @@ impl Config {
     fn is_slow(&self, elapsed: Duration) -> bool {
         self.slow.is_some_and(|(slow, _)| elapsed >= slow)
     }
+
+    /// A window that is shorter than the minimum could never open the circuit.
+    fn minimum(&self) -> usize {
+        let minimum = self.minimum_calls.max(1);
+        match self.window {
+            Span::Calls(calls) => minimum.min(calls),
+            Span::Seconds(_) => minimum,
+        }
+    }
+
+    /// How long it is open, if it has opened so many times without closing in between.
+    fn cool_down_after(&self, openings: u32) -> Duration {
+        let factor = 2_u32.saturating_pow(openings);
+        let longest = self.longest_cool_down.max(self.cool_down);
+        self.cool_down.saturating_mul(factor).min(longest)
+    }
+
+    /// The longest that any circuit is open.
+    pub(super) fn longest_open(&self) -> Duration {
+        self.longest_cool_down.max(self.cool_down)
+    }
 }
 
 #[derive(Debug)]
@@ -41,20 +70,44 @@ pub(super) struct Circuit {
     window: Window,
     /// Goes up with every change of phase, so that a late answer cannot move the next phase.
     epoch: u64,
+    /// How often it has opened since it was closed.
+    openings: u32,
+    counts: Counts,
+    /// The changes of state that nobody was told of.
+    untold: Vec<(State, State)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Closed,
     Open { until: Instant },
-    HalfOpen { free: usize },
+    HalfOpen { free: usize, until: Option<Instant> },
+    Forced(Forced),
+}
+
+/// A state that no answer changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forced {
+    Disabled,
+    MetricsOnly,
+    Open,
+}
+
+/// What was counted since the circuit was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) successful: u64,
+    pub(super) failed: u64,
+    pub(super) ignored: u64,
+    pub(super) not_permitted: u64,
 }
 
 /// Where an answer stands in the window, should it have to be revised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     epoch: u64,
-    index: u64,
+    place: u64,
+    failed: bool,
 }
 
 impl Circuit {
@@ -62,13 +115,12 @@ impl Circuit {
         Self {
             config,
             phase: Phase::Closed,
-            window: Window::default(),
+            window: Window::new(config.window),
             epoch: 0,
+            openings: 0,
+            counts: Counts::default(),
+            untold: Vec::new(),
         }
-    }
-
-    pub(super) fn config(&self) -> Config {
-        self.config
     }
 
     pub(super) fn state(&self) -> State {
@@ -76,22 +128,50 @@ impl Circuit {
             Phase::Closed => State::Closed,
             Phase::Open { .. } => State::Open,
             Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::Forced(Forced::Disabled) => State::Disabled,
+            Phase::Forced(Forced::MetricsOnly) => State::MetricsOnly,
+            Phase::Forced(Forced::Open) => State::ForcedOpen,
         }
     }
 
     /// Lets a call in, and names the epoch that its outcome belongs to.
     pub(super) fn admit(&mut self, now: Instant) -> Result<u64, Rejection> {
-        if let Phase::Open { until } = self.phase {
-            if now < until {
-                return Err(refusal().with_retry_after(until - now));
+        self.pass_time(now);
+        let refused = match &mut self.phase {
+            Phase::Open { until } => Some(refusal().with_retry_after(*until - now)),
+            Phase::HalfOpen { free: 0, .. } | Phase::Forced(Forced::Open) => Some(refusal()),
+            Phase::HalfOpen { free, .. } => {
+                *free -= 1;
+                None
             }
-            let free = self.config.probes;
-            self.enter(Phase::HalfOpen { free });
+            Phase::Closed | Phase::Forced(Forced::Disabled | Forced::MetricsOnly) => None,
+        };
+        match refused {
+            Some(refusal) => {
+                self.counts.not_permitted += 1;
+                Err(refusal)
+            }
+            None => Ok(self.epoch),
         }
-        if let Phase::HalfOpen { free } = &mut self.phase {
-            *free = free.checked_sub(1).ok_or_else(refusal)?;
+    }
+
+    /// What becomes of it without a call. It is looked at when the next one comes.
+    fn pass_time(&mut self, now: Instant) {
+        if let Phase::HalfOpen {
+            until: Some(until), ..
+        } = self.phase
+            && until <= now
+        {
+            self.open(until);
         }
-        Ok(self.epoch)
+        if let Phase::Open { until } = self.phase
+            && until <= now
+        {
+            self.enter(Phase::HalfOpen {
+                free: self.config.probes,
+                until: self.config.half_open.map(|wait| now + wait),
+            });
+        }
     }
 
     /// Counts an answer that took `elapsed`. Each call that was let in is recorded once, or
@@ -103,25 +183,34 @@ impl Circuit {
         elapsed: Duration,
         now: Instant,
     ) -> Option<Entry> {
-        if epoch != self.epoch {
+        if epoch != self.epoch || self.phase == Phase::Forced(Forced::Disabled) {
             return None;
         }
-        let capacity = match (&mut self.phase, outcome) {
-            (Phase::HalfOpen { free }, Outcome::Neutral) => {
-                *free += 1;
+        let failed = match outcome {
+            Outcome::Neutral => {
+                self.counts.ignored += 1;
+                if let Phase::HalfOpen { free, .. } = &mut self.phase {
+                    *free += 1;
+                }
                 return None;
             }
-            (_, Outcome::Neutral) => return None,
-            (Phase::HalfOpen { .. }, _) => self.config.probes,
-            (Phase::Closed | Phase::Open { .. }, _) => self.config.window,
+            Outcome::Success => {
+                self.counts.successful += 1;
+                false
+            }
+            Outcome::Failure => {
+                self.counts.failed += 1;
+                true
+            }
         };
-        let answer = Answer {
-            failed: outcome == Outcome::Failure,
-            slow: self.config.is_slow(elapsed),
-        };
-        let index = self.window.push(answer, capacity);
+        let slow = self.config.is_slow(elapsed);
+        let place = self.window.push(Answer { failed, slow }, now);
         self.judge(now);
-        Some(Entry { epoch, index })
+        Some(Entry {
+            epoch,
+            place,
+            failed,
+        })
     }
 
     /// Takes leave of a call that was dropped before it answered. Whether it would have failed
@@ -135,63 +224,106 @@ impl Circuit {
         self.record(epoch, outcome, elapsed, now);
     }
 
-    /// Turns an answer that was recorded before into a failure.
+    /// Turns an answer that was recorded before into a failure. Of the seconds of a window it is known how
+    /// many calls they have, and not which: nobody may revise one twice.
     pub(super) fn revise(&mut self, entry: Entry, now: Instant) {
-        if entry.epoch == self.epoch && self.window.fail(entry.index) {
+        if entry.epoch == self.epoch && !entry.failed && self.window.fail(entry.place, now) {
+            self.counts.failed += 1;
             self.judge(now);
         }
     }
 
     fn judge(&mut self, now: Instant) {
-        let (config, window) = (&self.config, &self.window);
-        let calls = window.answers.len();
-        let open = Phase::Open {
-            until: now + config.cool_down,
-        };
+        let tally = self.window.tally(now);
+        let config = &self.config;
         match self.phase {
             Phase::Closed => {
-                // A window that is shorter than the minimum could never open the circuit.
-                let minimum = config.minimum_calls.min(config.window);
-                if calls >= minimum && config.too_many(window.failed, window.slow, calls) {
-                    self.enter(open);
+                let enough = tally.calls >= config.minimum();
+                if enough && config.too_many(tally.failed, tally.slow, tally.calls) {
+                    self.open(now);
                 }
             }
             // Decided as soon as the probes still out cannot change it, lest one that hangs keep
             // the circuit half open.
             Phase::HalfOpen { .. } => {
                 let probes = config.probes;
-                let out = probes - calls;
-                if config.too_many(window.failed, window.slow, probes) {
-                    self.enter(open);
-                } else if !config.too_many(window.failed + out, window.slow + out, probes) {
+                let out = probes - tally.calls;
+                if config.too_many(tally.failed, tally.slow, probes) {
+                    self.open(now);
+                } else if !config.too_many(tally.failed + out, tally.slow + out, probes) {
+                    self.openings = 0;
                     self.enter(Phase::Closed);
                 }
             }
-            Phase::Open { .. } => {}
+            Phase::Open { .. } | Phase::Forced(_) => {}
         }
     }
 
-    fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
-        self.window = Window::default();
-        self.epoch += 1;
+    fn open(&mut self, now: Instant) {
+        let until = now + self.config.cool_down_after(self.openings);
+        self.openings = self.openings.saturating_add(1);
+        self.enter(Phase::Open { until });
     }
-}
 
-#[derive(Clone, Copy)]
-struct Answer {
-    failed: bool,
-    slow: bool,
-}
+    fn enter(&mut self, phase: Phase) {
+        let before = self.state();
+        let span = match phase {
+            Phase::HalfOpen { .. } => Span::Calls(self.config.probes),
+            _ => self.config.window,
+        };
+        self.phase = phase;
+        self.window = Window::new(span);
+        self.epoch += 1;
+        let after = self.state();
+        if before != after {
+            self.untold.push((before, after));
+        }
+    }
 
-/// The last answers, and how many of them were bad.
-#[derive(Default)]
-struct Window {
-    answers: VecDeque<Answer>,
-    /// How many answers have left, which is the index of the first that has not.
-    left: u64,
-    failed: usize,
-    slow: usize,
+    /// Opens it as if too many calls had failed, unless it is open.
+    pub(super) fn trip(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Open { until } if now < until) {
+            self.open(now);
+        }
+    }
+
+    /// Closes it, and forgets what was.
+    pub(super) fn reset(&mut self) {
+        self.openings = 0;
+        self.enter(Phase::Closed);
+    }
+
+    /// Holds it in a state until it is [reset](Self::reset) or [tripped](Self::trip).
+    pub(super) fn force(&mut self, forced: Forced) {
+        if self.phase != Phase::Forced(forced) {
+            self.openings = 0;
+            self.enter(Phase::Forced(forced));
+        }
+    }
+
+    /// The changes of state since the last time.
+    pub(super) fn take_untold(&mut self) -> Vec<(State, State)> {
+        std::mem::take(&mut self.untold)
+    }
+
+    pub(super) fn stats(&mut self, now: Instant) -> Stats {
+        Stats {
+            state: self.state(),
+            circuits: 1,
+            not_closed: usize::from(self.refuses()),
+            minimum: self.config.minimum(),
+            tally: self.window.tally(now),
+            counts: self.counts,
+        }
+    }
+
+    /// Whether some calls or all are turned away.
+    fn refuses(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Open { .. } | Phase::HalfOpen { .. } | Phase::Forced(Forced::Open)
+        )
+    }
 }
 
 /// As an upstream that is not asked (RFC 9209 §2.3.2).
@@ -200,44 +332,6 @@ fn refusal() -> Rejection {
         HeaderName::from_static("proxy-status"),
         HeaderValue::from_static("tower-gateway; error=destination_unavailable"),
     )
-}
-
-impl Window {
-    fn push(&mut self, answer: Answer, capacity: usize) -> u64 {
-        if self.answers.len() == capacity {
-            let oldest = self.answers.pop_front();
-            self.left += 1;
-            self.failed -= usize::from(oldest.is_some_and(|answer| answer.failed));
-            self.slow -= usize::from(oldest.is_some_and(|answer| answer.slow));
-        }
-        let index = self.left + self.answers.len() as u64;
-        self.answers.push_back(answer);
-        self.failed += usize::from(answer.failed);
-        self.slow += usize::from(answer.slow);
-        index
-    }
-
-    /// Returns whether the answer is still here and had not failed before.
-    fn fail(&mut self, index: u64) -> bool {
-        let answer = index
-            .checked_sub(self.left)
-            .and_then(|position| usize::try_from(position).ok())
-            .and_then(|position| self.answers.get_mut(position))
-            .filter(|answer| !answer.failed);
-        let found = answer.map(|answer| answer.failed = true).is_some();
-        self.failed += usize::from(found);
-        found
-    }
-}
-
-impl fmt::Debug for Window {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Window")
-            .field("calls", &self.answers.len())
-            .field("failed", &self.failed)
-            .field("slow", &self.slow)
-            .finish()
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ impl Fault {
     /// Whether a connection failed that had served before, in a way that says nothing of the server.
     pub(super) fn is_worn(&self) -> bool {
         let (error, used): (&(dyn Error + 'static), _) = match self {
-            Self::Http1(Failure::Speaking { error, used }) => (error, *used),
+            Self::Http1(Failure::Speaking { error, used, .. }) => (error, *used),
             Self::Http1(_) => return false,
             Self::Pooled(error) => (error, was_used(error)),
         };
@@ -40,14 +40,42 @@ impl From<Fault> for Rejection {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Http1(Failure::Nowhere) => {
-                Rejection::new(Kind::Internal).with_source("the URI names no host")
+                let rejection = Rejection::new(Kind::Internal);
+                rejection.with_source("the URI names no host").unsent()
             }
-            Fault::Http1(Failure::Connecting(error)) => told(connecting(&*error), error),
-            Fault::Http1(Failure::Speaking { error, .. }) => told(speaking(&error), error),
-            Fault::Pooled(error) if error.is_connect() => told(connecting(&error), error),
-            Fault::Pooled(error) => told(speaking(&error), error),
+            Fault::Http1(Failure::Connecting(error)) => told(connecting(&*error), error).unsent(),
+            Fault::Http1(Failure::Speaking {
+                error, unwritten, ..
+            }) => {
+                let rejection = told(speaking(&error), error);
+                if unwritten {
+                    rejection.unsent()
+                } else {
+                    rejection
+                }
+            }
+            Fault::Pooled(error) if error.is_connect() => told(connecting(&error), error).unsent(),
+            Fault::Pooled(error) => {
+                let refused = is_refused(&error);
+                let rejection = told(speaking(&error), error);
+                if refused {
+                    rejection.unsent()
+                } else {
+                    rejection
+                }
+            }
         }
     }
+}
+
+/// Whether the server says that it has not looked at the request, and will not: RFC 9113 §8.7. Of a stream
+/// that a `GOAWAY` leaves out nothing else is told.
+fn is_refused(error: &legacy::Error) -> bool {
+    let h2 = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    h2.is_some_and(|error| {
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (error.is_go_away() || error.is_reset() && refused)
+    })
 }
 
 /// Whether the connection had carried an answer before.

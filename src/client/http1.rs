@@ -71,6 +71,8 @@ pub(super) enum Failure {
         error: hyper::Error,
         /// Whether the connection had carried an answer before.
         used: bool,
+        /// Whether nothing of the request was written.
+        unwritten: bool,
     },
 }
 
@@ -129,9 +131,14 @@ impl Pool {
                     Err(mut error) => match error.take_message() {
                         // Nothing of it was written, and an idle connection may be closed at any time.
                         Some(same) if used => request = same,
-                        _ => {
+                        message => {
+                            let unwritten = message.is_some();
                             let error = error.into_error();
-                            return Err(Failure::Speaking { error, used });
+                            return Err(Failure::Speaking {
+                                error,
+                                used,
+                                unwritten,
+                            });
                         }
                     },
                 }

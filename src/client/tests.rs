@@ -1,4 +1,5 @@
 mod tls;
+mod unsent;
 
 use super::*;
 use crate::{BoxError, rejection::Kind};

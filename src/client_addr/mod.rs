@@ -75,7 +75,11 @@ mod hops;
 pub(crate) use self::hops::networks;
 pub use self::hops::{Config, ForwardedHeader, InvalidNetwork, resolve};
 
-use crate::{Exchange, Extensible, key::Key};
+use crate::{
+    Exchange, Extensible,
+    admit::{Edit, Edited},
+    key::Key,
+};
 use http::{Extensions, HeaderMap, HeaderName};
 use ipnet::{IpNet, Ipv6Net};
 use std::{
@@ -85,10 +89,8 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
 };
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// The address of who opened the connection, which may be a proxy. Put in the extensions of a request
 /// by who accepted the connection.
@@ -215,38 +217,20 @@ impl<S> Layer<S> for ClientAddrLayer {
     type Service = ClientAddrs<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        ClientAddrs { inner, layer }
+        Edited::new(inner, self.clone())
+    }
+}
+
+impl<Req: Extensible> Edit<Req> for ClientAddrLayer {
+    fn edit(&self, req: &mut Req) {
+        self.stamp(req);
     }
 }
 
 /// Finds the client of each request.
 ///
 /// See the [module docs](self) for an example.
-#[derive(Clone, Debug)]
-pub struct ClientAddrs<S> {
-    inner: S,
-    layer: ClientAddrLayer,
-}
-
-impl<S, Req> Service<Req> for ClientAddrs<S>
-where
-    S: Service<Req>,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        self.layer.stamp(&mut req);
-        self.inner.call(req)
-    }
-}
+pub type ClientAddrs<S> = Edited<S, ClientAddrLayer>;
 
 /// What a proxy tells of a client's certificate. It is of no family: there is but this one.
 const CERTIFICATE: &str = "x-forwarded-client-cert";

@@ -60,6 +60,11 @@ impl Authorized {
         self.found().recheck()
     }
 
+    /// For what serves models, likewise: with what is seen here the layer around them decides.
+    pub(super) fn before_models(&self) -> AuthorizeLayer {
+        self.outer().recheck()
+    }
+
     /// For the models.
     pub(super) fn chat(&self) -> Entry<(), ChatService> {
         let layer = AuthorizeLayer::new(self.policy.clone());

@@ -75,6 +75,7 @@ pub struct GatewayBuilder {
     /// For the metrics, which are known at the end.
     gauges: Gauges,
     stored: Vec<StoredKeys>,
+    explain_scope: Option<Arc<str>>,
 }
 
 impl GatewayBuilder {
@@ -100,6 +101,7 @@ impl GatewayBuilder {
             called: HashSet::new(),
             gauges: Gauges::default(),
             stored: Vec::new(),
+            explain_scope: None,
         }
     }
 
@@ -191,6 +193,13 @@ impl GatewayBuilder {
         self
     }
 
+    /// Sets which scope lets a principal ask
+    /// [how its call was answered](crate::llm::serve#what-is-explained): `gateway:explain` by default.
+    pub fn explain_scope(mut self, scope: impl Into<Arc<str>>) -> Self {
+        self.explain_scope = Some(scope.into());
+        self
+    }
+
     // Layers of one's own.
 
     /// Adds any tower layer to the HTTP plane, just outside of the routes.
@@ -264,7 +273,7 @@ impl GatewayBuilder {
     // What is served.
 
     /// Offers a model under this name, by services that are asked in turn until one has begun to
-    /// answer. Each has a circuit breaker of its own.
+    /// answer. Each has a circuit breaker of its own. [`pool`](Self::pool) chooses among them in other ways.
     pub fn model<S>(mut self, name: &str, services: impl IntoIterator<Item = S>) -> Self
     where
         S: Service<
@@ -277,31 +286,67 @@ impl GatewayBuilder {
             + Sync
             + 'static,
     {
-        let (gauges, speakers) = (&mut self.gauges, &mut self.speakers);
-        let mut services = services
-            .into_iter()
-            .map(|service| {
-                speakers.add(&service);
-                gauges.guarded(service)
-            })
-            .collect::<Vec<_>>()
-            .into_iter();
-        let Some(first) = services.next() else {
-            self.fault(format!("model({name:?})"), "give it at least one service");
-            return self;
-        };
-        let pool = match services.next() {
-            None => first,
-            Some(second) => {
-                let pool = Pool::new(first).or(second);
-                BoxCloneSyncService::new(services.fold(pool, Pool::or))
+        let mut services = services.into_iter();
+        match (services.next(), services.next()) {
+            (None, _) => {
+                self.fault(format!("model({name:?})"), "give it at least one service");
+                self
             }
-        };
-        if name.is_empty() {
-            self.fault("model(\"\")", "give it a name");
+            // There is nobody to choose from.
+            (Some(only), None) => {
+                self.speakers.add(&only);
+                let guarded = self.gauges.guarded(only);
+                self.named("model", name, guarded)
+            }
+            (Some(first), Some(second)) => {
+                let all = [first, second].into_iter().chain(services);
+                self.pooled("model", name, all.collect())
+            }
         }
-        if self.named.insert(name.into(), pool).is_some() {
-            self.fault(format!("model({name:?})"), "the name is taken");
+    }
+
+    /// Offers a model under this name, by a [`Pool`]: of several, the one that the strategy says, and
+    /// another when it fails. Each has a circuit breaker of its own, unless the pool says otherwise. Its
+    /// [handle](Pool::handle) is to be had before.
+    ///
+    /// ```
+    /// use tower_gateway::gateway::Gateway;
+    /// use tower_gateway::llm::{Simulator, pool::{Entry, Pool, Strategy}};
+    ///
+    /// let fast = Pool::new()
+    ///     .entry(Entry::new(Simulator::new()).name("large").weight(9))
+    ///     .entry(Entry::new(Simulator::new()).name("small").weight(1))
+    ///     .strategy(Strategy::Weighted);
+    /// let handle = fast.handle();
+    /// let gateway = Gateway::builder().pool("fast", fast).build()?;
+    /// assert!(handle.drain("small"));
+    /// # Ok::<_, tower_gateway::gateway::BuildError>(())
+    /// ```
+    pub fn pool(mut self, name: &str, pool: Pool) -> Self {
+        if pool.entries().is_empty() {
+            self.fault(format!("pool({name:?})"), "give it at least one entry");
+            return self;
+        }
+        self.pooled("pool", name, pool)
+    }
+
+    fn pooled(mut self, method: &str, name: &str, pool: Pool) -> Self {
+        for entry in pool.entries() {
+            self.speakers.add(entry.given());
+            if let Some(circuit) = entry.breaker() {
+                self.gauges.circuit(circuit.clone());
+            }
+        }
+        self.gauges.pool(pool.handle());
+        self.named(method, name, BoxCloneSyncService::new(pool))
+    }
+
+    fn named(mut self, method: &str, name: &str, service: ChatService) -> Self {
+        if name.is_empty() {
+            self.fault(format!("{method}(\"\")"), "give it a name");
+        }
+        if self.named.insert(name.into(), service).is_some() {
+            self.fault(format!("{method}({name:?})"), "the name is taken");
         }
         self
     }
@@ -320,7 +365,7 @@ impl GatewayBuilder {
             let provider = lister.clone();
             Box::pin(async move { provider.models().await })
         });
-        let guarded = self.gauges.guarded(provider);
+        let guarded = self.gauges.guarded_as(&name, provider);
         self.lists(name, guarded, list, (known, false))
     }
 
@@ -340,7 +385,7 @@ impl GatewayBuilder {
                 .collect();
             Box::pin(async move { Ok(models) })
         });
-        let guarded = self.gauges.guarded(simulator);
+        let guarded = self.gauges.guarded_as("simulator", simulator);
         self.lists("simulator".into(), guarded, list, (&[], true))
     }
 
@@ -360,7 +405,8 @@ impl GatewayBuilder {
     }
 
     /// Serves requests for a path, such as `/users/{id}` or `/files/{*rest}`, by a service of your own:
-    /// a [`Proxy`](crate::proxy::Proxy), an axum router, any other.
+    /// a [`Proxy`](crate::proxy::Proxy), a [pool](crate::proxy::Proxy::pool) of upstreams, variants in a
+    /// [`Split`](crate::split::Split), an axum router, any other.
     pub fn route<S, B>(mut self, path: &str, service: S) -> Self
     where
         S: Service<
@@ -447,6 +493,9 @@ impl GatewayBuilder {
         if let Some(limit) = self.body_limit {
             serve = serve.limit(limit);
         }
+        if let Some(scope) = self.explain_scope.take() {
+            serve = serve.explain_scope(scope);
+        }
         if let Some(authorized) = &self.authorized {
             serve = serve.listed_by(authorized.policy().clone());
         }
@@ -463,11 +512,12 @@ impl GatewayBuilder {
         let routes = routes.ok();
         let rechecked = self.authorized.map(|authorized| {
             authorized.settle(serves_chat, routes.clone());
-            authorized.inner()
+            (authorized.inner(), authorized.before_models())
         });
-        let bounded = |routes| option_layer(rechecked).layer(Bounded::new(routes, limits, spare));
+        let (of_routes, of_models) = rechecked.unzip();
+        let bounded = |routes| option_layer(of_routes).layer(Bounded::new(routes, limits, spare));
         let planes = Planes {
-            chat: serves_chat.then_some(serve),
+            chat: serves_chat.then(|| option_layer(of_models).layer(serve)),
             routes: routes.map(bounded),
         };
         lines.push("http  routes".to_owned());

@@ -1,12 +1,14 @@
 //! What the metrics read of the gateway's own state.
 
+mod breakers;
+
 use super::directory::ChatService;
 use crate::{
     auth::{AuthLayer, Authenticate, signature::SignatureLayer},
     authorize,
     circuit_breaker::{CircuitBreakerLayer, State},
     concurrency::{self, ConcurrencyLayer, Priority, Reason},
-    llm::{self, ChatRequest, ChatResponse},
+    llm::{self, ChatRequest, ChatResponse, pool},
     metrics::Metrics,
     rate_limit,
 };
@@ -27,6 +29,7 @@ pub(super) struct Gauges {
     limits: Vec<rate_limit::Stats>,
     circuits: Vec<CircuitBreakerLayer>,
     concurrency: Vec<ConcurrencyLayer>,
+    pools: Vec<pool::Handle>,
 }
 
 impl Gauges {
@@ -57,6 +60,14 @@ impl Gauges {
         self.concurrency.push(layer);
     }
 
+    pub(super) fn circuit(&mut self, layer: CircuitBreakerLayer) {
+        self.circuits.push(layer);
+    }
+
+    pub(super) fn pool(&mut self, handle: pool::Handle) {
+        self.pools.push(handle);
+    }
+
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
     pub(super) fn guarded<S>(&mut self, service: S) -> ChatService
     where
@@ -70,7 +81,37 @@ impl Gauges {
             + Sync
             + 'static,
     {
-        let layer = CircuitBreakerLayer::new();
+        self.guarded_by(&CircuitBreakerLayer::new(), service)
+    }
+
+    /// The same, where the service has a name.
+    pub(super) fn guarded_as<S>(&mut self, name: &str, service: S) -> ChatService
+    where
+        S: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error = llm::Error,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
+        self.guarded_by(&CircuitBreakerLayer::new().name(name), service)
+    }
+
+    fn guarded_by<S>(&mut self, layer: &CircuitBreakerLayer, service: S) -> ChatService
+    where
+        S: Service<
+                ChatRequest,
+                Response = ChatResponse,
+                Error = llm::Error,
+                Future: Send + 'static,
+            > + Clone
+            + Send
+            + Sync
+            + 'static,
+    {
         self.circuits.push(layer.clone());
         BoxCloneSyncService::new(layer.layer(service))
     }
@@ -89,6 +130,19 @@ impl Gauges {
             gauge(metrics, name, help, self.limits.clone(), read);
         }
         load(metrics, &self.concurrency);
+        breakers::told(metrics, &self.circuits);
+        gauge(
+            metrics,
+            "gateway_pool_entries_out",
+            "Models of pools that are drained, or left alone until their vendor may be asked again.",
+            self.pools,
+            |pool| {
+                let entries = pool.entries();
+                let out = entries.iter();
+                out.filter(|one| one.drained || one.cooling.is_some())
+                    .count()
+            },
+        );
         gauge(
             metrics,
             "gateway_circuits_open",

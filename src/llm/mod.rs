@@ -7,11 +7,13 @@
 //! asks. Between a client and a vendor of the same protocol nothing is parsed and nothing is
 //! rewritten but the model's name.
 
+mod by_fault;
 pub mod catalog;
 mod codec;
 pub mod dialect;
 mod error;
 mod event;
+mod explain;
 mod message;
 mod passthrough;
 pub mod pool;
@@ -32,6 +34,7 @@ pub mod tokens;
 pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
+    by_fault::ByFault,
     codec::Framing,
     error::{Error, VendorError, VendorFault},
     event::{Choice, Completion, Delta, Event, FinishReason, Start},
@@ -40,6 +43,7 @@ pub use self::{
         Role, Sampling, Tool, ToolCall, ToolChoice,
     },
     passthrough::Passthrough,
+    pool::Pool,
     rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
     rerank::{Document, Ranked, Rerank},

@@ -77,6 +77,8 @@ pub struct Wire {
     /// A setting that the client left to the vendor and the gateway has decided: where its text is put,
     /// in the place of what.
     pub decided: Option<(Range<usize>, &'static str)>,
+    /// Whether it names other models that may answer, beside the one.
+    pub(crate) names_others: bool,
     /// A form, of which the body is the beginning.
     pub(crate) upload: Option<Upload>,
 }
@@ -92,6 +94,7 @@ impl Wire {
             stream_options: None,
             query: None,
             decided: None,
+            names_others: false,
             upload: None,
         }
     }
@@ -416,6 +419,10 @@ impl Reissue for ChatRequest {
     type Copy = Self;
 
     fn is_idempotent(&self) -> bool {
+        true
+    }
+
+    fn is_billed(&self) -> bool {
         true
     }
 

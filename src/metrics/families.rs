@@ -19,13 +19,15 @@ const FIRST_CONTENT: &[f64] = &[
 ];
 
 /// All families, as they are registered: without `_total`, with `_seconds`.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
     "gateway_http_requests",
     "gateway_http_request_duration_seconds",
     "gateway_http_requests_in_flight",
     "gateway_tokens",
     "gateway_time_to_first_content_seconds",
     "gateway_upstream_attempts",
+    "gateway_variant_requests",
+    "gateway_variant_duration_seconds",
     "gateway_rejections",
     "gateway_authorizations",
 ];
@@ -49,6 +51,8 @@ pub(super) struct Families {
     pub(super) tokens: Series<Tokens, Counter>,
     pub(super) first_content: Series<Model, Histogram>,
     pub(super) attempts: Series<Attempt, Counter>,
+    pub(super) variants: Series<VariantRequest, Counter>,
+    pub(super) variant_duration: Series<Variant, Histogram>,
     pub(super) rejections: Series<Code, Counter>,
     pub(super) authorizations: Series<Authorization, Counter>,
 }
@@ -62,6 +66,8 @@ impl Families {
             tokens: Series::new(most, &[]),
             first_content: Series::new(most, FIRST_CONTENT),
             attempts: Series::new(most, &[]),
+            variants: Series::new(most, &[]),
+            variant_duration: Series::new(most, DURATION),
             rejections: Series::new(most, &[]),
             authorizations: Series::new(most, &[]),
         }
@@ -100,6 +106,17 @@ impl Families {
             "gateway_upstream_attempts",
             "Calls of upstreams, told by the last one of each request",
             self.attempts.clone(),
+        );
+        registry.register(
+            "gateway_variant_requests",
+            "Requests whose answer is over, by the variant of a service",
+            self.variants.clone(),
+        );
+        registry.register_with_unit(
+            "gateway_variant_duration",
+            "From the start of a request to the end of its answer, by the variant of a service",
+            Unit::Seconds,
+            self.variant_duration.clone(),
         );
         registry.register(
             "gateway_rejections",
@@ -198,6 +215,8 @@ labels! {
     Model { model }
     Tokens { model, kind as "type" }
     Attempt { upstream, outcome as "outcome" }
+    VariantRequest { variant, outcome as "outcome" }
+    Variant { variant }
     Authorization { rule, effect as "effect" }
 }
 

@@ -10,6 +10,8 @@
 //! | `gateway_tokens_total` | `model`, `type`: `input`, `output`, `cache_read`, `cache_write`, `reasoning` |
 //! | `gateway_time_to_first_content_seconds`, a histogram: to the [first bytes](Facts::first_content) of a model's answer that are not a comment | `model` |
 //! | `gateway_upstream_attempts_total` | `upstream`, `outcome`: `success`, `failure`, `retried` |
+//! | `gateway_variant_requests_total` | `variant`, `outcome`: `success`, `failure` |
+//! | `gateway_variant_duration_seconds`, a histogram | `variant` |
 //! | `gateway_rejections_total` | `code` |
 //! | `gateway_authorizations_total` | `rule`, `effect`: `allow`, `deny`, `shadow_allow`, `shadow_deny` |
 //! | [gauges](Metrics::gauge) of your own | |
@@ -85,11 +87,16 @@
 
 mod classic;
 mod families;
+mod sample;
 mod series;
 
+pub use self::sample::Sample;
+
 use self::families::{
-    Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens,
+    Attempt, Authorization, Code, Families, Model, Request, Route, Status, Tokens, Variant,
+    VariantRequest,
 };
+use self::sample::Gauges;
 use crate::{
     Body, Exchange, Extensible, Follow, Reject, Rejection,
     describe::{self, Describe, Ending, RouteOf, Told, Watch, Watcher},
@@ -100,8 +107,8 @@ use bytes::Bytes;
 use http::{Extensions, HeaderValue, Method, Response, StatusCode, header};
 use pin_project_lite::pin_project;
 use prometheus_client::{
-    encoding::{DescriptorEncoder, EncodeMetric, text},
-    metrics::{MetricType, gauge::ConstGauge, gauge::Gauge},
+    encoding::text,
+    metrics::{MetricType, gauge::Gauge},
     registry::Registry,
 };
 use std::{
@@ -109,7 +116,7 @@ use std::{
     fmt,
     future::{Ready, ready},
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tower_layer::Layer;
@@ -138,7 +145,7 @@ impl Metrics {
     #[must_use]
     pub fn with_max_series(most: usize) -> Self {
         let families = Families::new(most);
-        let gauges = Gauges::default();
+        let gauges = Gauges::new(most);
         let mut registry = Registry::default();
         families.register(&mut registry);
         registry.register_collector(Box::new(gauges.clone()));
@@ -155,33 +162,42 @@ impl Metrics {
     /// In `name`, what cannot stand in a name becomes `_`, and so does no name at all. Where it would
     /// be taken for a family of this module, `custom_` is put before it.
     pub fn gauge(&self, name: &str, help: &str, read: impl Fn() -> i64 + Send + Sync + 'static) {
-        let nameable = |(at, char): (usize, char)| match char {
-            'a'..='z' | 'A'..='Z' | '_' | ':' => char,
-            '0'..='9' if at > 0 => char,
-            _ => '_',
-        };
-        let mut name: String = name.chars().enumerate().map(nameable).collect();
-        if name.is_empty() {
-            name.push('_');
-        }
-        if families::owns(&name) {
-            name.insert_str(0, "custom_");
-        }
-        let gauge = OneGauge {
-            help: help.replace(['\\', '\n', '\r'], " ").into(),
-            read: Arc::new(read),
-            name: name.into(),
-        };
-        let mut gauges = self
-            .0
-            .gauges
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        match gauges.iter_mut().find(|other| other.name == gauge.name) {
-            Some(other) => *other = gauge,
-            None => gauges.push(gauge),
-        }
+        let read = move || vec![Sample::new(read() as f64)];
+        self.0.gauges.add(name, help, MetricType::Gauge, read);
+    }
+
+    /// The same, of several series that differ by their labels. Those beyond the most that a family may
+    /// have are left out, and no two may have the same labels.
+    ///
+    /// ```
+    /// use tower_gateway::{circuit_breaker::CircuitBreakerLayer, metrics::{Metrics, Sample}};
+    ///
+    /// let (metrics, layer) = (Metrics::new(), CircuitBreakerLayer::gateway());
+    /// let handle = layer.handle();
+    /// metrics.gauges("breaker_buffered_calls", "Calls in the window", move || {
+    ///     let stats = handle.stats();
+    ///     let failed = Sample::new(stats.buffered_failed_calls() as f64).label("kind", "failed");
+    ///     vec![Sample::new(stats.buffered_calls() as f64).label("kind", "all"), failed]
+    /// });
+    /// assert!(metrics.encode().contains("breaker_buffered_calls{kind=\"failed\"} 0"));
+    /// ```
+    pub fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.0.gauges.add(name, help, MetricType::Gauge, read);
+    }
+
+    /// The same of what only grows, by whole numbers. `_total` is added to the name.
+    pub fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
+    ) {
+        self.0.gauges.add(name, help, MetricType::Counter, read);
     }
 
     /// The numbers as OpenMetrics 1.0 text. [`MetricsService`] also tells them in the text that
@@ -206,38 +222,6 @@ impl Default for Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Metrics").finish_non_exhaustive()
-    }
-}
-
-#[derive(Clone, Default)]
-struct Gauges(Arc<Mutex<Vec<OneGauge>>>);
-
-#[derive(Clone)]
-struct OneGauge {
-    name: Box<str>,
-    help: Box<str>,
-    read: Arc<dyn Fn() -> i64 + Send + Sync>,
-}
-
-impl fmt::Debug for Gauges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauges").finish_non_exhaustive()
-    }
-}
-
-impl prometheus_client::collector::Collector for Gauges {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        // A gauge may ask those who are just adding one: it is read without the lock.
-        let gauges = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for OneGauge { name, help, read } in &gauges {
-            let gauge = ConstGauge::new(read());
-            gauge.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
-        }
-        Ok(())
     }
 }
 
@@ -358,6 +342,7 @@ impl Watcher for Count {
         in_flight.dec();
         let failed = told.ending == Ending::Failed
             || told.status.is_some_and(|status| status.is_server_error());
+        let seconds = told.elapsed().as_secs_f64();
         let route = told.exchange.read(|facts| {
             if let Some(code) = told.error(facts) {
                 families.rejections.add(&Code(code), |count| count.inc());
@@ -365,9 +350,9 @@ impl Watcher for Count {
             count_rules(families, facts);
             count_model(families, facts);
             count_attempts(families, facts, failed);
+            count_variant(families, facts, failed, seconds);
             facts.route.clone()
         });
-        let seconds = told.elapsed().as_secs_f64();
         let route = Route { route };
         families
             .duration
@@ -428,6 +413,23 @@ fn count_model(families: &Families, facts: &Facts) {
                 .add(&tokens, |all| all.inc_by(count.min(MOST_TOKENS)));
         }
     }
+}
+
+fn count_variant(families: &Families, facts: &Facts, failed: bool, seconds: f64) {
+    if facts.variant.is_none() {
+        return;
+    }
+    let label = VariantRequest {
+        variant: facts.variant.clone(),
+        outcome: if failed { "failure" } else { "success" },
+    };
+    families.variants.add(&label, |count| count.inc());
+    let label = Variant {
+        variant: label.variant,
+    };
+    families
+        .variant_duration
+        .add(&label, |times| times.observe(seconds));
 }
 
 fn count_attempts(families: &Families, facts: &Facts, failed: bool) {

@@ -73,6 +73,25 @@ pub(super) fn strip_response(headers: &mut HeaderMap) {
     strip(headers);
 }
 
+/// Takes out of the trailers of a request what is for its head: framing, routing, credentials, whatever tells
+/// who calls, and the names that are `ours`.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap, ours: &[HeaderName]) {
+    let is_for_the_head = |name: &&HeaderName| {
+        let meant = name.as_str().replace('_', "-");
+        is_protected(&meant)
+            || is_hop_by_hop(&meant)
+            || matches!(
+                &*meant,
+                "te" | "trailer" | "expect" | "max-forwards" | "x-csrf-token"
+            )
+            || ours.iter().any(|ours| alike(ours.as_str(), name.as_str()))
+    };
+    let found: Vec<_> = trailers.keys().filter(is_for_the_head).cloned().collect();
+    for name in found {
+        trailers.remove(name);
+    }
+}
+
 fn strip(headers: &mut HeaderMap) {
     let names = headers.keys().filter(|name| is_hop_by_hop(name.as_str()));
     let names: Vec<_> = names.cloned().collect();
@@ -188,6 +207,24 @@ mod tests {
             map.append(*name, HeaderValue::from_static(value));
         }
         map
+    }
+
+    #[test]
+    fn nothing_of_the_head_stands_in_trailers() {
+        let mut trailers = map(&[
+            ("x-user-id", "admin"),
+            ("X_Forwarded_For", "10.0.0.1"),
+            ("authorization", "Bearer forged"),
+            ("content-length", "3"),
+            ("transfer-encoding", "chunked"),
+            ("x-tenant", "other"),
+            ("x-checksum", "1f"),
+            ("grpc-status", "0"),
+        ]);
+        strip_trailers(&mut trailers, &[HeaderName::from_static("x-tenant")]);
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["grpc-status", "x-checksum"]);
     }
 
     fn stripped(headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {

@@ -1,4 +1,4 @@
-//! A reverse proxy for one upstream.
+//! A reverse proxy for one upstream, or for several that stand for one another.
 //!
 //! ```no_run
 //! use http::Method;
@@ -21,6 +21,44 @@
 //! retry and no deadline but that of connecting. For those put layers around a proxy, or around the
 //! [`client`](Proxy::client) in it.
 //!
+//! # Pools
+//!
+//! [`Proxy::pool`] makes one service of several upstreams: a [`Balance`](crate::balance::Balance) of
+//! proxies, with its strategies, and without those that fail or do not pass their checks. Layers around it see
+//! one service. A [retry](crate::retry) that is told to ask [elsewhere](crate::retry::RetryLayer::elsewhere) goes to another
+//! upstream each time.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_gateway::{balance::{Checks, Strategy}, proxy::{HttpCheck, Proxy, Upstream}};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let checks = Checks::new().interval(Duration::from_secs(5));
+//! let pool = Proxy::pool([
+//!     Upstream::new("http://10.0.0.1:8080/v1").weight(2),
+//!     Upstream::new("http://10.0.0.2:8080/v1"),
+//!     Upstream::new("http://spare.internal:8080/v1").priority(1),
+//! ])?
+//! .rules(Strategy::PeakEwma)
+//! .check(HttpCheck::get("/health")?.port(9090).every(checks))
+//! .each(|proxy| proxy.strip_prefix("/api"))
+//! .build()?;
+//!
+//! // What is known of each, and may be set, while calls come.
+//! pool.endpoints().drain("10.0.0.1:8080");
+//! let status = pool.endpoints().status("10.0.0.1:8080").ok_or("it is there")?;
+//! assert_eq!((status.state.as_str(), status.weight), ("draining", 2));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Upstreams are named by their host and port, there and in the [`Exchange`]. They can come from a
+//! [source](Pool::discover), such as the DNS. With nobody to be called the answer is 503
+//! `upstream_unavailable`, with `Proxy-Status: tower-gateway; error=destination_unavailable`. All of a pool
+//! share one client, the places for tunnels, and the name by which a loop is detected. A tunnel is no
+//! call that is out.
+//!
 //! # What is forwarded
 //!
 //! | | request | answer |
@@ -35,7 +73,9 @@
 //! | `X-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, for which nobody vouches | removed | |
 //! | `X_Forwarded_For` and the like, which some servers take for the real ones | removed | |
 //! | [what callers do not get to say](crate::identity), such as `X-User-*` and `X-Original-URL` | removed, unless a layer [vouches](Vouched) for it, or it is [protected](Proxy::protect_header) | |
+//! | trailers that are for a head: framing, credentials, [who calls](crate::identity), what is protected, removed or sent here | removed | |
 //! | several `Cookie` lines | joined, as HTTP/1.1 asks | |
+//! | `grpc-timeout`, where a [deadline](crate::deadline) holds | what is left of it | |
 //! | all else, also `Authorization` | as it came, unless [removed](Proxy::remove_header) | as it came |
 //!
 //! `X-Forwarded-*` and `Forwarded` that came with the request are appended to only if a
@@ -101,15 +141,24 @@
 //! Clones share the client and its pool, and the places for tunnels. The name by which a loop is detected belongs to the proxy
 //! and its clones: make it once, not per request.
 
+mod check;
 mod forwarded;
 mod framing;
 mod future;
 mod hop;
+mod pool;
 mod target;
+mod trailers;
 mod tunnel;
 mod via;
 
-pub use self::{forwarded::Forwarding, future::ResponseFuture, target::InvalidUpstream};
+pub use self::{
+    check::HttpCheck,
+    forwarded::Forwarding,
+    future::ResponseFuture,
+    pool::{InvalidPool, Pool, PoolService, Upstream},
+    target::InvalidUpstream,
+};
 
 use self::{
     forwarded::{Asked, Caller},
@@ -122,6 +171,7 @@ use crate::{
     Body, BoxError, Exchange, Rejection,
     client::Client,
     client_addr::{ClientAddr, PeerAddr},
+    deadline::Deadline,
     identity::Vouched,
     path::Rules,
     rejection::Kind,
@@ -296,6 +346,40 @@ impl<C> Proxy<C> {
         self.set(|shared| shared.tunnels = Arc::new(tunnels))
     }
 
+    /// The same for another upstream, with a name of its own in logs and metrics. Client, places for
+    /// tunnels, and the name by which a loop is detected are shared.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidUpstream`] as of [`to`](Proxy::to).
+    pub fn beside(&self, upstream: impl AsRef<str>) -> Result<Self, InvalidUpstream>
+    where
+        C: Clone,
+    {
+        let mut target = Target::parse(upstream.as_ref())?;
+        target.strip = self.shared.target.strip.clone();
+        Ok(self.at(target))
+    }
+
+    /// The same at a host and port that were found out. `None`: it cannot be called there.
+    fn found(&self, name: &str) -> Option<Self>
+    where
+        C: Clone,
+    {
+        let target = self.shared.target.found(name)?;
+        Some(self.at(target))
+    }
+
+    fn at(&self, target: Target) -> Self
+    where
+        C: Clone,
+    {
+        self.clone().set(|shared| {
+            shared.name = target.name().into();
+            shared.target = target;
+        })
+    }
+
     fn set(mut self, set: impl FnOnce(&mut Shared)) -> Self {
         set(Arc::make_mut(&mut self.shared));
         self
@@ -341,6 +425,9 @@ impl Shared {
             Some(names) => [&self.protected, names].concat().into(),
         };
         hop::strip_request(headers, &protected, &self.removed)?;
+        let added = self.added.iter().map(|(name, _)| name);
+        let ours = protected.iter().chain(&self.removed).chain(added);
+        let body = trailers::guarded(body, parts.version, ours);
         let ended_here = parts.extensions.get::<TlsInfo>().is_some();
         let scheme = match &self.scheme {
             Some(scheme) => scheme,
@@ -370,6 +457,7 @@ impl Shared {
         if tunnel.is_some() {
             upgrade(headers);
         }
+        Deadline::tell(&parts.extensions, &mut parts.headers);
         parts.version = Version::HTTP_11;
         if let Some(exchange) = parts.extensions.get::<Exchange>() {
             exchange.update(|facts| {

@@ -5,7 +5,7 @@ use http::{
     HeaderValue, Uri,
     uri::{Authority, Parts, PathAndQuery, Scheme},
 };
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, net::SocketAddr};
 
 /// An upstream: scheme and authority, and what comes before each path.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Target {
 
 /// What was given as an upstream is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidUpstream(&'static str);
+pub struct InvalidUpstream(pub(super) &'static str);
 
 impl fmt::Display for InvalidUpstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,6 +63,42 @@ impl Target {
 
     pub(super) fn name(&self) -> &str {
         self.authority.as_str()
+    }
+
+    /// The same at another host and port. An address is asked in the name of this one, which TLS could not
+    /// verify: there is none then.
+    pub(super) fn found(&self, name: &str) -> Option<Self> {
+        let authority: Authority = name.parse().ok()?;
+        let is_address = name.parse::<SocketAddr>().is_ok();
+        let unnamed = is_address && self.scheme == Scheme::HTTPS;
+        if name.contains('@') || !has_plain_port(&authority) || unnamed {
+            return None;
+        }
+        let host = if is_address {
+            self.host.clone()
+        } else {
+            HeaderValue::try_from(name).ok()?
+        };
+        Some(Self {
+            scheme: self.scheme.clone(),
+            authority,
+            host,
+            before: self.before.clone(),
+            strip: self.strip.clone(),
+        })
+    }
+
+    /// A path of the upstream itself, at this port or another.
+    pub(super) fn at(&self, port: Option<u16>, path: PathAndQuery) -> Result<Uri, http::Error> {
+        let authority = match port {
+            Some(port) => Authority::try_from(format!("{}:{port}", self.authority.host()))?,
+            None => self.authority.clone(),
+        };
+        let mut parts = Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(authority);
+        parts.path_and_query = Some(path);
+        Ok(Uri::from_parts(parts)?)
     }
 
     /// The URI at the upstream for one at the gateway, whose path is normal.
@@ -130,6 +166,32 @@ mod tests {
         for uri in ["/api../admin", "/apix", "/", "/v1/api"] {
             assert_eq!(joined("http://up", "/api", uri), None, "{uri}");
         }
+    }
+
+    #[test]
+    fn what_is_found_takes_the_place_of_host_and_port() {
+        let target = |url| Target::parse(url).unwrap();
+        let plain = target("http://users.internal:81/v1");
+        let found = plain.found("10.0.0.1:8080").unwrap();
+        assert_eq!(
+            found.host, "users.internal:81",
+            "the name that the address was found by"
+        );
+        let uri = found.uri(&"/a".parse().unwrap()).unwrap();
+        assert_eq!(uri, "http://10.0.0.1:8080/v1/a");
+        assert_eq!(plain.found("b.internal:82").unwrap().host, "b.internal:82");
+        let health = || PathAndQuery::from_static("/health");
+        assert_eq!(
+            found.at(Some(9), health()).unwrap(),
+            "http://10.0.0.1:9/health"
+        );
+        let six = plain.found("[::1]:8080").unwrap();
+        assert_eq!(six.at(Some(9), health()).unwrap(), "http://[::1]:9/health");
+        for name in ["", "a b", "u@up:1", "up:", "up:0", "http://up"] {
+            assert!(plain.found(name).is_none(), "{name}");
+        }
+        let tls = target("https://users.internal");
+        assert!(tls.found("10.0.0.1:443").is_none() && tls.found("b.internal:443").is_some());
     }
 
     #[test]

@@ -193,15 +193,18 @@ impl Asking<'_> {
         self.turn == Some(Turn::Probe)
     }
 
-    /// Whether it had been down.
+    /// Whether it had failed before, after which it may have forgotten what it was told.
     fn answered(&mut self) -> bool {
         self.turn = None;
-        let back = self.inner.pause().answered();
+        let mut pause = self.inner.pause();
+        let failed = pause.has_failed();
+        let back = pause.answered();
+        drop(pause);
         if back {
             let name = &*self.inner.name;
             tracing::info!(name, "rate limit: the store answers again");
         }
-        back
+        failed
     }
 
     fn failed(&mut self, error: &StoreError) {

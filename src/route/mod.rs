@@ -73,7 +73,7 @@ mod tree;
 
 pub use self::{
     methods::Methods,
-    normalise::{NormaliseFuture, NormalisePath, NormalisePathLayer},
+    normalise::{NormalisePath, NormalisePathLayer},
     params::PathParams,
 };
 

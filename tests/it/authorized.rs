@@ -1,7 +1,7 @@
 //! A policy in a gateway: decided on both planes, and no way around it.
 
 use axum::{Router, body::Body, body::to_bytes, routing::get};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Uri};
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use tower::{ServiceExt, util::MapRequestLayer};
@@ -199,6 +199,26 @@ async fn what_never_comes_to_a_model_is_decided_at_once() {
     assert_eq!(status(&gateway, read("/reports/7", "alice")).await, 403);
 }
 
+/// Which of several answers is up to the vendor, and nobody has decided on the others.
+#[tokio::test]
+async fn only_one_model_may_be_named_where_not_everyone_may_use_all() {
+    let rules = Policy::new().rule(Rule::allow("fast").models(["fast"]));
+    let gateway = builder(rules).build().unwrap();
+    let message = json!([{"role": "user", "content": "Hello"}]);
+    for (others, expected) in [(json!(["slow"]), 403), (json!([]), 403), (json!(null), 200)] {
+        let body = json!({"model": "fast", "models": others, "messages": message});
+        let request = request(Method::POST, "/v1/chat/completions", "alice", &body);
+        let response = call(&gateway, request).await;
+        assert_eq!(response.status(), expected, "{others}");
+        let answer: Value = serde_json::from_str(&text(response).await).unwrap();
+        assert_eq!(
+            answer["error"]["param"] == "models",
+            expected == 403,
+            "{answer}"
+        );
+    }
+}
+
 /// Leads requests to another path, just outside of the routes.
 fn led(policy: Policy, from: &'static str, to: &'static str) -> GatewayService {
     let layer = MapRequestLayer::new(move |mut request: Request<tower_gateway::Body>| {
@@ -225,6 +245,27 @@ async fn a_request_that_is_led_elsewhere_is_decided_on_again() {
     let body = json!({"model": "slow", "messages": [{"role": "user", "content": "Hello"}]});
     let request = request(Method::GET, "/reports/7", "alice", &body);
     assert_ne!(status(&gateway, request).await, 200);
+}
+
+/// Not what the client has sent, but what the models are asked, is what rules for them go by.
+#[tokio::test]
+async fn a_request_that_is_led_to_a_model_is_decided_on_by_what_it_has_become() {
+    let body = json!({"model": "fast", "messages": [{"role": "user", "content": "Hello"}]});
+    for (denied, expected) in [(Method::POST, 403), (Method::GET, 200)] {
+        let policy = Policy::new().rule(Rule::allow("all")).rule(
+            Rule::deny("chats")
+                .methods([denied])
+                .routes(["/v1/chat/completions"]),
+        );
+        let lead = MapRequestLayer::new(|mut request: Request<tower_gateway::Body>| {
+            *request.method_mut() = Method::POST;
+            *request.uri_mut() = Uri::from_static("/v1/chat/completions");
+            request
+        });
+        let gateway = builder(policy).layer(lead).build().unwrap();
+        let request = request(Method::GET, "/reports/7", "alice", &body);
+        assert_eq!(status(&gateway, request).await, expected);
+    }
 }
 
 #[tokio::test]

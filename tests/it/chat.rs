@@ -390,7 +390,7 @@ async fn another_answers_when_one_has_shown_nothing() {
     let refuses: Answer = || Err(Rejection::new(Kind::CircuitOpen).into());
     let well: Answer = || Ok(ChatResponse::new(words()));
     for first in [down, breaks, refuses] {
-        let pool = Pool::new(vendor(first)).or(vendor(well));
+        let pool = Pool::new().entry(vendor(first)).entry(vendor(well));
         let answer = pool.oneshot(ChatRequest::new()).await.unwrap();
         assert_eq!(answer.text().await.unwrap(), "One two");
     }
@@ -400,8 +400,9 @@ async fn another_answers_when_one_has_shown_nothing() {
 async fn nobody_else_is_asked_what_the_caller_did_wrong() {
     let wrong: Answer = || Err(VendorError::new(VendorFault::ContextLength).into());
     let well: Answer = || Ok(ChatResponse::new(words()));
-    let error = Pool::new(vendor(wrong))
-        .or(vendor(well))
+    let error = Pool::new()
+        .entry(vendor(wrong))
+        .entry(vendor(well))
         .oneshot(ChatRequest::new())
         .await
         .unwrap_err();
@@ -418,8 +419,9 @@ async fn an_answer_that_has_begun_stands() {
         ])))
     };
     let well: Answer = || Ok(ChatResponse::new(words()));
-    let answer = Pool::new(vendor(breaks))
-        .or(vendor(well))
+    let answer = Pool::new()
+        .entry(vendor(breaks))
+        .entry(vendor(well))
         .oneshot(ChatRequest::new())
         .await
         .unwrap();

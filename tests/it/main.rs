@@ -22,6 +22,8 @@ mod bedrock;
 mod bound;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod catalog;
+#[cfg(all(feature = "gateway", feature = "testing"))]
+mod chaos;
 #[cfg(feature = "llm")]
 mod chat;
 mod circuit_breaker;
@@ -37,6 +39,7 @@ mod directory;
 mod edge;
 #[cfg(all(feature = "authorize", feature = "client", feature = "testing"))]
 mod external;
+mod fallback;
 mod follow;
 #[cfg(feature = "gateway")]
 mod gateway;
@@ -60,6 +63,8 @@ mod once;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod passed;
 #[cfg(all(feature = "gateway", feature = "testing"))]
+mod pool;
+#[cfg(all(feature = "gateway", feature = "testing"))]
 mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod provider;
@@ -78,6 +83,7 @@ mod redis_server;
 mod rerank;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod responses;
+mod retry;
 mod route;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod serve;
@@ -93,6 +99,8 @@ mod shared_limit;
 mod signature;
 #[cfg(feature = "llm")]
 mod simulator;
+#[cfg(feature = "llm")]
+mod split;
 #[cfg(feature = "rate-limit")]
 mod store_comes_back;
 #[cfg(feature = "auth")]
@@ -106,6 +114,7 @@ mod tokens;
 mod trace;
 #[cfg(feature = "llm")]
 mod unserved;
+mod upstreams;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;
 #[cfg(all(feature = "client", feature = "testing"))]

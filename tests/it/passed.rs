@@ -343,7 +343,7 @@ async fn a_second_vendor_gets_what_is_still_there() {
         .unwrap();
     let closed = ClosedPort::new().unwrap();
     let down = Provider::custom("down", closed.url() + "/v1").unwrap();
-    let pool = || Pool::new(down.clone()).or(provider(&upstream));
+    let pool = || Pool::new().entry(down.clone()).entry(provider(&upstream));
     let whole = form(false, Some("whisper-1"), "x");
     let answer = call(
         pool(),
@@ -355,9 +355,10 @@ async fn a_second_vendor_gets_what_is_still_there() {
     // Sound has begun with its first bytes, and a document with all of its own.
     let reply = Reply::bytes(200, "audio/mpeg", "abc");
     let sounds = MockUpstream::start(reply).await.unwrap();
-    let pool = Pool::new(down.clone())
-        .or(provider(&sounds))
-        .or(down.clone());
+    let pool = Pool::new()
+        .entry(down.clone())
+        .entry(provider(&sounds))
+        .entry(down.clone());
     let answer = call(
         pool,
         json_of("/v1/audio/speech", r#"{"model":"m","input":"a"}"#),
@@ -374,7 +375,7 @@ async fn what_was_passed_on_while_it_came_is_not_sent_twice() {
     let whole = form(true, Some("whisper-1"), &"x".repeat(9000));
     let (start, rest) = whole.split_at(200);
     send.send(start.to_owned().into()).unwrap();
-    let pool = Pool::new(provider(&down)).or(provider(&other));
+    let pool = Pool::new().entry(provider(&down)).entry(provider(&other));
     let answer = tokio::spawn(call(pool, request));
     while down.connections() == 0 {
         tokio::task::yield_now().await;

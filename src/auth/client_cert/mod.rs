@@ -61,8 +61,6 @@
 mod names;
 mod xfcc;
 
-pub use crate::admit::ResponseFuture;
-
 use self::names::Names;
 use super::{
     base64::{Form, decode},
@@ -70,7 +68,8 @@ use super::{
     credential::{Places, malformed},
 };
 use crate::{
-    Exchange, Extensible, Principal, Reject, Rejection,
+    Exchange, Extensible, Principal, Rejection,
+    admit::{Admit, Admitted},
     client_addr::{InvalidNetwork, PeerAddr, networks},
     rejection::Kind,
     tls::TlsInfo,
@@ -78,12 +77,8 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
-use std::{
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 use tower_layer::Layer;
-use tower_service::Service;
 
 /// In which header trusted proxies tell of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +170,7 @@ impl ClientCertLayer {
         self.names
     }
 
-    fn admit(&self, req: &mut impl Extensible) -> Result<(), Rejection> {
+    fn prove(&self, req: &mut impl Extensible) -> Result<(), Rejection> {
         let shown = self.shown(req);
         // Whoever put it there, it was not us.
         req.extensions_mut().remove::<Principal>();
@@ -308,39 +303,20 @@ impl<S> Layer<S> for ClientCertLayer {
     type Service = ClientCert<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let layer = self.clone();
-        ClientCert { inner, layer }
+        Admitted::new(inner, self.clone())
+    }
+}
+
+impl<Req: Extensible> Admit<Req> for ClientCertLayer {
+    fn admit(&self, req: &mut Req) -> Result<(), Rejection> {
+        self.prove(req)
     }
 }
 
 /// Turns away calls that came without a certificate, or by one that names nobody.
 ///
 /// See the [module docs](self) for an example.
-#[derive(Clone, Debug)]
-pub struct ClientCert<S> {
-    inner: S,
-    layer: ClientCertLayer,
-}
-
-impl<S, Req> Service<Req> for ClientCert<S>
-where
-    S: Service<Req>,
-    S::Response: Reject<S::Error>,
-    Req: Extensible,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = ResponseFuture<S::Future>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, mut req: Req) -> Self::Future {
-        let admitted = self.layer.admit(&mut req);
-        ResponseFuture::new(admitted.map(|()| self.inner.call(req)))
-    }
-}
+pub type ClientCert<S> = Admitted<S, ClientCertLayer>;
 
 #[cfg(test)]
 mod tests;

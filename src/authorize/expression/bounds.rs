@@ -64,14 +64,19 @@ pub(super) struct Reads {
     pub(super) model: bool,
     pub(super) now: bool,
     pub(super) request: bool,
+    pub(super) tokens: bool,
+    pub(super) metadata: bool,
 }
 
 /// Where a fault is, by the number of its node, and what it is.
 type Fault = (u64, String);
 
-/// Judges it.
-pub(super) fn check(expression: &IdedExpr) -> Result<Reads, Fault> {
-    let mut walk = Walk::default();
+/// Judges it. There are these variables besides.
+pub(super) fn check<'a>(expression: &'a IdedExpr, besides: &[&'a str]) -> Result<Reads, Fault> {
+    let mut walk = Walk {
+        besides: besides.to_vec(),
+        ..Walk::default()
+    };
     walk.node(expression)?;
     Ok(walk.reads)
 }
@@ -94,6 +99,7 @@ struct Walk<'a> {
     /// What the macro around it has bound.
     bound: Vec<&'a str>,
     within: bool,
+    besides: Vec<&'a str>,
 }
 
 impl<'a> Walk<'a> {
@@ -141,7 +147,8 @@ impl<'a> Walk<'a> {
                 if self.within {
                     return Err((node.id, "a macro stands within another one".into()));
                 }
-                if VARIABLES.contains(&&*all.iter_var) {
+                let taken = |name| VARIABLES.contains(&name) || self.besides.contains(&name);
+                if taken(&*all.iter_var) {
                     let taken = format!("`{}` is the name of a variable", all.iter_var);
                     return Err((node.id, taken));
                 }
@@ -175,6 +182,8 @@ impl<'a> Walk<'a> {
             "model" => self.reads.model = true,
             "now" => self.reads.now = true,
             "request" => self.reads.request = true,
+            "tokens" if self.besides.contains(&"tokens") => self.reads.tokens = true,
+            "metadata" if self.besides.contains(&"metadata") => self.reads.metadata = true,
             name if VARIABLES.contains(&name) || TYPES.contains(&name) => {}
             name if self.bound.contains(&name) => {}
             _ => return Err((id, format!("there is no variable `{name}`"))),

@@ -1,6 +1,8 @@
 //! What an expression can ask for: looked up when it does.
 
 use crate::{Principal, authorize::Asked};
+#[cfg(feature = "llm")]
+use cel::common::types::CelInt;
 use cel::{
     common::{
         types::{CelList, CelMap, CelMapKey, CelString, CelTimestamp},
@@ -33,11 +35,26 @@ impl VariableResolver for Variables<'_> {
                 }
                 "now" => now(asked.now()?)?,
                 "model" => text(asked.model()?),
+                #[cfg(feature = "llm")]
+                "tokens" => Box::new(CelInt::from(i64::try_from(asked.tokens?).ok()?)),
+                #[cfg(feature = "llm")]
+                "metadata" => {
+                    let mut all = Map::new();
+                    for (name, value) in asked.metadata {
+                        put(&mut all, name, Some(text(*value)));
+                    }
+                    map(all)
+                }
                 _ => return None,
             },
             Some(("principal", field)) => one_of(asked.principal()?, field)?,
             Some(("request", field)) => part_of(asked, field)?,
             Some(("client", "address")) => address(asked)?,
+            #[cfg(feature = "llm")]
+            Some(("metadata", field)) => {
+                let mut all = asked.metadata.iter();
+                text(all.find(|(name, _)| *name == field)?.1)
+            }
             _ => return None,
         };
         Some(CowVal::Owned(value))

@@ -1,14 +1,18 @@
-use super::*;
+use super::{super::window::Tally, *};
 use Outcome::{Failure, Neutral, Success};
 use proptest::{collection::vec, prelude::*};
+
+const WINDOW: usize = 4;
 
 const CONFIG: Config = Config {
     failure_percent: 50,
     slow: None,
-    window: 4,
+    window: Span::Calls(WINDOW),
     minimum_calls: 2,
     probes: 2,
     cool_down: Duration::from_secs(30),
+    longest_cool_down: Duration::ZERO,
+    half_open: None,
 };
 
 /// Lets in and records one call for each outcome.
@@ -35,6 +39,11 @@ fn cooled_down() -> (Circuit, Instant) {
     (circuit, now + CONFIG.cool_down)
 }
 
+/// Of a window of calls, to which the time is nothing.
+fn tally(circuit: &mut Circuit) -> Tally {
+    circuit.window.tally(Instant::now())
+}
+
 fn is_open(circuit: &Circuit) -> bool {
     matches!(circuit.phase, Phase::Open { .. })
 }
@@ -56,17 +65,20 @@ fn the_rate_opens_and_not_the_count() {
 
 #[test]
 fn calls_that_left_the_window_do_not_count() {
-    let (circuit, _) = after(&[
+    let (mut circuit, _) = after(&[
         Success, Success, Success, Failure, Success, Success, Success, Failure,
     ]);
-    assert_eq!((circuit.phase, circuit.window.failed), (Phase::Closed, 1));
+    assert_eq!(
+        (circuit.phase, tally(&mut circuit).failed),
+        (Phase::Closed, 1)
+    );
 }
 
 #[test]
 fn neutral_calls_do_not_count() {
-    let (circuit, _) = after(&[Failure, Neutral, Neutral]);
+    let (mut circuit, _) = after(&[Failure, Neutral, Neutral]);
     assert_eq!(
-        (circuit.phase, circuit.window.answers.len()),
+        (circuit.phase, tally(&mut circuit).calls),
         (Phase::Closed, 1)
     );
 }
@@ -118,7 +130,13 @@ fn no_more_probes_than_configured() {
 fn a_neutral_probe_makes_room_for_another() {
     let (mut circuit, now) = cooled_down();
     calls(&mut circuit, now, &[Neutral, Neutral, Neutral]);
-    assert_eq!(circuit.phase, Phase::HalfOpen { free: 2 });
+    assert_eq!(
+        circuit.phase,
+        Phase::HalfOpen {
+            free: 2,
+            until: None
+        }
+    );
 }
 
 #[test]
@@ -159,10 +177,13 @@ fn a_verdict_does_not_wait_for_a_probe_that_hangs() {
 fn a_late_failure_does_not_reopen() {
     let (mut circuit, now) = cooled_down();
     calls(&mut circuit, now, &[Success, Success]);
-    for _ in 0..CONFIG.window {
+    for _ in 0..WINDOW {
         circuit.record(0, Failure, Duration::ZERO, now);
     }
-    assert_eq!((circuit.phase, circuit.window.failed), (Phase::Closed, 0));
+    assert_eq!(
+        (circuit.phase, tally(&mut circuit).failed),
+        (Phase::Closed, 0)
+    );
 }
 
 #[test]
@@ -172,7 +193,10 @@ fn a_revised_success_counts_as_one_failure() {
     for _ in 0..2 {
         circuit.revise(entries[0].unwrap(), now);
     }
-    assert_eq!((circuit.phase, circuit.window.failed), (Phase::Closed, 1));
+    assert_eq!(
+        (circuit.phase, tally(&mut circuit).failed),
+        (Phase::Closed, 1)
+    );
     circuit.revise(entries[1].unwrap(), now);
     assert!(is_open(&circuit));
 }
@@ -181,9 +205,9 @@ fn a_revised_success_counts_as_one_failure() {
 fn an_answer_that_left_the_window_is_not_revised() {
     let (mut circuit, now) = after(&[]);
     let first = calls(&mut circuit, now, &[Success])[0].unwrap();
-    calls(&mut circuit, now, &[Success; CONFIG.window]);
+    calls(&mut circuit, now, &[Success; WINDOW]);
     circuit.revise(first, now);
-    assert_eq!(circuit.window.failed, 0);
+    assert_eq!(tally(&mut circuit).failed, 0);
 }
 
 #[test]
@@ -194,7 +218,10 @@ fn a_late_revision_does_not_move_the_next_phase() {
     for probe in probes {
         circuit.revise(probe.unwrap(), now);
     }
-    assert_eq!((circuit.phase, circuit.window.failed), (Phase::Closed, 0));
+    assert_eq!(
+        (circuit.phase, tally(&mut circuit).failed),
+        (Phase::Closed, 0)
+    );
 }
 
 #[test]
@@ -211,7 +238,7 @@ fn a_dropped_call_counts_if_it_was_slow() {
             circuit.abandon(epoch, elapsed, now);
         }
         assert_eq!(is_open(&circuit), opens);
-        assert_eq!(circuit.window.failed, 0, "slow is not failed");
+        assert_eq!(tally(&mut circuit).failed, 0, "slow is not failed");
     }
 }
 
@@ -243,13 +270,185 @@ proptest! {
                 4 if !recorded.is_empty() => circuit.revise(recorded.remove(0), now),
                 _ => now += CONFIG.cool_down / 2,
             }
-            let count = |bad: fn(&&Answer) -> bool| circuit.window.answers.iter().filter(bad).count();
-            prop_assert_eq!(circuit.window.failed, count(|answer| answer.failed));
-            prop_assert_eq!(circuit.window.slow, count(|answer| answer.slow));
-            prop_assert!(circuit.window.answers.len() <= CONFIG.window);
-            if let Phase::HalfOpen { free } = circuit.phase {
+            let calls = tally(&mut circuit).calls;
+            prop_assert!(calls <= WINDOW);
+            if let Phase::HalfOpen { free, .. } = circuit.phase {
                 let probing = out.iter().filter(|epoch| **epoch == circuit.epoch).count();
-                prop_assert_eq!(free + probing + circuit.window.answers.len(), CONFIG.probes);
+                prop_assert_eq!(free + probing + calls, CONFIG.probes);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_circuit_that_does_not_recover_is_left_alone_for_longer_each_time() {
+    let seconds = Duration::from_secs;
+    let mut circuit = Circuit::new(Config {
+        cool_down: seconds(5),
+        longest_cool_down: seconds(60),
+        probes: 1,
+        ..CONFIG
+    });
+    let mut now = Instant::now();
+    calls(&mut circuit, now, &[Failure, Failure]);
+    for wait in [5, 10, 20, 40, 60, 60] {
+        let refused = circuit.admit(now).unwrap_err();
+        assert_eq!(refused.retry_after(), Some(seconds(wait)));
+        now += seconds(wait);
+        calls(&mut circuit, now, &[Failure]);
+    }
+    now += seconds(60);
+    calls(&mut circuit, now, &[Success, Failure, Failure]);
+    let refused = circuit.admit(now).unwrap_err();
+    assert_eq!(refused.retry_after(), Some(seconds(5)), "it had closed");
+}
+
+#[test]
+fn probes_that_do_not_answer_in_time_open_it_again() {
+    let wait = Duration::from_secs(3);
+    let mut circuit = Circuit::new(Config {
+        half_open: Some(wait),
+        ..CONFIG
+    });
+    let now = Instant::now();
+    calls(&mut circuit, now, &[Failure, Failure]);
+    let now = now + CONFIG.cool_down;
+    let probe = circuit.admit(now).unwrap();
+    assert!(circuit.admit(now + wait / 2).is_ok());
+    let refused = circuit.admit(now + wait).unwrap_err();
+    assert_eq!(refused.retry_after(), Some(CONFIG.cool_down));
+    circuit.record(probe, Success, wait, now + wait);
+    assert!(is_open(&circuit), "that probe was given up");
+    // However long nobody came: it is half open from when somebody does.
+    let late = now + 9 * CONFIG.cool_down;
+    assert!(circuit.admit(late).is_ok() && circuit.admit(late + wait / 2).is_ok());
+    let states: Vec<_> = circuit
+        .take_untold()
+        .into_iter()
+        .map(|(_, to)| to)
+        .collect();
+    let (open, half) = (State::Open, State::HalfOpen);
+    assert_eq!(states, [open, half, open, half]);
+}
+
+#[test]
+fn what_is_forced_stays_until_it_is_reset() {
+    let now = Instant::now();
+    for (forced, counted) in [(Forced::Disabled, 0), (Forced::MetricsOnly, 4)] {
+        let mut circuit = Circuit::new(CONFIG);
+        circuit.force(forced);
+        calls(&mut circuit, now, &[Failure; 4]);
+        assert_eq!(tally(&mut circuit).failed, counted);
+        assert_eq!(circuit.stats(now).failed_calls(), counted as u64);
+        assert_eq!(circuit.phase, Phase::Forced(forced), "it never opens");
+        circuit.reset();
+        assert_eq!(
+            (circuit.phase, tally(&mut circuit).calls),
+            (Phase::Closed, 0)
+        );
+    }
+    let mut circuit = Circuit::new(CONFIG);
+    circuit.force(Forced::Open);
+    let refused = circuit.admit(now + 9 * CONFIG.cool_down).unwrap_err();
+    assert_eq!(refused.retry_after(), None, "nobody knows");
+    assert_eq!(circuit.stats(now).not_permitted_calls(), 1);
+    circuit.trip(now);
+    assert!(is_open(&circuit), "and cools down");
+}
+
+#[test]
+fn who_trips_an_open_circuit_changes_nothing() {
+    let (mut circuit, now) = after(&[Failure, Failure]);
+    let before = circuit.phase;
+    circuit.trip(now + Duration::from_secs(10));
+    assert_eq!(circuit.phase, before);
+}
+
+#[test]
+fn answers_to_calls_of_before_a_change_count_nowhere() {
+    let now = Instant::now();
+    let mut circuit = Circuit::new(CONFIG);
+    let mut out: Vec<u64> = (0..3).map(|_| circuit.admit(now).unwrap()).collect();
+    let recorded = calls(&mut circuit, now, &[Success])[0].unwrap();
+    let changes: [&dyn Fn(&mut Circuit); 4] = [
+        &|circuit| circuit.trip(now),
+        &|circuit| circuit.force(Forced::MetricsOnly),
+        &|circuit| circuit.force(Forced::Disabled),
+        &|circuit| circuit.reset(),
+    ];
+    for change in changes {
+        change(&mut circuit);
+        let before = circuit.stats(now);
+        for epoch in &out {
+            circuit.record(*epoch, Failure, Duration::ZERO, now);
+            circuit.abandon(*epoch, Duration::ZERO, now);
+        }
+        circuit.revise(recorded, now);
+        assert_eq!(circuit.stats(now), before);
+        out.extend(circuit.admit(now));
+        let fresh = out.pop_if(|epoch| *epoch == circuit.epoch);
+        fresh.map(|epoch| circuit.abandon(epoch, Duration::ZERO, now));
+    }
+}
+
+#[test]
+fn rates_are_told_when_there_are_enough_calls() {
+    let (mut circuit, now) = after(&[Success]);
+    assert_eq!(circuit.stats(now).failure_rate(), None);
+    calls(&mut circuit, now, &[Success, Success, Failure]);
+    let stats = circuit.stats(now);
+    assert_eq!(stats.failure_rate(), Some(0.25));
+    assert_eq!(stats.slow_call_rate(), Some(0.0));
+    assert_eq!((stats.buffered_calls(), stats.successful_calls()), (4, 3));
+}
+
+proptest! {
+    /// Both windows count what somebody would who kept every answer and counted them all anew.
+    #[test]
+    fn both_windows_equal_a_naive_recount(
+        span in 1..8usize,
+        steps in vec((0..8u8, 0..2500u64, any::<u16>()), 0..300),
+    ) {
+        let origin = Instant::now();
+        for of_time in [false, true] {
+            let mut window = Window::new(if of_time { Span::Seconds(span) } else { Span::Calls(span) });
+            // The answers, each with its second and its place.
+            let mut all: Vec<(u64, Answer, u64)> = Vec::new();
+            let (mut now, mut begun) = (origin, None);
+            for (step, millis, pick) in &steps {
+                now += Duration::from_millis(if *step == 7 { 20 * millis } else { *millis });
+                let second = now.duration_since(*begun.get_or_insert(now)).as_secs();
+                let here = |at: usize, of: u64, len: usize| match of_time {
+                    true => of + span as u64 > second,
+                    false => at + span >= len,
+                };
+                let len = all.len();
+                if *step < 5 || all.is_empty() {
+                    let answer = Answer { failed: step % 2 == 0, slow: pick % 3 == 0 };
+                    let place = window.push(answer, now);
+                    all.push((second, answer, place));
+                } else {
+                    let at = usize::from(*pick) % len;
+                    let (of, answer, place) = &mut all[at];
+                    // Nobody revises what had failed.
+                    if !answer.failed {
+                        let is_here = here(at, *of, len);
+                        prop_assert_eq!(window.fail(*place, now), is_here);
+                        answer.failed |= is_here;
+                    }
+                }
+                let len = all.len();
+                let mut naive = Tally::default();
+                for (at, (of, answer, _)) in all.iter().enumerate() {
+                    if here(at, *of, len) {
+                        naive.merge(Tally {
+                            calls: 1,
+                            failed: answer.failed.into(),
+                            slow: answer.slow.into(),
+                        });
+                    }
+                }
+                prop_assert_eq!(window.tally(now), naive);
             }
         }
     }

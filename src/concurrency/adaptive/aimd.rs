@@ -97,8 +97,9 @@ impl Core {
         if self.cut.is_some_and(|cut| sample.begun < cut) {
             return;
         }
-        let kept = self.limit * usize::from(self.config.keep_percent) / 100;
-        self.limit = kept.max(self.config.least);
+        let kept = self.limit as u128 * u128::from(self.config.keep_percent) / 100;
+        // Less than it was, which fitted.
+        self.limit = (kept as usize).max(self.config.least);
         self.cut = Some(sample.now);
         self.well = 0;
     }

@@ -86,19 +86,17 @@ impl Gradient {
         self
     }
 
-    /// Sets how often the limit is found anew.
+    /// Sets how often the limit is found anew. At most a year.
     #[must_use]
     pub fn window(mut self, window: Duration) -> Self {
-        self.window = window;
+        self.window = window.min(YEAR);
         self
     }
 
     /// Sets how often the time at rest is found anew. Up to a tenth is added. At most a year.
     #[must_use]
     pub fn rest_every(mut self, interval: Duration) -> Self {
-        // The end must be an instant that the clock can tell.
-        let year = Duration::from_secs(365 * 24 * 60 * 60);
-        self.rest_every = interval.min(year);
+        self.rest_every = interval.min(YEAR);
         self
     }
 
@@ -130,6 +128,8 @@ impl Default for Gradient {
     }
 }
 
+/// The end of what is waited for must be an instant that the clock can tell.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Of how many calls of a window the times are kept: the latest.
 const KEPT: usize = 1000;
 /// For how many windows the limit may be the least that it may.
@@ -190,10 +190,14 @@ impl Core {
         match self.phase {
             // What was begun before may have waited for others.
             Phase::Probing { since } if sample.begun < since => {}
-            Phase::Probing { .. } => {
+            Phase::Probing { since } => {
                 self.keep(sample);
-                if self.times.len() >= self.config.rest_calls {
-                    self.rest = self.percentile();
+                // Where none of the calls tells a time, or they are few, nobody is held to a probe for ever.
+                let long = now.saturating_duration_since(since) >= self.config.rest_every;
+                if self.times.len() >= self.config.rest_calls || long {
+                    if !self.times.is_empty() {
+                        self.rest = self.percentile();
+                    }
                     self.phase = Phase::Running {
                         window_ends: now + self.config.window,
                         probe_at: now + self.config.rest_every + self.jitter(now),
@@ -225,6 +229,10 @@ impl Core {
     fn adjust(&mut self) {
         let took = self.percentile();
         let peak = mem::take(&mut self.peak);
+        if self.rest.is_zero() {
+            // No time was ever told while at rest, so nothing can be longer than it.
+            self.rest = took;
+        }
         let buffered =
             self.rest.as_secs_f64() * (1.0 + f64::from(self.config.buffer_percent) / 100.0);
         // A service that answers in no time at all is not overloaded.
@@ -393,6 +401,34 @@ mod tests {
             }
         }
         assert_eq!(run.0.limit(), 3, "still probing");
+    }
+
+    #[test]
+    fn a_service_whose_calls_tell_no_time_is_not_probed_for_ever() {
+        let mut run = Run::new(Gradient::new());
+        let minute = Duration::from_secs(60);
+        let untold = |run: &Run| Sample {
+            begun: run.1,
+            now: run.1,
+            in_flight: 3,
+            outcome: Outcome::Neutral,
+        };
+        run.0.sample(&untold(&run));
+        assert_eq!(run.0.limit(), 3);
+        run.1 += minute;
+        run.0.sample(&untold(&run));
+        assert_eq!(run.0.limit(), 20);
+        assert!(run.windows(1, REST, 20) >= 20, "what comes first is rest");
+    }
+
+    #[test]
+    fn a_window_without_end_is_a_year() {
+        let mut run = Run::new(
+            Gradient::new()
+                .window(Duration::MAX)
+                .rest_every(Duration::MAX),
+        );
+        assert_eq!(run.calls(50, REST, 3), 20);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tower_http::{
 };
 
 /// What a page may read of an answer, besides the few headers that any may.
-const EXPOSED: [HeaderName; 14] = [
+const EXPOSED: [HeaderName; 15] = [
     // The id of a request, where OpenAI's clients look for it, and Anthropic's.
     HeaderName::from_static("x-request-id"),
     HeaderName::from_static("request-id"),
@@ -28,6 +28,7 @@ const EXPOSED: [HeaderName; 14] = [
     HeaderName::from_static("openai-processing-ms"),
     HeaderName::from_static("x-gateway-loss"),
     HeaderName::from_static("x-gateway-estimate"),
+    HeaderName::from_static("x-gateway-explain"),
 ];
 
 impl GatewayBuilder {

@@ -1,16 +1,21 @@
 use super::*;
-use crate::Body;
+use crate::{
+    Body,
+    gateway::{flood::Resets, socket},
+};
 use bytes::Bytes;
 use http::Response;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::{
     convert::Infallible,
+    future::poll_fn,
     sync::atomic::{AtomicUsize, Ordering},
     task::Poll,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    net::TcpStream,
     task::JoinHandle,
     time::{Instant, sleep},
 };

@@ -20,6 +20,7 @@ mod crossing;
 pub(crate) mod custom;
 pub(crate) mod envelope;
 pub(crate) mod fault;
+mod function;
 pub(crate) mod gemini;
 mod held;
 mod hop;

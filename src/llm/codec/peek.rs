@@ -51,6 +51,7 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
     };
     let mut wire = Wire::new(protocol, bytes.clone());
     wire.query = ask.query;
+    wire.names_others = found.others.is_some_and(|others| others != "null");
     if ask.model.is_none() {
         wire.model = found.model.map(span);
     }
@@ -178,6 +179,8 @@ struct Found<'a> {
     model: Option<&'a str>,
     stream: Option<&'a str>,
     options: Option<&'a str>,
+    /// Other models that may answer, in the words of some vendors.
+    others: Option<&'a str>,
 }
 
 impl<'a> Found<'a> {
@@ -187,6 +190,7 @@ impl<'a> Found<'a> {
             b"model" => Some(&mut self.model),
             b"stream" => Some(&mut self.stream),
             b"stream_options" => Some(&mut self.options),
+            b"models" => Some(&mut self.others),
             _ => None,
         }
     }
@@ -242,7 +246,8 @@ fn is_misspelt(name: &[u8]) -> bool {
     KNOWN.iter().any(alike)
 }
 
-const KNOWN: [&str; 16] = [
+const KNOWN: [&str; 17] = [
+    "models",
     "store",
     "background",
     "conversation",

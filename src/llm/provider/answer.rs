@@ -1,6 +1,6 @@
 //! The answer of a vendor, chunk by chunk.
 
-use super::{Inner, call};
+use super::{Inner, refusal};
 use crate::{
     Body, BoxError, Rejection,
     llm::{
@@ -83,8 +83,8 @@ impl Source {
         let scan = source.codec.scan(&raw, Framing::Json, None);
         if let Some(error) = scan.error {
             let error = error.with_vendor(source.provider.name.clone());
-            let error = call::screened(&source.provider, &raw, error);
-            call::log(&error);
+            let error = refusal::screened(&source.provider, &raw, error);
+            refusal::log(&error);
             return Err(error.into());
         }
         source.whole = Some((raw, scan));
@@ -161,7 +161,7 @@ impl Source {
                         None if !closed => Err(broken("the array is not closed".into()).into()),
                         None if self.blank => {
                             let reason = "a stream without an event";
-                            Err(call::malformed(&self.provider, reason))
+                            Err(refusal::malformed(&self.provider, reason))
                         }
                         last => Ok(last),
                     }
@@ -200,14 +200,14 @@ impl Source {
         let scan = scanned.unwrap_or_else(|| self.codec.scan(text, framing, self.usage));
         if let Some(error) = scan.error {
             let error = error.with_vendor(self.provider.name.clone());
-            let error = call::screened(&self.provider, &raw, error);
+            let error = refusal::screened(&self.provider, &raw, error);
             return self.failed(&raw, error.into(), scan.usage);
         }
         if mislabelled {
             self.rest = None;
             self.ready.clear();
             let reason = "a document under the content type of a stream";
-            return Some(Err(call::malformed(&self.provider, reason)));
+            return Some(Err(refusal::malformed(&self.provider, reason)));
         }
         self.blank &= text.trim_ascii().is_empty();
         self.fresh = false;
@@ -235,8 +235,8 @@ impl Source {
             let error = match error {
                 Error::Vendor(error) => {
                     let error = error.with_vendor(self.provider.name.clone());
-                    let error = call::screened(&self.provider, &raw, error);
-                    call::log(&error);
+                    let error = refusal::screened(&self.provider, &raw, error);
+                    refusal::log(&error);
                     error.into()
                 }
                 error => error,
@@ -301,7 +301,7 @@ impl Source {
         used: Option<Usage>,
     ) -> Option<Result<Batch, Error>> {
         if let Error::Vendor(error) = &error {
-            call::log(error);
+            refusal::log(error);
         }
         self.rest = None;
         self.ready.clear();
@@ -428,7 +428,7 @@ impl Uncut {
     fn error(&self, provider: &Inner) -> Error {
         match self {
             Self::TooLong => too_long(),
-            Self::Garbled => call::malformed(provider, "a frame whose sum is wrong"),
+            Self::Garbled => refusal::malformed(provider, "a frame whose sum is wrong"),
         }
     }
 }

@@ -15,8 +15,8 @@ struct Takes {
 
 const BYTES: &str = "The provider takes the bytes of it, and no URL.";
 
-/// Refuses what the vendor would have to fetch and does not. What is in its own protocol is for it to judge,
-/// unless it is known to take no notice of a URL.
+/// Refuses what the vendor would have to fetch and does not. What was said in its own protocol is for it to
+/// judge, also when a policy has edited it since, unless it is known to take no notice of a URL.
 pub(super) fn check(
     provider: &Inner,
     protocol: Protocol,
@@ -29,7 +29,7 @@ pub(super) fn check(
         .vendor
         .is_some_and(|vendor| vendor.quirks.no_urls());
     let wire = request.wire();
-    let own = wire.is_some_and(|wire| wire.protocol == protocol);
+    let own = request.origin() == Some(protocol);
     // JSON may escape each letter of it.
     let may_have = |wire: &Wire| {
         let has = |word: &str| memchr::memmem::find(&wire.bytes, word.as_bytes()).is_some();

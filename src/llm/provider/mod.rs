@@ -75,12 +75,15 @@ mod cloud;
 mod count;
 pub mod credential;
 mod environment;
+mod framing;
 mod google;
 mod invalid;
 mod key;
 mod media;
+mod models;
 mod passed;
 mod quirks;
+mod refusal;
 mod splice;
 mod table;
 
@@ -459,7 +462,7 @@ impl Provider {
             let known = self.known_models().iter();
             return Ok(known.map(|&name| name.to_owned()).collect());
         }
-        call::models(&self.0).await
+        models::models(&self.0).await
     }
 }
 

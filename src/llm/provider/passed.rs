@@ -2,7 +2,9 @@
 
 use super::{
     Inner, address, answer,
-    call::{self, along, collected, configure, content, head, is_encoded, malformed, refusal},
+    call::{along, configure, head, passed_back},
+    framing::{self, collected, content, is_encoded},
+    refusal::{self, malformed, refusal},
 };
 use crate::{
     Body, BoxError, Exchange, Extensible, Rejection,
@@ -52,7 +54,7 @@ pub(super) async fn pass(
         request.headers().get(CONTENT_TYPE),
         along(request.headers()),
     );
-    let content_type = content_type.cloned().unwrap_or(call::JSON);
+    let content_type = content_type.cloned().unwrap_or(framing::JSON);
     let mut call = head(&provider.base, Method::POST, &path, request.take_headers())?;
     let headers = call.headers_mut();
     headers.insert(ACCEPT, ANYTHING);
@@ -79,7 +81,7 @@ pub(super) async fn pass(
         None => Body::from(first),
     });
     let response = provider.client.send(call).await;
-    let response = response.inspect_err(|rejection| call::unreachable(&provider, rejection))?;
+    let response = response.inspect_err(|rejection| refusal::unreachable(&provider, rejection))?;
     let (parts, body) = response.into_parts();
     if !parts.status.is_success() {
         return Err(refusal(&provider, codec, parts.status, &parts.headers, body).await);
@@ -96,12 +98,12 @@ pub(super) async fn pass(
     };
     let rest = match framing {
         Some(Framing::Json) => {
-            let raw = collected(body, None, call::MOST_ANSWER).await?;
+            let raw = collected(body, None, framing::MOST_ANSWER).await?;
             let found = scan(&raw, Framing::Json);
             if let Some(error) = found.error {
                 let error = error.with_vendor(provider.name.clone());
-                let error = call::screened(&provider, &raw, error);
-                call::log(&error);
+                let error = refusal::screened(&provider, &raw, error);
+                refusal::log(&error);
                 return Err(error.into());
             }
             Rest::Document(Some((raw, found.usage)))
@@ -116,7 +118,7 @@ pub(super) async fn pass(
         rest: Some(rest),
     });
     let told = parts.headers.get(CONTENT_TYPE).cloned().unwrap_or(BYTES);
-    *answer.headers_mut() = call::passed_back(parts.headers);
+    *answer.headers_mut() = passed_back(parts.headers);
     answer.headers_mut().insert(CONTENT_TYPE, told);
     Ok(answer)
 }
@@ -245,8 +247,8 @@ impl Source {
         if let Some(error) = found.error {
             self.rest = None;
             let error = error.with_vendor(self.provider.name.clone());
-            let error = call::screened(&self.provider, &raw, error);
-            call::log(&error);
+            let error = refusal::screened(&self.provider, &raw, error);
+            refusal::log(&error);
             return Err(error.into());
         }
         Ok(self.batch(raw, found.usage))

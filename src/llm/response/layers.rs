@@ -6,10 +6,15 @@ use crate::{
     answer::{Begin, Outcome, Remedy},
     describe::Status,
     llm::Error,
+    mirror::Exhaust,
     principal::Extensible,
 };
 use http::{Extensions, HeaderMap, StatusCode};
-use std::task::{Context, Poll};
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 impl Extensible for ChatResponse {
     fn headers(&self) -> &HeaderMap {
@@ -52,6 +57,21 @@ impl Health<Error> for ChatResponse {
         }
     }
 
+    fn is_unsent(answer: Result<&Self, &Error>) -> bool {
+        matches!(answer, Err(Error::Rejected(rejection)) if rejection.is_unsent())
+    }
+
+    fn retry_after(answer: Result<&Self, &Error>) -> Option<Duration> {
+        answer.err()?.rejection().retry_after()
+    }
+
+    fn with_retry_after(answer: Result<Self, Error>, after: Duration) -> Result<Self, Error> {
+        answer.map_err(|error| match error {
+            Error::Rejected(rejection) => rejection.with_retry_after(after).into(),
+            Error::Vendor(error) => error.with_retry_after(Some(after)).into(),
+        })
+    }
+
     fn is_local(answer: Result<&Self, &Error>) -> bool {
         answer.is_err_and(|error| error.kind().is_local())
     }
@@ -70,6 +90,20 @@ impl Status<Error> for ChatResponse {
 impl Begin<Error> for ChatResponse {
     async fn begin(self) -> Result<Self, Error> {
         self.primed().await
+    }
+}
+
+impl Exhaust for ChatResponse {
+    async fn exhaust(mut self, limit: usize) -> bool {
+        let mut read = 0_usize;
+        while read <= limit {
+            match poll_fn(|cx| self.poll_batch(cx)).await {
+                None => break,
+                Some(Err(_)) => return false,
+                Some(Ok(batch)) => read = read.saturating_add(batch.size()),
+            }
+        }
+        true
     }
 }
 

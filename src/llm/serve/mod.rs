@@ -49,6 +49,10 @@
 //! `model_not_found`, and it is in no list. A path that it [may not use](Principal::may_use_route) is 403
 //! `insufficient_permissions`.
 //!
+//! Some vendors take several names, in `models`, and choose. Where the caller may not use every model, or a
+//! policy decides on them, that is 403 too. A tool may have a model of its own, such as the one that makes
+//! pictures: nobody decides on that one here.
+//!
 //! # What is read
 //!
 //! The body must be JSON: `content-type: application/json`, else 415. It may be compressed with
@@ -67,6 +71,23 @@
 //! Such a request may be a form with files. Then what stands before the end of the model's field is held, and
 //! the rest is passed on while it comes, within the same bounds. A client that names the model after its
 //! file has the file held here; and what was passed on once cannot be sent to a second vendor.
+//!
+//! # What is explained
+//!
+//! A caller that sends `x-gateway-explain: true` and has the [scope](Serve::explain_scope) `gateway:explain`
+//! gets, with any answer about a model, the header `x-gateway-explain`: JSON of 4 KiB at the most, as far as
+//! things are known when the head of the answer goes out.
+//!
+//! | field | |
+//! |---|---|
+//! | `candidates` | those that a [pool](super::pool) considered: `pool`, `entry`, `verdict` ([why](super::pool#who-can) it was dropped, or `answered`, `failed`, `spare`), `price` as estimated, and if it was asked `attempt`: `at_ms` since the exchange began, `took_ms` to its first content or its error, `outcome` (`ok`, or the code of the error) |
+//! | `more` | how many candidates had no room |
+//! | `attempts` | how often a vendor was called |
+//! | `ms` | how long it all took so far |
+//! | `upstream` | who was called last |
+//! | `loss` | what its protocol could not say |
+//!
+//! For anyone else the header does nothing.
 //!
 //! # What is written
 //!
@@ -97,7 +118,7 @@ use super::{
     ChatRequest, ChatResponse, Error, Operation, Protocol,
     catalog::{Entry, ModelFacts},
     codec::{self, Target},
-    dialect,
+    dialect, explain,
 };
 use crate::{
     Body, BoxError, Exchange, Principal, Reject, Rejection, principal::Carried, rejection::Kind,
@@ -126,6 +147,7 @@ pub struct Serve<S> {
     chat: S,
     models: Arc<dyn Models>,
     bounds: Bounds,
+    explain_scope: Arc<str>,
     #[cfg(feature = "authorize")]
     policy: Option<crate::authorize::Policy>,
 }
@@ -141,6 +163,7 @@ impl<S> Serve<S> {
                 bytes: LIMIT,
                 time: TIME,
             },
+            explain_scope: explain::SCOPE.into(),
             #[cfg(feature = "authorize")]
             policy: None,
         }
@@ -160,6 +183,14 @@ impl<S> Serve<S> {
     #[must_use]
     pub fn models(mut self, models: impl Models) -> Self {
         self.models = Arc::new(models);
+        self
+    }
+
+    /// Sets which scope lets a principal ask [how its call was answered](self#what-is-explained):
+    /// `gateway:explain` by default.
+    #[must_use]
+    pub fn explain_scope(mut self, scope: impl Into<Arc<str>>) -> Self {
+        self.explain_scope = scope.into();
         self
     }
 
@@ -261,7 +292,8 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let explains = explain::wanted(&mut request, &self.explain_scope);
         let protocol = dialect::of(request.uri().path(), request.headers());
         let target = target::of(protocol, request.method(), request.uri());
         let exchange = Exchange::of(&request).cloned();
@@ -286,7 +318,11 @@ where
             let mut answer = match target {
                 Ok(Target::Model(ask)) => {
                     let request = read(protocol, &ask, carried, body, serve.bounds).await;
-                    serve.answer(protocol, request, exchange).await
+                    let mut answer = serve.answer(protocol, request, exchange).await;
+                    if explains && let Some(told) = exchange.and_then(explain::header) {
+                        answer.headers_mut().insert(explain::HEADER, told);
+                    }
+                    answer
                 }
                 Ok(Target::List(id)) => Box::pin(serve.list(protocol, id, carried, exchange)).await,
                 Err(rejection) if rejection.kind() == Kind::NotFound => {
@@ -351,6 +387,21 @@ impl<S> Serve<S> {
         response
     }
 
+    /// Refuses what names other models that may answer, where not everyone may use every model: who of them
+    /// answers is up to the vendor.
+    fn one_model(&self, request: &ChatRequest) -> Result<(), Rejection> {
+        let names_others = request.wire().is_some_and(|wire| wire.names_others);
+        let held = || Principal::of(request).is_some_and(Principal::is_held_to_models);
+        #[cfg(feature = "authorize")]
+        let held = || self.policy.is_some() || held();
+        if names_others && held() {
+            return Err(Rejection::new(Kind::Forbidden)
+                .with_param("models")
+                .with_detail("Only one model may be named, in `model`."));
+        }
+        Ok(())
+    }
+
     async fn answer(
         mut self,
         protocol: Protocol,
@@ -367,6 +418,7 @@ impl<S> Serve<S> {
                 let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
                 return Err(Error::from(unknown));
             }
+            self.one_model(&request)?;
             let asked = codec::of(protocol).asked(&request);
             poll_fn(|cx| self.chat.poll_ready(cx))
                 .await

@@ -12,7 +12,10 @@ use crate::{
     Rejection,
     llm::{
         Chat, Extra, Message, ResponseFormat, Role, Sampling, Tool, ToolChoice,
-        codec::value::{Fields, Path, document},
+        codec::{
+            function,
+            value::{Fields, Path, document},
+        },
     },
 };
 use serde_json::Value;
@@ -125,24 +128,9 @@ fn tool(value: Value, path: Path<'_>) -> Result<Tool, Rejection> {
     }
     let mut fields = Fields::new(value, path)?;
     fields.string("type")?;
-    let name = fields.required("name")?;
-    if name.is_empty() {
-        return Err(path.key("name").fault("A name is required."));
-    }
-    let parameters = fields.take("input_schema");
-    if parameters
-        .as_ref()
-        .is_some_and(|schema| !schema.is_object())
-    {
-        return Err(path.key("input_schema").fault("Expected an object."));
-    }
-    Ok(Tool {
-        name,
-        description: fields.string("description")?,
-        parameters,
-        strict: fields.bool("strict")?,
-        extra: fields.rest()?,
-    })
+    let mut tool = function::read(&mut fields, path, "input_schema")?;
+    tool.extra = fields.rest()?;
+    Ok(tool)
 }
 
 /// Which tool, and whether several at once.

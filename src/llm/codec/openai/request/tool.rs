@@ -4,7 +4,10 @@ use crate::{
     Rejection,
     llm::{
         ResponseFormat, Tool, ToolChoice,
-        codec::value::{Fields, Path},
+        codec::{
+            function,
+            value::{Fields, Path},
+        },
     },
 };
 use serde_json::Value;
@@ -21,31 +24,14 @@ pub(super) fn read(value: Value, path: Path<'_>) -> Result<Tool, Rejection> {
     let path = path.key("function");
     let function = fields.take("function");
     let function = function.ok_or_else(|| path.fault("A function is required."))?;
-    let mut function = Fields::new(function, path)?;
-    let name = function.required("name")?;
-    if name.is_empty() {
-        return Err(path.key("name").fault("A name is required."));
-    }
-    let parameters = function.take("parameters");
-    if parameters
-        .as_ref()
-        .is_some_and(|schema| !schema.is_object())
-    {
-        return Err(path.key("parameters").fault("Expected an object."));
-    }
-    let (description, strict) = (function.string("description")?, function.bool("strict")?);
-    let mut extra = fields.rest()?;
-    let more = function.rest()?;
+    let mut inside = Fields::new(function, path)?;
+    let mut tool = function::read(&mut inside, path, "parameters")?;
+    tool.extra = fields.rest()?;
+    let more = inside.rest()?;
     if !more.is_empty() {
-        extra.insert("function".into(), more.into());
+        tool.extra.insert("function".into(), more.into());
     }
-    Ok(Tool {
-        name,
-        description,
-        parameters,
-        strict,
-        extra,
-    })
+    Ok(tool)
 }
 
 pub(super) fn choice(value: Value) -> Result<ToolChoice, Rejection> {

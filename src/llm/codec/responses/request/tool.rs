@@ -4,7 +4,10 @@ use crate::{
     Rejection,
     llm::{
         ResponseFormat, Tool, ToolChoice,
-        codec::value::{Fields, Path},
+        codec::{
+            function,
+            value::{Fields, Path},
+        },
     },
 };
 use serde_json::Value;
@@ -21,24 +24,9 @@ pub(super) fn read(value: Value, path: Path<'_>) -> Result<Tool, Rejection> {
     }
     let mut fields = Fields::new(value, path)?;
     fields.string("type")?;
-    let name = fields.required("name")?;
-    if name.is_empty() {
-        return Err(path.key("name").fault("A name is required."));
-    }
-    let parameters = fields.take("parameters");
-    if parameters
-        .as_ref()
-        .is_some_and(|schema| !schema.is_object())
-    {
-        return Err(path.key("parameters").fault("Expected an object."));
-    }
-    Ok(Tool {
-        name,
-        description: fields.string("description")?,
-        parameters,
-        strict: fields.bool("strict")?,
-        extra: fields.rest()?,
-    })
+    let mut tool = function::read(&mut fields, path, "parameters")?;
+    tool.extra = fields.rest()?;
+    Ok(tool)
 }
 
 pub(super) fn choice(value: Value) -> Result<ToolChoice, Rejection> {
