@@ -27,7 +27,7 @@
 //! # let get = || async {
 //! #     let answer = balance.clone().oneshot(Request::new(Body::empty())).await.unwrap();
 //! #     let status = answer.status();
-//! #     let text = tower_gateway::collect(answer.into_body(), 99).await.unwrap();
+//! #     let text = tower_gateway::collect(answer.into_body(), 999).await.unwrap();
 //! #     (status.as_u16(), String::from_utf8_lossy(&text).into_owned())
 //! # };
 //! let mut answers = String::new();

@@ -10,7 +10,7 @@ async fn no_call_is_lost_while_the_set_changes() {
         Strategy::PeakEwma,
         Strategy::RingHash,
     ] {
-        let endpoints = set(strategy, &["a"]);
+        let endpoints = set(Rules::new(strategy).ring_points(64), &["a"]);
         let balance = Balance::new(endpoints.clone());
         let over = Arc::new(AtomicBool::new(false));
         let calls = Arc::new(AtomicU64::new(0));
