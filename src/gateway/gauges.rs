@@ -72,7 +72,7 @@ impl Gauges {
             + Sync
             + 'static,
     {
-        self.guarded_by(CircuitBreakerLayer::new(), service)
+        self.guarded_by(&CircuitBreakerLayer::new(), service)
     }
 
     /// The same, where the service has a name.
@@ -88,10 +88,10 @@ impl Gauges {
             + Sync
             + 'static,
     {
-        self.guarded_by(CircuitBreakerLayer::new().name(name), service)
+        self.guarded_by(&CircuitBreakerLayer::new().name(name), service)
     }
 
-    fn guarded_by<S>(&mut self, layer: CircuitBreakerLayer, service: S) -> ChatService
+    fn guarded_by<S>(&mut self, layer: &CircuitBreakerLayer, service: S) -> ChatService
     where
         S: Service<
                 ChatRequest,
