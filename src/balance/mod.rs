@@ -56,7 +56,7 @@
 //!    other priorities cannot help, health is ignored rather than to have a few carry everything: they
 //!    would fail next.
 //! 3. A call that comes again, by a retry, a hedge or a fallback further out, goes to another endpoint than
-//!    those it was sent to before, as its [`Deadline`](crate::deadline::Deadline) remembers them: three
+//!    those it was sent to before, as its [`Deadline`] remembers them: three
 //!    more picks, then whoever was not tried, if need be of another priority; and if all were tried, any.
 //!
 //! [`Rules`] set all of these numbers.

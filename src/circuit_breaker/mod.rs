@@ -123,7 +123,7 @@ mod window;
 
 pub use self::{
     handle::{Change, Changes, CircuitBreakerHandle},
-    service::{CircuitBreaker, ResponseFuture},
+    service::{ByStatus, CircuitBreaker, ResponseFuture},
     stats::{State, Stats},
 };
 
@@ -135,16 +135,15 @@ use self::{
     window::Span,
 };
 use crate::{
-    Rejection,
-    answer::{ByHealth, Classify, Outcome},
+    answer::{ByHealth, Outcome},
     key::Global,
 };
-use http::{Response, StatusCode};
+use http::StatusCode;
 use std::{any::Any, fmt, hash::Hash, sync::Arc, time::Duration};
 use tower_layer::Layer;
 
 #[cfg(doc)]
-use crate::{Follow, rejection::Kind};
+use crate::{Follow, Rejection, answer::Classify, rejection::Kind};
 
 /// Applies [`CircuitBreaker`] to a service.
 ///
@@ -484,31 +483,6 @@ impl<C, K> fmt::Debug for CircuitBreakerLayer<C, K> {
             .field("settings", &self.settings)
             .field("circuits", &self.circuits)
             .finish_non_exhaustive()
-    }
-}
-
-/// Judges HTTP answers by their status. See [`CircuitBreakerLayer::classify_status`].
-#[derive(Clone, Copy)]
-pub struct ByStatus<F>(F);
-
-impl<B, E, F> Classify<Response<B>, E> for ByStatus<F>
-where
-    F: Fn(StatusCode) -> Outcome,
-{
-    fn classify(&self, answer: Result<&Response<B>, &E>) -> Outcome {
-        let Ok(response) = answer else {
-            return Outcome::Failure;
-        };
-        match response.extensions().get::<Rejection>() {
-            Some(rejection) => rejection.into(),
-            None => self.0(response.status()),
-        }
-    }
-}
-
-impl<F> fmt::Debug for ByStatus<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ByStatus").finish_non_exhaustive()
     }
 }
 

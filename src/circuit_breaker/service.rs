@@ -6,6 +6,7 @@ use crate::{
     answer::{ByHealth, Classify, Outcome},
     key::{Global, Key},
 };
+use http::{Response, StatusCode};
 use pin_project_lite::pin_project;
 use std::{
     fmt,
@@ -119,5 +120,30 @@ where
 impl<F, C> fmt::Debug for ResponseFuture<F, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+/// Judges HTTP answers by their status. See [`classify_status`](super::CircuitBreakerLayer::classify_status).
+#[derive(Clone, Copy)]
+pub struct ByStatus<F>(pub(super) F);
+
+impl<B, E, F> Classify<Response<B>, E> for ByStatus<F>
+where
+    F: Fn(StatusCode) -> Outcome,
+{
+    fn classify(&self, answer: Result<&Response<B>, &E>) -> Outcome {
+        let Ok(response) = answer else {
+            return Outcome::Failure;
+        };
+        match response.extensions().get::<Rejection>() {
+            Some(rejection) => rejection.into(),
+            None => self.0(response.status()),
+        }
+    }
+}
+
+impl<F> fmt::Debug for ByStatus<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ByStatus").finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 use super::{shared::Permit, *};
-use crate::{Body, key::Key, rejection::Kind};
+use crate::{Body, Rejection, key::Key, rejection::Kind};
 use axum::{Router, routing::get};
-use http::Request;
+use http::{Request, Response};
 use std::{
     convert::Infallible,
     future::{pending, poll_fn},

@@ -14,10 +14,12 @@ use tokio::{task::JoinSet, time::Instant};
 use tower::{Layer, Service, ServiceExt};
 use tower_gateway::{
     Body, Exchange, Principal,
-    balance::{Checks, Endpoint, Endpoints, Rules, State, Strategy},
+    balance::{Balance, Checks, Endpoint, Endpoints, Rules, State, Strategy},
     client::Client,
     gateway::Gateway,
+    llm::{ChatRequest, Simulator},
     proxy::{HttpCheck, Proxy, Upstream},
+    rejection::Kind,
     retry::RetryLayer,
     split::{HasScope, Split},
     testing::{ClosedPort, MockUpstream, Recorded, Reply},
@@ -391,4 +393,31 @@ async fn an_upstream_that_fails_is_ejected_without_checks() {
     assert_eq!(failed, 5, "five in a row");
     let dead = closed.address().to_string();
     assert_eq!(state(pool.endpoints(), &dead), Some(State::Ejected));
+}
+
+#[tokio::test]
+async fn a_model_behind_two_endpoints_is_one_model() {
+    let endpoints = Endpoints::new(Strategy::RoundRobin);
+    endpoints.insert("a", Simulator::new().answer("Paris"));
+    endpoints.insert("b", Simulator::new().answer("Rome"));
+    let chat = Balance::new(endpoints.clone());
+    let out = || {
+        endpoints
+            .statuses()
+            .iter()
+            .map(|one| one.in_flight)
+            .sum::<u32>()
+    };
+    let mut cities = Vec::new();
+    for _ in 0..2 {
+        let question = ChatRequest::new().user("The capital?");
+        let answer = chat.clone().oneshot(question).await.unwrap();
+        assert_eq!(out(), 1, "until it is read");
+        cities.push(answer.text().await.unwrap());
+        assert_eq!(out(), 0);
+    }
+    assert_eq!(cities, ["Paris", "Rome"]);
+    endpoints.replace(Vec::<(Endpoint, Simulator)>::new());
+    let refused = chat.oneshot(ChatRequest::new().user("And now?")).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::CircuitOpen);
 }

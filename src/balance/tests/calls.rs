@@ -305,25 +305,3 @@ async fn who_cannot_become_ready_fails_on_the_way() {
         .count();
     assert_eq!((out, in_flight(&endpoints)), (1, 0));
 }
-
-#[cfg(feature = "llm")]
-#[tokio::test]
-async fn a_model_behind_two_endpoints_is_one_model() {
-    use crate::llm::{ChatRequest, Simulator};
-    let endpoints = Endpoints::new(Strategy::RoundRobin);
-    endpoints.insert("a", Simulator::new().answer("Paris"));
-    endpoints.insert("b", Simulator::new().answer("Rome"));
-    let chat = Balance::new(endpoints.clone());
-    let mut cities = Vec::new();
-    for _ in 0..2 {
-        let question = ChatRequest::new().user("The capital?");
-        let answer = chat.clone().oneshot(question).await.unwrap();
-        assert_eq!(in_flight(&endpoints), 1, "until it is read");
-        cities.push(answer.text().await.unwrap());
-        assert_eq!(in_flight(&endpoints), 0);
-    }
-    assert_eq!(cities, ["Paris", "Rome"]);
-    endpoints.replace(Vec::<(Endpoint, Simulator)>::new());
-    let refused = chat.oneshot(ChatRequest::new().user("And now?")).await;
-    assert_eq!(refused.unwrap_err().kind(), Kind::CircuitOpen);
-}
