@@ -306,7 +306,7 @@ impl Kind {
 
     /// Whether it is of a policy that did not let the call through, or of a connection that never came
     /// about.
-    fn is_before_the_call(self) -> bool {
+    pub(super) fn is_before_the_call(self) -> bool {
         let limit_of_upstream = self == Self::UpstreamRateLimited;
         self == Self::ConnectTimeout || self.row().2 == Blame::Gateway && !limit_of_upstream
     }
