@@ -280,6 +280,44 @@ impl<Res: Health<E>, E> Classify<Res, E> for ByHealth {
     }
 }
 
+/// Says what would mend an answer, to whoever may ask again or somebody else.
+///
+/// Closures `Fn(Result<&Res, &E>) -> Remedy` implement this. Whether a request *may* be sent again is
+/// another question, which they are not asked.
+#[diagnostic::on_unimplemented(
+    message = "nothing says what would mend the answers `Result<{Res}, {E}>`",
+    label = "`{Self}` cannot say",
+    note = "`ByRemedy`, the default, asks for `impl Health<{E}> for {Res}`",
+    note = "a closure must name its argument's type: `.when(|answer: Result<&{Res}, &{E}>| …)`"
+)]
+pub trait When<Res, E> {
+    /// What would mend this answer, or this error.
+    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy;
+}
+
+impl<Res, E, F> When<Res, E> for F
+where
+    F: Fn(Result<&Res, &E>) -> Remedy,
+{
+    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy {
+        self(answer)
+    }
+}
+
+/// As the answers' own [`Health::remedy`] has it.
+///
+/// Over HTTP that is to ask again after 429, 502, 503 and 504, and where there is no answer; of a language
+/// model, whatever is not the caller's fault nor that of an account.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByRemedy;
+
+impl<Res: Health<E>, E> When<Res, E> for ByRemedy {
+    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy {
+        Res::remedy(answer)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

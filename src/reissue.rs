@@ -4,7 +4,11 @@ use crate::{BoxError, CollectError, Rejection, collect, rejection::Kind};
 use bytes::Bytes;
 use http::{Method, Request, request::Parts};
 use http_body::Body as HttpBody;
-use std::fmt;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 /// A request that can be sent again, to the same service or to another.
 ///
@@ -111,6 +115,30 @@ fn refusal(error: CollectError) -> Rejection {
                 .with_detail("The body of the request broke off.")
                 .with_source(error),
         },
+    }
+}
+
+/// Response future of a service that may send a request more than once.
+// In a box, for the futures of `Reissue` and `Begin` have no names.
+pub struct ResponseFuture<Res, E>(Pin<Box<dyn Future<Output = Result<Res, E>> + Send>>);
+
+impl<Res, E> ResponseFuture<Res, E> {
+    pub(crate) fn new(future: impl Future<Output = Result<Res, E>> + Send + 'static) -> Self {
+        Self(Box::pin(future))
+    }
+}
+
+impl<Res, E> Future for ResponseFuture<Res, E> {
+    type Output = Result<Res, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl<Res, E> fmt::Debug for ResponseFuture<Res, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 

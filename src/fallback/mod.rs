@@ -117,6 +117,11 @@ pub use self::{
     one_of::{OneOf, OneOfFuture},
 };
 
+pub use crate::{
+    answer::{ByRemedy, When},
+    reissue::ResponseFuture,
+};
+
 use crate::{
     Extensible, Health, Reject,
     answer::{Begin, Remedy},
@@ -125,7 +130,6 @@ use crate::{
 use http::{Response, StatusCode};
 use std::{
     fmt,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -292,7 +296,7 @@ where
 
     fn call(&mut self, req: Req) -> Self::Future {
         let (services, when) = (self.services.clone(), self.when.clone());
-        ResponseFuture(Box::pin(call::run(services, self.rules, when, req)))
+        ResponseFuture::new(call::run(services, self.rules, when, req))
     }
 }
 
@@ -302,23 +306,6 @@ impl<S: fmt::Debug, W> fmt::Debug for Fallback<S, W> {
             .field("services", &self.services)
             .field("rules", &self.rules)
             .finish_non_exhaustive()
-    }
-}
-
-/// Response future of [`Fallback`].
-pub struct ResponseFuture<Res, E>(Pin<Box<dyn Future<Output = Result<Res, E>> + Send>>);
-
-impl<Res, E> Future for ResponseFuture<Res, E> {
-    type Output = Result<Res, E>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl<Res, E> fmt::Debug for ResponseFuture<Res, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 
@@ -384,40 +371,6 @@ impl<T: fmt::Debug, W> fmt::Debug for FallbackLayer<T, W> {
             .field("other", &self.other)
             .field("rules", &self.rules)
             .finish_non_exhaustive()
-    }
-}
-
-/// When another service is asked.
-///
-/// Closures `Fn(Result<&Res, &E>) -> Remedy` implement this.
-#[diagnostic::on_unimplemented(
-    message = "nothing says after which of the answers `Result<{Res}, {E}>` another service is asked",
-    label = "`{Self}` cannot say",
-    note = "`ByRemedy`, the default, asks for `impl Health<{E}> for {Res}`",
-    note = "a closure must name its argument's type: `.when(|answer: Result<&{Res}, &{E}>| …)`"
-)]
-pub trait When<Res, E> {
-    /// What would mend this answer. Anything but [`Remedy::Nothing`] is taken to another service at once.
-    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy;
-}
-
-impl<Res, E, F> When<Res, E> for F
-where
-    F: Fn(Result<&Res, &E>) -> Remedy,
-{
-    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy {
-        self(answer)
-    }
-}
-
-/// As the answers say of themselves: [`Health::remedy`].
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct ByRemedy;
-
-impl<Res: Health<E>, E> When<Res, E> for ByRemedy {
-    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy {
-        Res::remedy(answer)
     }
 }
 

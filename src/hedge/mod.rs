@@ -90,11 +90,12 @@ mod stats;
 
 pub use self::stats::Stats;
 
+pub use crate::reissue::ResponseFuture;
+
 use self::{latency::Latencies, race::hedged, stats::Counts};
 use crate::{Extensible, Health, Reject, answer::Begin, deadline::Budget, reissue::Reissue};
 use std::{
     fmt, mem,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
@@ -307,25 +308,7 @@ where
         // The clone has not been made ready.
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
-        ResponseFuture(Box::pin(hedged(inner, req, self.shared.clone())))
-    }
-}
-
-/// Response future of [`Hedge`].
-// In a box, for the futures of `Reissue` and `Begin` have no names.
-pub struct ResponseFuture<Res, E>(Pin<Box<dyn Future<Output = Result<Res, E>> + Send>>);
-
-impl<Res, E> Future for ResponseFuture<Res, E> {
-    type Output = Result<Res, E>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl<Res, E> fmt::Debug for ResponseFuture<Res, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+        ResponseFuture::new(hedged(inner, req, self.shared.clone()))
     }
 }
 

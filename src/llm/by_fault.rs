@@ -1,7 +1,11 @@
 //! When another model is asked.
 
 use super::{ChatResponse, Error, VendorFault};
-use crate::{Health, answer::Remedy, fallback::When, rejection::Kind};
+use crate::{
+    Health,
+    answer::{Remedy, When},
+    rejection::Kind,
+};
 
 /// Asks another model also where it is *this* vendor or model that cannot do what was asked: the
 /// conversation is longer than its context window, the request larger than it takes, it does not know the

@@ -125,16 +125,16 @@ mod backoff;
 mod stats;
 mod when;
 
-pub use self::{
-    stats::Stats,
-    when::{ByRemedy, On, When},
+pub use self::{stats::Stats, when::On};
+pub use crate::{
+    answer::{ByRemedy, When},
+    reissue::ResponseFuture,
 };
 
 use self::{attempts::attempts, backoff::Backoff, stats::Counts};
 use crate::{Extensible, Health, Reject, answer::Begin, deadline::Budget, reissue::Reissue};
 use std::{
     fmt, mem,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -372,7 +372,7 @@ where
         let clone = self.inner.clone();
         let inner = mem::replace(&mut self.inner, clone);
         let (policy, when) = (self.policy.clone(), self.when.clone());
-        ResponseFuture(Box::pin(attempts(inner, req, policy, when)))
+        ResponseFuture::new(attempts(inner, req, policy, when))
     }
 }
 
@@ -382,24 +382,6 @@ impl<S: fmt::Debug, W> fmt::Debug for Retry<S, W> {
             .field("inner", &self.inner)
             .field("policy", &self.policy)
             .finish_non_exhaustive()
-    }
-}
-
-/// Response future of [`Retry`].
-// In a box, for the futures of `Reissue` and `Begin` have no names.
-pub struct ResponseFuture<Res, E>(Pin<Box<dyn Future<Output = Result<Res, E>> + Send>>);
-
-impl<Res, E> Future for ResponseFuture<Res, E> {
-    type Output = Result<Res, E>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl<Res, E> fmt::Debug for ResponseFuture<Res, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 

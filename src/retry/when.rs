@@ -2,49 +2,11 @@
 
 use crate::{
     Health,
-    answer::Remedy,
+    answer::{Remedy, When},
     problem::{rejection, retry_after},
     rejection::Kind,
 };
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-
-/// Says what would mend an answer.
-///
-/// Closures `Fn(Result<&Res, &E>) -> Remedy` implement this. Whether a request *may* be sent again is
-/// another question, which they are not asked.
-#[diagnostic::on_unimplemented(
-    message = "nothing says which of the answers `Result<{Res}, {E}>` are worth another attempt",
-    label = "`{Self}` cannot say",
-    note = "`ByRemedy`, the default, asks for `impl Health<{E}> for {Res}`, and `On` for an `http::Response`",
-    note = "a closure must name its argument's type: `.when(|answer: Result<&{Res}, &{E}>| …)`"
-)]
-pub trait When<Res, E> {
-    /// What would mend this answer, or this error.
-    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy;
-}
-
-impl<Res, E, F> When<Res, E> for F
-where
-    F: Fn(Result<&Res, &E>) -> Remedy,
-{
-    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy {
-        self(answer)
-    }
-}
-
-/// As the answer's own [`Health::remedy`] has it.
-///
-/// Over HTTP that is to ask again after 429, 502, 503 and 504, and where there is no answer; of a language
-/// model, whatever is not the caller's fault nor that of an account.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct ByRemedy;
-
-impl<Res: Health<E>, E> When<Res, E> for ByRemedy {
-    fn remedy(&self, answer: Result<&Res, &E>) -> Remedy {
-        Res::remedy(answer)
-    }
-}
 
 /// A set of conditions for HTTP, any of which is enough.
 ///
