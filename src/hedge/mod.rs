@@ -95,7 +95,7 @@ pub use crate::reissue::ResponseFuture;
 use self::{latency::Latencies, race::hedged, stats::Counts};
 use crate::{Extensible, Health, Reject, answer::Begin, deadline::Budget, reissue::Reissue};
 use std::{
-    fmt, mem,
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,

@@ -1,7 +1,6 @@
 //! Which answers are worth another attempt.
 
 use crate::{
-    Health,
     answer::{Remedy, When},
     problem::{rejection, retry_after},
     rejection::Kind,
