@@ -43,7 +43,7 @@ use std::{
     num::NonZeroU64,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -143,6 +143,19 @@ impl Deadline {
         self.take_up_to(1) == 1
     }
 
+    /// Says that a service may have seen the request. Whoever asks again says so of each answer that does
+    /// not [say otherwise](crate::Health::is_unsent), before it is replaced.
+    pub fn note_sent(&self) {
+        self.tried.sent.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a service may have seen it. One that is not idempotent is not sent again then, whatever came
+    /// of the last attempt: an open circuit is told of as unsent, and an attempt before may have opened it.
+    #[must_use]
+    pub fn was_sent(&self) -> bool {
+        self.tried.sent.load(Ordering::Relaxed)
+    }
+
     /// How many further attempts are left that nobody has reserved.
     #[must_use]
     pub fn left(&self) -> u32 {
@@ -183,6 +196,12 @@ pub struct Reserve {
 }
 
 impl Reserve {
+    /// How many are kept.
+    #[must_use]
+    pub fn held(&self) -> u32 {
+        self.held
+    }
+
     /// Takes one of those that are kept, and else of those that are left.
     #[must_use]
     pub fn take(&mut self) -> bool {
@@ -208,6 +227,7 @@ impl Drop for Reserve {
 pub struct Tried {
     ids: [AtomicU64; 8],
     count: AtomicU32,
+    sent: AtomicBool,
 }
 
 impl Tried {

@@ -111,6 +111,13 @@ pub(super) struct Entry {
 }
 
 impl Circuit {
+    pub(super) fn forced(&self) -> Option<Forced> {
+        match self.phase {
+            Phase::Forced(forced) => Some(forced),
+            Phase::Closed | Phase::Open { .. } | Phase::HalfOpen { .. } => None,
+        }
+    }
+
     pub(super) fn new(config: Config) -> Self {
         Self {
             config,

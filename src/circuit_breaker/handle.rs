@@ -5,7 +5,11 @@ use super::{
     shared::Circuits,
     stats::{State, Stats},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    sync::Arc,
+};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::Instant;
 
@@ -48,6 +52,46 @@ impl CircuitBreakerHandle {
         self.0.stats()
     }
 
+    /// The same apart for keys that have a [name](super::CircuitBreakerLayer::key_name): the first `most` by
+    /// name, each once, and under `None` all others together. It looks at each circuit, too.
+    #[must_use]
+    pub fn stats_by_key(&self, most: usize) -> Vec<(Option<Arc<str>>, Stats)> {
+        let now = Instant::now();
+        let mut named = BTreeMap::<_, Stats>::new();
+        let mut others: Option<Stats> = None;
+        let add = |sum: &mut Option<Stats>, stats| match sum {
+            Some(sum) => sum.merge(stats),
+            None => *sum = Some(stats),
+        };
+        self.0.each(|circuit| {
+            let stats = circuit.stats(now);
+            match circuit.key() {
+                Some(key) => match named.entry(key.clone()) {
+                    Entry::Occupied(mut sum) => sum.get_mut().merge(stats),
+                    Entry::Vacant(place) => drop(place.insert(stats)),
+                },
+                None => add(&mut others, stats),
+            }
+        });
+        while named.len() > most
+            && let Some((_, stats)) = named.pop_last()
+        {
+            add(&mut others, stats);
+        }
+        if let Some(others) = &mut others {
+            others.counts.merge(self.0.forgotten());
+        }
+        let others = others.map(|stats| (None, stats));
+        let named = named.into_iter().map(|(key, stats)| (Some(key), stats));
+        named.chain(others).collect()
+    }
+
+    /// What the circuit is [called](super::CircuitBreakerLayer::name).
+    #[must_use]
+    pub fn called(&self) -> Option<&Arc<str>> {
+        self.0.teller().circuit()
+    }
+
     /// The changes of state from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {
@@ -72,7 +116,7 @@ impl CircuitBreakerHandle {
     }
 
     /// Lets no call through until it is [reset](Self::reset) or [tripped](Self::trip): for an upstream that is
-    /// taken down.
+    /// taken down. The circuit of one key is not forgotten meanwhile, though nobody calls.
     pub fn force_open(&self) {
         self.force(Forced::Open);
     }
@@ -189,6 +233,14 @@ impl Teller {
             key,
             ..self.clone()
         }
+    }
+
+    pub(super) fn circuit(&self) -> Option<&Arc<str>> {
+        self.circuit.as_ref()
+    }
+
+    pub(super) fn key(&self) -> Option<&Arc<str>> {
+        self.key.as_ref()
     }
 
     pub(super) fn tell(&self, from: State, to: State) {

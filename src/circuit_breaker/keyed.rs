@@ -1,7 +1,7 @@
 //! A circuit for each key that was used of late.
 
 use super::{
-    circuit::{Config, Forced},
+    circuit::{Config, Counts, Forced},
     handle::Teller,
     shared::Shared,
     stats::Stats,
@@ -60,6 +60,8 @@ pub(super) struct Table {
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     tracked: AtomicUsize,
+    /// What circuits counted that were forgotten since.
+    forgotten: Mutex<Counts>,
     /// What circuits that are yet to come are held in.
     standing: Mutex<Option<Forced>>,
     /// Of all calls that have no key.
@@ -92,12 +94,18 @@ impl Table {
             hasher: RandomState::new(),
             shards: Default::default(),
             tracked: AtomicUsize::new(0),
+            forgotten: Mutex::default(),
             standing: Mutex::default(),
         }
     }
 
-    /// The circuit of a name, begun now if there is room.
+    /// The circuit of a name, or that of all for which there is no room.
     pub(super) fn named(&self, name: &(impl Hash + Any)) -> Shared {
+        self.own(name).unwrap_or_else(|| self.overflow.clone())
+    }
+
+    /// The circuit of a name, begun now if there is room.
+    pub(super) fn own(&self, name: &(impl Hash + Any)) -> Option<Shared> {
         let key = self.hasher.hash_one(name);
         let now = Instant::now();
         // The map goes by the lowest and the highest bits.
@@ -108,14 +116,14 @@ impl Table {
         }
         if let Some(kept) = shard.circuits.get_mut(&key) {
             kept.used = now;
-            return kept.circuit.clone();
+            return Some(kept.circuit.clone());
         }
         if !self.reserve() {
             if (SWEEP_FULL..SWEEP).contains(&since) {
                 self.sweep(&mut shard, now);
             }
             if !self.reserve() {
-                return self.overflow.clone();
+                return None;
             }
         }
         let called = self.names.as_ref().and_then(|names| (names.0)(name));
@@ -128,7 +136,7 @@ impl Table {
             used: now,
         };
         shard.circuits.insert(key, kept);
-        circuit
+        Some(circuit)
     }
 
     pub(super) fn nameless(&self) -> Shared {
@@ -167,7 +175,12 @@ impl Table {
                 stats.merge(kept.circuit.stats(now));
             }
         }
+        stats.counts.merge(self.forgotten());
         stats
+    }
+
+    pub(super) fn forgotten(&self) -> Counts {
+        *lock(&self.forgotten)
     }
 
     fn reserve(&self) -> bool {
@@ -181,9 +194,18 @@ impl Table {
         let before = shard.circuits.len();
         // An open circuit is not to be forgotten while it is open.
         let idle = self.room.idle.max(self.config.longest_open());
+        let standing = *lock(&self.standing);
+        let mut forgotten = Counts::default();
         shard.circuits.retain(|_, kept| {
-            kept.circuit.is_held() || now.saturating_duration_since(kept.used) < idle
+            let used = now.saturating_duration_since(kept.used) < idle;
+            // What somebody forced it into, a new one would not be in.
+            let keeps = used || kept.circuit.is_held() || kept.circuit.forced() != standing;
+            if !keeps {
+                forgotten.merge(kept.circuit.stats(now).counts);
+            }
+            keeps
         });
+        lock(&self.forgotten).merge(forgotten);
         let gone = before - shard.circuits.len();
         self.tracked.fetch_sub(gone, Ordering::Relaxed);
         shard.swept = Some(now);

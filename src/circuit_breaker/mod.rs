@@ -435,10 +435,12 @@ impl<C, K> CircuitBreakerLayer<C, K> {
     /// A handle of the circuit of one key, of the type that the [`Key`](crate::key::Key) makes, such as
     /// `Arc<str>` of [`ByModel`](crate::llm::ByModel). As long as it is held the circuit is not forgotten.
     /// [Changes](CircuitBreakerHandle::changes) are those of all keys. Without a key it is
-    /// [the](Self::handle) handle.
+    /// [the](Self::handle) handle. `None`: there is [no room](Self::max_keys) for it, and it has none of its
+    /// own.
     #[must_use]
-    pub fn handle_of(&self, key: &(impl Hash + Any)) -> CircuitBreakerHandle {
-        CircuitBreakerHandle(Circuits::One(self.circuits.named(key)))
+    pub fn handle_of(&self, key: &(impl Hash + Any)) -> Option<CircuitBreakerHandle> {
+        let own = self.circuits.own(key)?;
+        Some(CircuitBreakerHandle(Circuits::One(own)))
     }
 
     /// What the circuit is [called](Self::name).

@@ -1,7 +1,7 @@
 //! Circuits with a lock and a clock, and the calls that they let through.
 
 use super::{
-    circuit::{Circuit, Config, Entry, Forced},
+    circuit::{Circuit, Config, Counts, Entry, Forced},
     handle::Teller,
     keyed::Table,
     stats::Stats,
@@ -32,11 +32,11 @@ impl Circuits {
         }
     }
 
-    /// The circuit of one name.
-    pub(super) fn named(&self, name: &(impl Hash + Any)) -> Shared {
+    /// The circuit of one name, if there is room for it.
+    pub(super) fn own(&self, name: &(impl Hash + Any)) -> Option<Shared> {
         match self {
-            Self::One(shared) => shared.clone(),
-            Self::Keyed(table) => table.named(name),
+            Self::One(shared) => Some(shared.clone()),
+            Self::Keyed(table) => table.own(name),
         }
     }
 
@@ -44,6 +44,14 @@ impl Circuits {
         match self {
             Self::One(shared) => see(shared),
             Self::Keyed(table) => table.each(see),
+        }
+    }
+
+    /// What was counted by circuits that are no more.
+    pub(super) fn forgotten(&self) -> Counts {
+        match self {
+            Self::One(_) => Counts::default(),
+            Self::Keyed(table) => table.forgotten(),
         }
     }
 
@@ -121,6 +129,15 @@ impl Shared {
 
     pub(super) fn stats(&self, now: Instant) -> Stats {
         self.lock().stats(now)
+    }
+
+    pub(super) fn forced(&self) -> Option<Forced> {
+        self.lock().forced()
+    }
+
+    /// What its key is called.
+    pub(super) fn key(&self) -> Option<&Arc<str>> {
+        self.0.teller.key()
     }
 
     // Whoever panicked with the lock left a valid circuit: it is one after every statement.

@@ -128,7 +128,7 @@ impl Stats {
         self.tally.slow
     }
 
-    /// How many calls succeeded, so far.
+    /// How many calls succeeded, so far, with those that were dropped when they were slow already.
     #[must_use]
     pub fn successful_calls(&self) -> u64 {
         self.counts.successful
@@ -140,7 +140,7 @@ impl Stats {
         self.counts.failed
     }
 
-    /// How many calls were neither, or dropped, so far.
+    /// How many calls were neither, or dropped before they were slow, so far.
     #[must_use]
     pub fn ignored_calls(&self) -> u64 {
         self.counts.ignored

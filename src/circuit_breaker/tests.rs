@@ -63,6 +63,8 @@ fn of_64_threads_that_come_and_go_no_more_are_in_at_once_than_there_are_probes()
                     };
                     let now = inside.fetch_add(1, Ordering::SeqCst) + 1;
                     most.fetch_max(now, Ordering::SeqCst);
+                    // Others come in now, if they can.
+                    thread::yield_now();
                     inside.fetch_sub(1, Ordering::SeqCst);
                     drop(permit);
                 }
@@ -222,7 +224,7 @@ async fn each_key_has_a_circuit_and_calls_without_one_share_theirs() {
     assert_eq!(stats.not_permitted_calls(), 2);
     assert_eq!(layer.state(), State::Open);
 
-    let one = layer.handle_of(&"/b".to_owned());
+    let one = layer.handle_of(&"/b".to_owned()).unwrap();
     assert_eq!(one.state(), State::Open);
     one.reset();
     assert_eq!(one.state(), State::Closed);
@@ -240,17 +242,23 @@ async fn beyond_the_cap_new_keys_share_one_circuit() {
         let _ = fail(&layer, &format!("/{key}"));
     }
     assert_eq!(kept(&layer), 2);
+    let has_own = |key: &str| layer.handle_of(&key.to_owned()).is_some();
+    assert!(has_own("/a") && !has_own("/c"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn keys_that_nobody_uses_are_forgotten_but_not_while_they_are_open_or_held() {
     let minute = Duration::from_secs(60);
     let layer = keyed().idle(minute).cool_down(5 * minute);
-    let held = layer.handle_of(&"/held".to_owned());
+    let held = layer.handle_of(&"/held".to_owned()).unwrap();
+    let forced = layer.handle_of(&"/forced".to_owned()).unwrap();
+    forced.force_open();
+    drop(forced);
     for key in 0..1000 {
         fail(&layer, &format!("/{key}")).unwrap();
     }
-    assert_eq!(kept(&layer), 1001);
+    assert_eq!(kept(&layer), 1002);
+    let counted = layer.handle().stats().failed_calls();
     let sweep = || {
         for key in 1000..1200 {
             let _ = fail(&layer, &format!("/{key}"));
@@ -258,10 +266,19 @@ async fn keys_that_nobody_uses_are_forgotten_but_not_while_they_are_open_or_held
     };
     advance(4 * minute).await;
     sweep();
-    assert_eq!(kept(&layer), 1201, "as long as the cool-down lasts");
+    assert_eq!(kept(&layer), 1202, "as long as the cool-down lasts");
     advance(5 * minute).await;
     sweep();
-    assert_eq!(kept(&layer), 201);
+    assert_eq!(kept(&layer), 202);
+    assert!(
+        fail(&layer, "/forced").is_err(),
+        "until somebody says otherwise"
+    );
+    let stats = layer.handle().stats();
+    assert!(
+        stats.failed_calls() >= counted,
+        "also of those that are forgotten"
+    );
     held.force_open();
     assert!(fail(&layer, "/held").is_err());
 }

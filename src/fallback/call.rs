@@ -4,7 +4,7 @@ use super::{Rules, When};
 use crate::{
     Extensible, Health, Reject, Rejection,
     answer::{Begin, Remedy},
-    deadline::Deadline,
+    deadline::{Deadline, Reserve},
     reissue::Reissue,
     rejection::Kind,
 };
@@ -50,7 +50,9 @@ where
             false => Patience {
                 ready: Some(rules.ready),
                 // Given up for whom, if nobody else may be asked?
-                shown: rules.stall.filter(|_| twice),
+                shown: rules
+                    .stall
+                    .filter(|_| twice && may_ask(&deadline, &reserve)),
             },
         };
         let Tried {
@@ -63,9 +65,13 @@ where
         }
         lost.note(answer.as_ref());
         let unsent = unsent || S::Response::is_unsent(answer.as_ref());
+        if !unsent {
+            deadline.note_sent();
+        }
         let Some(copy) = copy.as_ref().filter(|_| {
-            let may = !is_last && (twice || unsent);
-            may && !deadline.is_over(Instant::now()) && reserve.take()
+            let may = !is_last && (twice || !deadline.was_sent());
+            // What nobody has seen was no attempt.
+            may && !deadline.is_over(Instant::now()) && (unsent || reserve.take())
         }) else {
             return lost.over(answer, unsent);
         };
@@ -74,6 +80,11 @@ where
         tracing::info!(service = asked, "a service failed, and another is asked");
         req = Req::again(copy);
     }
+}
+
+/// Whether another call may be made.
+fn may_ask(deadline: &Deadline, reserve: &Reserve) -> bool {
+    reserve.held() > 0 || deadline.left() > 0
 }
 
 /// How long one is waited for. `None`: without end.

@@ -10,7 +10,10 @@ use std::{
 };
 use tokio::time::{Instant, advance, sleep};
 use tokio_test::{assert_pending, task};
-use tower::{Service, ServiceExt, limit::ConcurrencyLimit, service_fn, util::BoxCloneSyncService};
+use tower::{
+    Service, ServiceBuilder, ServiceExt, limit::ConcurrencyLimit, service_fn,
+    util::BoxCloneSyncService,
+};
 
 type Http = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -109,6 +112,36 @@ async fn what_is_not_idempotent_falls_over_only_if_nothing_was_sent() {
         let answer = services.oneshot(post()).await.unwrap();
         assert_eq!(answer.status() == StatusCode::OK, other, "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn who_was_not_called_used_up_no_attempt() {
+    let calls = counter();
+    let services = Fallback::new(refuses(Kind::CircuitOpen.into()))
+        .or(refuses(Kind::CircuitOpen.into()))
+        .or(refuses(Kind::CircuitOpen.into()));
+    let mut call = request(Method::GET, "");
+    let deadline = Deadline::new().attempts(1);
+    call.extensions_mut().insert(deadline.clone());
+    let services = Fallback::new(BoxCloneSyncService::new(services))
+        .or(BoxCloneSyncService::new(status(200, &calls)));
+    let answer = services.oneshot(call).await.unwrap();
+    assert_eq!((answer.status(), read(&calls)), (StatusCode::OK, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_given_up_for_whom_nobody_else_may_be_asked() {
+    let calls = counter();
+    let services = Fallback::new(stuck())
+        .or(status(200, &calls))
+        .stall(Duration::from_secs(1));
+    let mut get = request(Method::GET, "");
+    get.extensions_mut().insert(Deadline::new().attempts(1));
+    let mut call = task::spawn(services.oneshot(get));
+    assert_pending!(call.poll());
+    advance(Duration::from_secs(1000)).await;
+    assert_pending!(call.poll());
+    assert_eq!(read(&calls), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -468,8 +501,16 @@ impl Service<Question> for NeverReady {
 async fn a_call_that_is_dropped_after_any_poll_gives_everything_back() {
     let mut finished = false;
     for polls in 0..20 {
-        let out = counter();
-        let limited = |broken| ConcurrencyLimit::new(talks(2, broken, &out), 1);
+        let (out, called) = (counter(), counter());
+        let limited = |broken| {
+            let called = called.clone();
+            ServiceBuilder::new()
+                .map_request(move |question: Question| {
+                    called.fetch_add(1, Ordering::SeqCst);
+                    question
+                })
+                .service(ConcurrencyLimit::new(talks(2, broken, &out), 1))
+        };
         let services = Fallback::new(limited(true))
             .or(limited(true))
             .or(limited(false));
@@ -492,7 +533,9 @@ async fn a_call_that_is_dropped_after_any_poll_gives_everything_back() {
                 "after {polls} polls"
             );
         }
-        assert!((2..=4).contains(&deadline.left()), "after {polls} polls");
+        let further = read(&called).saturating_sub(1) as u32;
+        let left = Deadline::ATTEMPTS - 1 - further;
+        assert_eq!(deadline.left(), left, "after {polls} polls");
     }
     assert!(finished);
 }

@@ -22,6 +22,7 @@ use crate::{
     access_log::AccessLogLayer,
     answer::Classify,
     auth::stored::StoredKeys,
+    circuit_breaker::CircuitBreakerHandle,
     client_addr::ClientAddrLayer,
     concurrency::{ConcurrencyLayer, Triage},
     identity::IdentityLayer,
@@ -187,6 +188,15 @@ impl GatewayBuilder {
         self
     }
 
+    /// Tells also how a circuit breaker of your own stands (`gateway_breaker_state` and others, under its
+    /// [name](crate::circuit_breaker::CircuitBreakerLayer::name)). The first 256 keys that have a
+    /// [name](crate::circuit_breaker::CircuitBreakerLayer::key_name) are told of apart, with the label `key`,
+    /// and all others together, without it.
+    pub fn circuit_breaker(mut self, handle: CircuitBreakerHandle) -> Self {
+        self.gauges.other_circuit(handle);
+        self
+    }
+
     /// Sets what is logged of each exchange; `None`: nothing.
     pub fn access_log(mut self, layer: impl Into<Option<AccessLogLayer>>) -> Self {
         self.access_log = layer.into();
@@ -334,7 +344,7 @@ impl GatewayBuilder {
         for entry in pool.entries() {
             self.speakers.add(entry.given());
             if let Some(circuit) = entry.breaker() {
-                self.gauges.circuit(circuit.clone());
+                self.gauges.circuit(circuit);
             }
         }
         self.gauges.pool(pool.handle());

@@ -6,7 +6,7 @@ use super::directory::ChatService;
 use crate::{
     auth::{AuthLayer, Authenticate, signature::SignatureLayer},
     authorize,
-    circuit_breaker::{CircuitBreakerLayer, State},
+    circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, State},
     concurrency::{self, ConcurrencyLayer, Priority, Reason},
     llm::{self, ChatRequest, ChatResponse, pool},
     metrics::Metrics,
@@ -27,7 +27,9 @@ pub(super) struct Gauges {
     signatures: Vec<Read>,
     policies: Vec<authorize::Stats>,
     limits: Vec<rate_limit::Stats>,
-    circuits: Vec<CircuitBreakerLayer>,
+    circuits: Vec<CircuitBreakerHandle>,
+    /// Of services that are not models.
+    other_circuits: Vec<CircuitBreakerHandle>,
     concurrency: Vec<ConcurrencyLayer>,
     pools: Vec<pool::Handle>,
 }
@@ -60,8 +62,12 @@ impl Gauges {
         self.concurrency.push(layer);
     }
 
-    pub(super) fn circuit(&mut self, layer: CircuitBreakerLayer) {
-        self.circuits.push(layer);
+    pub(super) fn circuit(&mut self, layer: &CircuitBreakerLayer) {
+        self.circuits.push(layer.handle());
+    }
+
+    pub(super) fn other_circuit(&mut self, handle: CircuitBreakerHandle) {
+        self.other_circuits.push(handle);
     }
 
     pub(super) fn pool(&mut self, handle: pool::Handle) {
@@ -112,7 +118,7 @@ impl Gauges {
             + Sync
             + 'static,
     {
-        self.circuits.push(layer.clone());
+        self.circuit(layer);
         BoxCloneSyncService::new(layer.layer(service))
     }
 
@@ -130,7 +136,7 @@ impl Gauges {
             gauge(metrics, name, help, self.limits.clone(), read);
         }
         load(metrics, &self.concurrency);
-        breakers::told(metrics, &self.circuits);
+        breakers::told(metrics, self.circuits.iter().chain(&self.other_circuits));
         gauge(
             metrics,
             "gateway_pool_entries_out",

@@ -34,8 +34,10 @@ where
         return inner.call(req).await;
     }
     let deadline = Deadline::enter(&mut req);
-    let start = Instant::now();
-    let call = shared.budget.as_ref().map(|budget| budget.call(start));
+    let call = shared
+        .budget
+        .as_ref()
+        .map(|budget| budget.call(Instant::now()));
     let delay = shared.delay();
     let (req, copy) = match delay {
         Some(_) => match req.keep(config.body_limit).await {
@@ -44,6 +46,8 @@ where
         },
         None => (req, None),
     };
+    // What the client's body took to come is no service's slowness.
+    let start = Instant::now();
     let mut race = Race::new(begun(inner.call(req)));
     let mut next = delay.filter(|_| copy.is_some());
     let mut nth = 0;

@@ -138,6 +138,25 @@ async fn what_is_not_idempotent_or_cannot_be_kept_is_asked_once() {
     }
 }
 
+/// What a client takes to say what it wants is not what the service takes to answer.
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_is_no_slow_service() {
+    let script = Script::new(&[(10, 200)]);
+    let own = script.clone();
+    let layer = after_100();
+    let service = layer.layer(service_fn(move |_: Request<Body>| own.clone().answer()));
+    let slow = http_body_util::StreamBody::new(futures_util::stream::once(async {
+        sleep(1000 * MILLI).await;
+        Ok::<_, Infallible>(http_body::Frame::data(bytes::Bytes::from_static(b"some")))
+    }));
+    let slow = Body::new(http_body_util::Limited::new(slow, 4));
+    let start = Instant::now();
+    let request = Request::put("/").body(slow).unwrap();
+    service.oneshot(request).await.unwrap();
+    assert_eq!(start.elapsed(), 1010 * MILLI);
+    assert_eq!((script.called(), layer.stats().hedges()), (1, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_exchange_and_the_service_have_budgets() {
     let layer = after_100().extra(2);

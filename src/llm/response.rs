@@ -91,6 +91,11 @@ impl Batch {
         self.raw.as_ref()
     }
 
+    /// Whether it says nothing, and only keeps a connection open: comments, and the pings of vendors.
+    fn keeps_alive(&self) -> bool {
+        self.more.is_none() && self.raw.as_ref().is_none_or(|raw| is_ping(raw))
+    }
+
     /// The bytes, taken: what is left is what they mean.
     pub(crate) fn take_raw(&mut self) -> Option<Bytes> {
         self.raw.take()
@@ -314,7 +319,10 @@ impl ChatResponse {
                 }
             },
         };
-        this.followers.moved();
+        // A vendor that only pings has stalled: it is for those who wait that it does.
+        if !matches!(&batch, Some(Ok(batch)) if batch.keeps_alive()) {
+            this.followers.moved();
+        }
         match &batch {
             Some(Ok(batch)) => {
                 this.summary.batches += 1;
@@ -362,6 +370,28 @@ impl ChatResponse {
     pub async fn text(self) -> Result<String, Error> {
         Ok(self.completion().await?.text())
     }
+}
+
+/// Whether these are server-sent events that are comments or pings, and nothing else.
+fn is_ping(raw: &[u8]) -> bool {
+    let mut named = false;
+    raw.split(|byte| *byte == b'\n').all(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match line.split_first() {
+            None => {
+                named = false;
+                true
+            }
+            Some((b':', _)) => true,
+            Some((b'e', rest)) => {
+                let event = rest.strip_prefix(b"vent:").map(<[u8]>::trim_ascii_start);
+                named = matches!(event, Some(b"ping" | b"keepalive"));
+                named
+            }
+            Some((b'd', _)) => named,
+            Some(_) => false,
+        }
+    })
 }
 
 /// An answer that was to show content, and is over.

@@ -52,11 +52,15 @@ where
         let Some(after) = config.delay(when.remedy(answer.as_ref())) else {
             return answer;
         };
-        if !repeatable && !S::Response::is_unsent(answer.as_ref()) {
+        if !S::Response::is_unsent(answer.as_ref()) {
+            deadline.note_sent();
+        }
+        if !repeatable && deadline.was_sent() {
             return answer;
         }
         let now = Instant::now();
-        let wait = config.backoff.wait(nth, dice()) + after.unwrap_or_default();
+        let wait = config.backoff.wait(nth, dice());
+        let wait = wait.saturating_add(after.unwrap_or_default());
         let late = after.is_some_and(|after| after > config.longest_wait);
         if late || !deadline.allows(wait, now) {
             policy.counts.deny(Denied::Time);
@@ -77,7 +81,9 @@ where
             },
             None => None,
         };
-        if !deadline.take() {
+        // Taken when it is made: whoever is dropped while he waits has made none.
+        let mut place = deadline.reserve(1);
+        if place.held() == 0 {
             policy.counts.deny(Denied::Attempts);
             return answer;
         }
@@ -91,6 +97,7 @@ where
         tracing::debug!(attempt = nth + 1, ?wait, "asks again");
         let mut again = Req::again(&copy);
         config.number(&mut again, nth + 1);
+        let _held = place.take();
         answer = begun(inner.call(again), repeatable).await;
         drop(further);
     }
@@ -129,7 +136,7 @@ impl Config {
         match remedy {
             Remedy::Nothing => None,
             Remedy::Again { .. } | Remedy::Elsewhere if self.elsewhere => Some(None),
-            Remedy::Again { after } => Some(after),
+            Remedy::Again { after } => Some(after.map(|after| after.min(Remedy::LONGEST))),
             Remedy::Elsewhere => None,
         }
     }

@@ -46,6 +46,7 @@ mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
 #[cfg(all(feature = "gateway", feature = "testing"))]
+mod guarded;
 mod identity;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
@@ -114,6 +115,7 @@ mod tokens;
 mod trace;
 #[cfg(feature = "llm")]
 mod unserved;
+#[cfg(all(feature = "gateway", feature = "testing"))]
 mod upstreams;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod vectors;

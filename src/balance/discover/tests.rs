@@ -1,6 +1,6 @@
 use super::*;
 use crate::BoxError;
-use crate::balance::{Strategy, discover};
+use crate::balance::Strategy;
 use futures_util::{StreamExt, stream};
 use std::{
     fs,
@@ -224,7 +224,7 @@ mod by_name {
     async fn a_name_is_resolved_and_what_was_known_stays_when_it_is_not() {
         let addresses = Arc::new(Mutex::new(Some(vec![[10, 0, 0, 2], [10, 0, 0, 1]])));
         let server = server(addresses.clone(), 0).await;
-        let lookups = discover::dns_by(server, "upstream.test.", 8080).unwrap();
+        let lookups = crate::balance::discover::dns_by(server, "upstream.test.", 8080).unwrap();
         let lookups = lookups.ttl(Duration::from_millis(20), SECOND);
         let mut lookups = Box::pin(lookups);
         let set = lookups.next().await.unwrap();

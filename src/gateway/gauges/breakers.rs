@@ -1,7 +1,7 @@
 //! How the circuit breakers stand, in the words of Resilience4j.
 
 use crate::{
-    circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, State, Stats},
+    circuit_breaker::{CircuitBreakerHandle, State, Stats},
     metrics::{Metrics, Sample},
 };
 use std::{collections::HashSet, sync::Arc};
@@ -9,16 +9,18 @@ use std::{collections::HashSet, sync::Arc};
 /// Each under its name, or else its number.
 type Named = Arc<[(Arc<str>, CircuitBreakerHandle)]>;
 
-pub(super) fn told(metrics: &Metrics, circuits: &[CircuitBreakerLayer]) {
-    if circuits.is_empty() {
-        return;
-    }
+/// How many circuits of one breaker are told of apart.
+const MOST_KEYS: usize = 256;
+
+pub(super) fn told<'a>(
+    metrics: &Metrics,
+    circuits: impl Iterator<Item = &'a CircuitBreakerHandle>,
+) {
     let mut taken = HashSet::new();
     let named: Named = circuits
-        .iter()
         .enumerate()
-        .map(|(index, layer)| {
-            let mut name: Arc<str> = match layer.called() {
+        .map(|(index, handle)| {
+            let mut name: Arc<str> = match handle.called() {
                 Some(name) => name.clone(),
                 None => (index + 1).to_string().into(),
             };
@@ -26,19 +28,26 @@ pub(super) fn told(metrics: &Metrics, circuits: &[CircuitBreakerLayer]) {
             while !taken.insert(name.clone()) {
                 name = format!("{name}-{}", index + 1).into();
             }
-            (name, layer.handle())
+            (name, handle.clone())
         })
         .collect();
+    if named.is_empty() {
+        return;
+    }
     let each = |read: Read| {
         let named = named.clone();
         move || {
             let mut samples = Vec::new();
             for (name, handle) in named.iter() {
-                let told = read(&handle.stats());
-                let told = told
-                    .into_iter()
-                    .map(|told| told.label("name", name.clone()));
-                samples.extend(told);
+                for (key, stats) in handle.stats_by_key(MOST_KEYS) {
+                    for told in read(&stats) {
+                        let told = told.label("name", name.clone());
+                        samples.push(match &key {
+                            Some(key) => told.label("key", key.clone()),
+                            None => told,
+                        });
+                    }
+                }
             }
             samples
         }
@@ -117,14 +126,16 @@ const COUNTERS: [(&str, &str, Read); 2] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::circuit_breaker::CircuitBreakerLayer;
 
     #[test]
     fn each_circuit_has_a_name_of_its_own_and_six_states() {
         let metrics = Metrics::new();
         let named = || CircuitBreakerLayer::new().name("openai");
         let circuits = [named(), CircuitBreakerLayer::new(), named()];
-        circuits[2].handle().force_open();
-        told(&metrics, &circuits);
+        let circuits = circuits.map(|layer| layer.handle());
+        circuits[2].force_open();
+        told(&metrics, circuits.iter());
         let text = metrics.encode();
         for line in [
             r#"gateway_breaker_state{state="closed",name="openai"} 1"#,
@@ -137,5 +148,22 @@ mod tests {
             assert!(text.lines().any(|told| told == line), "{line}: {text}");
         }
         assert_eq!(text.matches("gateway_breaker_state{").count(), 18);
+    }
+
+    #[test]
+    fn circuits_of_keys_with_names_are_told_of_apart() {
+        let metrics = Metrics::new();
+        let layer = CircuitBreakerLayer::new()
+            .name("upstream")
+            .key(|_: &()| Some(7_u8))
+            .key_name(|key: &u8| key.to_string().into());
+        let seven = layer.handle_of(&7_u8).unwrap();
+        seven.force_open();
+        told(&metrics, [layer.handle()].iter());
+        let text = metrics.encode();
+        let line = r#"gateway_breaker_state{state="forced_open",name="upstream",key="7"} 1"#;
+        assert!(text.lines().any(|told| told == line), "{text}");
+        let line = r#"gateway_breaker_state{state="closed",name="upstream"} 1"#;
+        assert!(text.lines().any(|told| told == line), "{text}");
     }
 }
