@@ -119,6 +119,8 @@ pub(super) struct Condition {
     pub(super) times: u32,
     pub(super) ejections: u32,
     pub(super) resting: Option<Instant>,
+    /// Whether it did when that was last looked at, whatever the state is.
+    rests: bool,
     pub(super) streak: Streak,
 }
 
@@ -132,11 +134,12 @@ impl Condition {
             times: 0,
             ejections: 0,
             resting: None,
+            rests: false,
             streak: Streak::default(),
         }
     }
 
-    /// Lets go of what is over, and says whether the state is another one.
+    /// Lets go of what is over, and says whether the state is another one, or whether it rests.
     pub(super) fn settle(&mut self, now: Instant) -> bool {
         self.out = self
             .out
@@ -153,12 +156,13 @@ impl Condition {
         } else {
             State::Up
         };
+        let rested = std::mem::replace(&mut self.rests, self.resting.is_some());
         let other = state != self.state;
         if other {
             self.state = state;
             self.since = now;
         }
-        other
+        other || self.rests != rested
     }
 
     /// Whether somebody took it out: then it is not called, whatever else there is.
@@ -206,6 +210,12 @@ mod tests {
         assert_eq!((condition.state, condition.due()), (State::Up, None));
         condition.out = Some(Out::Told);
         assert!(condition.settle(start + 99 * second));
+        let since = condition.since;
+        condition.resting = Some(start + 101 * second);
+        assert!(condition.settle(start + 100 * second), "it rests, too");
+        assert!(condition.settle(start + 101 * second), "and does not");
+        assert!(!condition.settle(start + 102 * second));
+        assert_eq!(condition.since, since);
         assert_eq!((condition.state, condition.due()), (State::Ejected, None));
     }
 }

@@ -422,7 +422,7 @@ impl<S> Entry<S> {
     fn settle(&mut self, now: Instant) -> bool {
         let was = self.condition.state;
         let changed = self.condition.settle(now);
-        if changed {
+        if self.condition.state != was {
             // What it answered while it was out is over, too.
             if was == State::Ejected {
                 self.node.tally().clear();

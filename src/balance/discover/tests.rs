@@ -121,11 +121,9 @@ async fn what_cannot_be_read_is_read_again_though_it_is_the_same() {
     fs::write(&path, "a").unwrap();
     let reads = Arc::new(AtomicU32::new(0));
     let counted = reads.clone();
-    let file = File::new(&path).parser(move |text| {
-        match counted.fetch_add(1, Ordering::Relaxed) {
-            0 | 1 => Err("not now".into()),
-            _ => Ok(parse(text)?),
-        }
+    let file = File::new(&path).parser(move |text| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Err("not now".into()),
+        _ => Ok(parse(text)?),
     });
     let endpoints = Endpoints::<()>::new(Strategy::RoundRobin);
     let _feed = tokio::spawn(endpoints.feed(file, |_| ()));

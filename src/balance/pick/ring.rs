@@ -283,7 +283,12 @@ mod tests {
 
     #[test]
     fn a_ring_is_neither_too_large_nor_too_coarse_whatever_weighs_what() {
-        let set = |n, weight| names(n).into_iter().zip(vec![weight; n]).collect::<Vec<_>>();
+        let set = |n, weight| {
+            names(n)
+                .into_iter()
+                .zip(vec![weight; n])
+                .collect::<Vec<_>>()
+        };
         let mut ring = Ring::default();
         for (n, weight) in [
             (3, 1),

@@ -142,9 +142,7 @@ async fn what_makes_services_may_use_the_set_and_may_die() {
     let endpoints = set(Strategy::RoundRobin, &["a", "b"]);
     let names = || {
         let statuses = endpoints.statuses().into_iter();
-        statuses
-            .map(|one| one.name.to_string())
-            .collect::<Vec<_>>()
+        statuses.map(|one| one.name.to_string()).collect::<Vec<_>>()
     };
     let mut made = Vec::new();
     endpoints.reconcile(["a", "b", "c", "c"].map(Endpoint::new), |endpoint| {
