@@ -16,7 +16,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -114,9 +113,6 @@ impl PerLevel {
         &self.0[usize::from(rank.min(Endpoint::LAST))]
     }
 }
-
-/// How long an endpoint rests that refuses a call and does not say for how long.
-const UNTOLD: Duration = Duration::from_secs(1);
 
 /// What is known of an endpoint from its calls. It stays what it is when the set changes around it.
 pub(super) struct Node<S> {
@@ -294,9 +290,9 @@ impl<S> Permit<S> {
             Outcome::Failure => self.judge(Outcome::Failure, verdict.local),
         }
         let after = match (verdict.remedy, verdict.outcome) {
-            (Remedy::Again { after: Some(after) }, _) if !after.is_zero() => after,
+            (Remedy::Again { after: Some(after) }, _) if !after.is_zero() => Some(after),
             // Or it would have the fewest calls out, and be given all of them.
-            (Remedy::Again { .. } | Remedy::Elsewhere, Outcome::Neutral) => UNTOLD,
+            (Remedy::Again { .. } | Remedy::Elsewhere, Outcome::Neutral) => None,
             _ => return,
         };
         if let Some(shared) = self.node.shared.upgrade() {

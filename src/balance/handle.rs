@@ -196,12 +196,12 @@ impl<S> Endpoints<S> {
         })
     }
 
-    /// Lets an endpoint rest for so long, as if it had asked for it: a year at most, and not at all for zero.
+    /// Lets an endpoint rest for so long, whatever it asked for itself: a year at most. Zero: no longer.
     /// Whether it is there.
     pub fn rest(&self, name: &str, rest: Duration) -> bool {
         self.with(name, |entry| {
             let until = Instant::now() + rest.min(LONGEST);
-            entry.condition.resting = Some(until);
+            entry.condition.resting = (!rest.is_zero()).then_some(until);
         })
     }
 

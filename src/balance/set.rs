@@ -21,6 +21,9 @@ use std::{
 };
 use tokio::{sync::watch, time::Instant};
 
+/// How long an endpoint rests that refuses a call and does not say for how long.
+const UNTOLD: Duration = Duration::from_secs(1);
+
 /// The most endpoints of a set.
 pub(super) const MOST: usize = 4096;
 
@@ -208,9 +211,9 @@ impl<S> Shared<S> {
         true
     }
 
-    /// Lets an endpoint rest that asked for it, or refused.
-    pub(super) fn rest(&self, id: NonZeroU64, after: Duration, now: Instant) {
-        let after = after.min(self.common.rules.rest());
+    /// Lets an endpoint rest that asked for it, or refused and did not say until when.
+    pub(super) fn rest(&self, id: NonZeroU64, told: Option<Duration>, now: Instant) {
+        let after = told.unwrap_or(UNTOLD).min(self.common.rules.rest());
         if after.is_zero() {
             return;
         }
@@ -219,7 +222,12 @@ impl<S> Shared<S> {
             return;
         };
         let until = now + after;
-        if entry.condition.resting.is_none_or(|before| before < until) {
+        let longer = |before| match told {
+            Some(_) => before < until,
+            // Where all rest, each refusal would begin it anew.
+            None => before <= now,
+        };
+        if entry.condition.resting.is_none_or(longer) {
             entry.condition.resting = Some(until);
             self.settle(&mut set, now);
         }

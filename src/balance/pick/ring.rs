@@ -244,7 +244,7 @@ mod tests {
         moved.count() as f64 / KEYS as f64
     }
 
-    fn weighed<'a>(of: &'a [(String, u32)]) -> impl Iterator<Item = (&'a str, u32)> {
+    fn weighed(of: &[(String, u32)]) -> impl Iterator<Item = (&str, u32)> {
         of.iter().map(|(name, weight)| (&**name, *weight))
     }
 
