@@ -319,9 +319,11 @@ impl<S> Drop for Permit<S> {
             let now = Instant::now();
             let took = now.saturating_duration_since(self.since);
             let ewma = &self.node.common.ewma;
-            let unknown = ewma.read(self.node.latency(), now).is_none();
-            let shared = || self.node.shared.upgrade();
-            let others = unknown.then(|| shared()?.slowest(now)).flatten();
+            let others = match self.node.latency().is_known() {
+                true => None,
+                false => self.node.shared.upgrade(),
+            };
+            let others = others.and_then(|shared| shared.slowest(now));
             self.node
                 .learn(|latency| ewma.give_up(latency, took, others, now));
         }

@@ -19,6 +19,12 @@ impl Latency {
     /// Nothing is known yet.
     pub const UNKNOWN: Self = Self { nanos: 0.0, at: 0 };
 
+    /// Whether anything is known.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self.nanos > 0.0
+    }
+
     /// As bits, for an atomic.
     #[must_use]
     pub fn to_bits(self) -> u64 {
