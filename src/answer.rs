@@ -198,9 +198,6 @@ impl From<&Rejection> for Remedy {
     fn from(rejection: &Rejection) -> Self {
         match rejection.kind() {
             kind if kind.blames_caller() => Self::Nothing,
-            Kind::UpstreamRateLimited | Kind::UpstreamOverloaded => {
-                Self::again(rejection.retry_after())
-            }
             Kind::UpstreamAuth
             | Kind::UpstreamQuota
             | Kind::CircuitOpen
@@ -209,7 +206,7 @@ impl From<&Rejection> for Remedy {
             | Kind::AuthUnavailable
             | Kind::LimiterUnavailable
             | Kind::Draining => Self::Elsewhere,
-            _ => Self::again(None),
+            _ => Self::again(rejection.retry_after()),
         }
     }
 }
@@ -327,6 +324,24 @@ mod tests {
         let rejection = Rejection::new(Kind::UpstreamRateLimited).with_retry_after(Duration::MAX);
         let after = Some(Remedy::LONGEST);
         assert_eq!(Remedy::from(&rejection), Remedy::Again { after });
+    }
+
+    #[test]
+    fn whatever_failed_is_left_alone_as_long_as_it_asks() {
+        let seconds = Some(Duration::from_secs(7));
+        for kind in [
+            Kind::UpstreamRateLimited,
+            Kind::UpstreamOverloaded,
+            Kind::BadGateway,
+            Kind::Timeout,
+            Kind::Internal,
+        ] {
+            let told = Rejection::new(kind).with_retry_after(Duration::from_secs(7));
+            assert_eq!(Remedy::from(&told), Remedy::again(seconds), "{kind:?}");
+            assert_eq!(Remedy::from(&kind.into()), Remedy::again(None), "{kind:?}");
+        }
+        let open = Rejection::new(Kind::CircuitOpen).with_retry_after(Duration::from_secs(7));
+        assert_eq!(Remedy::from(&open), Remedy::Elsewhere);
     }
 
     #[test]

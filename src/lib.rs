@@ -125,6 +125,7 @@ mod problem;
 mod random;
 pub mod reissue;
 pub mod rejection;
+mod retry_after;
 pub mod storage;
 pub mod tls;
 

@@ -1,5 +1,6 @@
 //! How policies answer over HTTP: with a problem document, RFC 9457.
 
+pub(crate) use crate::retry_after::retry_after;
 use crate::{
     Body, BoxError, End, Follow, Health, Reject, Rejection,
     answer::{Begin, Outcome, Remedy},
@@ -163,12 +164,6 @@ where
     };
     let body = Body::new(body).promise(length);
     Response::from_parts(head, body)
-}
-
-/// The seconds that `Retry-After` names. Its other form, a date, is not read.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// Rounded up: a caller that comes back early is only turned away again.
@@ -386,14 +381,23 @@ mod tests {
             ("99999999999", Some(Remedy::LONGEST)),
             ("-1", None),
             ("soon", None),
+            (
+                "Wed, 19 Aug 2026 14:34:39 GMT",
+                Some(Duration::from_secs(30)),
+            ),
+            ("Wed, 19 Aug 2027 14:34:39 GMT", Some(Remedy::LONGEST)),
+            ("Wed, 19 Aug 2026 14:00:00 GMT", Some(Duration::ZERO)),
         ] {
             let response = Response::builder()
                 .status(503)
+                .header(header::DATE, "Wed, 19 Aug 2026 14:34:09 GMT")
                 .header(header::RETRY_AFTER, value)
                 .body(Bytes::new())
                 .unwrap();
             let remedy = <Response<Bytes> as Health<Infallible>>::remedy(Ok(&response));
             assert_eq!(remedy, Remedy::Again { after }, "{value}");
+            let told = <Response<Bytes> as Health<Infallible>>::retry_after(Ok(&response));
+            assert_eq!(told, after, "{value}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Asking endpoints how they are.
 
 use super::{
-    Endpoints,
+    Endpoints, LONGEST,
     endpoint::Endpoint,
     pick::Dice,
     set::{Entry, Shared},
@@ -48,10 +48,10 @@ impl Checks {
     }
 
     /// Sets how long it is to the next check at the most; it is half of this at the least. At least two
-    /// milliseconds.
+    /// milliseconds, a year at most.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
-        let interval = interval.max(Duration::from_millis(2));
+        let interval = interval.clamp(Duration::from_millis(2), LONGEST);
         Self { interval, ..self }
     }
 

@@ -1,6 +1,6 @@
 //! How an endpoint is, and what is known of it. Plain data, which takes the time.
 
-use super::check::Streak;
+use super::{check::Streak, outlier::Cause};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -69,10 +69,14 @@ pub struct Status {
     pub calls: u64,
     /// How many of them failed.
     pub failures: u64,
+    /// How many of those failed on the way to it, or for want of an answer.
+    pub local_failures: u64,
     /// How long the heads of its answers take: a peak EWMA. `None`: nothing is known.
     pub latency: Option<Duration>,
     /// How often it was taken out so far.
     pub ejections: u32,
+    /// Why it is out, if it is.
+    pub cause: Option<Cause>,
     /// Until when it is out, if it is, and not for good.
     pub ejected_until: Option<Instant>,
     /// Until when it rests, if it does.
@@ -84,9 +88,25 @@ pub struct Status {
 /// For how long it is out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Out {
-    Until(Instant),
+    Until(Instant, Cause),
     /// Until somebody says otherwise.
     Told,
+}
+
+impl Out {
+    pub(super) fn cause(self) -> Cause {
+        match self {
+            Self::Until(_, cause) => cause,
+            Self::Told => Cause::Told,
+        }
+    }
+
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Until(until, _) => Some(until),
+            Self::Told => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -99,6 +119,8 @@ pub(super) struct Condition {
     pub(super) times: u32,
     pub(super) ejections: u32,
     pub(super) resting: Option<Instant>,
+    /// Whether it did when that was last looked at, whatever the state is.
+    rests: bool,
     pub(super) streak: Streak,
 }
 
@@ -112,16 +134,16 @@ impl Condition {
             times: 0,
             ejections: 0,
             resting: None,
+            rests: false,
             streak: Streak::default(),
         }
     }
 
-    /// Lets go of what is over, and says whether the state is another one.
+    /// Lets go of what is over, and says whether the state is another one, or whether it rests.
     pub(super) fn settle(&mut self, now: Instant) -> bool {
-        self.out = self.out.filter(|out| match out {
-            Out::Until(until) => *until > now,
-            Out::Told => true,
-        });
+        self.out = self
+            .out
+            .filter(|out| out.until().is_none_or(|until| until > now));
         self.resting = self.resting.filter(|until| *until > now);
         let state = if self.draining {
             State::Draining
@@ -134,17 +156,23 @@ impl Condition {
         } else {
             State::Up
         };
+        let rested = std::mem::replace(&mut self.rests, self.resting.is_some());
         let other = state != self.state;
         if other {
             self.state = state;
             self.since = now;
         }
-        other
+        other || self.rests != rested
+    }
+
+    /// Whether somebody took it out: then it is not called, whatever else there is.
+    pub(super) fn told(&self) -> bool {
+        self.out == Some(Out::Told)
     }
 
     /// It is in, if it was out for its answers and not because somebody said so. Whether it was.
     pub(super) fn came_back(&mut self) -> bool {
-        let back = matches!(self.out, Some(Out::Until(_)));
+        let back = matches!(self.out, Some(Out::Until(..)));
         if back {
             self.out = None;
         }
@@ -153,10 +181,7 @@ impl Condition {
 
     /// When it may be another one by itself.
     pub(super) fn due(&self) -> Option<Instant> {
-        let out = match self.out {
-            Some(Out::Until(until)) => Some(until),
-            Some(Out::Told) | None => None,
-        };
+        let out = self.out.and_then(Out::until);
         out.into_iter().chain(self.resting).min()
     }
 }
@@ -171,7 +196,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut condition = Condition::new(start);
         assert!(!condition.settle(start));
-        condition.out = Some(Out::Until(start + second));
+        condition.out = Some(Out::Until(start + second, Cause::Consecutive));
         condition.resting = Some(start + 3 * second);
         assert!(condition.settle(start));
         assert_eq!(condition.state, State::Ejected);
@@ -185,6 +210,12 @@ mod tests {
         assert_eq!((condition.state, condition.due()), (State::Up, None));
         condition.out = Some(Out::Told);
         assert!(condition.settle(start + 99 * second));
+        let since = condition.since;
+        condition.resting = Some(start + 101 * second);
+        assert!(condition.settle(start + 100 * second), "it rests, too");
+        assert!(condition.settle(start + 101 * second), "and does not");
+        assert!(!condition.settle(start + 102 * second));
+        assert_eq!(condition.since, since);
         assert_eq!((condition.state, condition.due()), (State::Ejected, None));
     }
 }

@@ -124,6 +124,7 @@ pub(super) struct Node<S> {
     latency: AtomicU64,
     calls: AtomicU64,
     failures: AtomicU64,
+    local_failures: AtomicU64,
     tally: Mutex<Tally>,
     common: Arc<Common>,
     shared: Weak<Shared<S>>,
@@ -147,6 +148,7 @@ impl<S> Node<S> {
             latency: AtomicU64::new(Latency::UNKNOWN.to_bits()),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            local_failures: AtomicU64::new(0),
             tally: Mutex::default(),
             common,
             shared,
@@ -182,6 +184,10 @@ impl<S> Node<S> {
         self.failures.load(Ordering::Relaxed)
     }
 
+    pub(super) fn local_failures(&self) -> u64 {
+        self.local_failures.load(Ordering::Relaxed)
+    }
+
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         lock(&self.tally)
     }
@@ -206,6 +212,9 @@ impl<S> Node<S> {
     fn judged(&self, outcome: Outcome, local: bool) {
         if outcome == Outcome::Failure {
             self.failures.fetch_add(1, Ordering::Relaxed);
+            if local {
+                self.local_failures.fetch_add(1, Ordering::Relaxed);
+            }
         }
         let Some(rules) = self.common.rules.outlier_rules() else {
             return;
@@ -268,10 +277,10 @@ impl<S> Permit<S> {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.since);
         let common = &self.node.common;
-        // What fails fast is not to be taken for what is fast.
-        let took = match verdict.outcome {
-            Outcome::Failure => took.max(common.rules.failure_penalty()),
-            _ => took,
+        // What fails or refuses fast is not to be taken for what is fast.
+        let took = match verdict.is_well() {
+            true => took,
+            false => took.max(common.rules.failure_penalty()),
         };
         self.node
             .learn(|latency| common.ewma.observe(latency, took, now));
@@ -280,9 +289,13 @@ impl<S> Permit<S> {
             Outcome::Neutral => self.stage = Stage::Judged,
             Outcome::Failure => self.judge(Outcome::Failure, verdict.local),
         }
-        if let Remedy::Again { after: Some(after) } = verdict.remedy
-            && let Some(shared) = self.node.shared.upgrade()
-        {
+        let after = match (verdict.remedy, verdict.outcome) {
+            (Remedy::Again { after: Some(after) }, _) if !after.is_zero() => Some(after),
+            // Or it would have the fewest calls out, and be given all of them.
+            (Remedy::Again { .. } | Remedy::Elsewhere, Outcome::Neutral) => None,
+            _ => return,
+        };
+        if let Some(shared) = self.node.shared.upgrade() {
             shared.rest(self.node.id, after, now);
         }
     }
@@ -306,7 +319,13 @@ impl<S> Drop for Permit<S> {
             let now = Instant::now();
             let took = now.saturating_duration_since(self.since);
             let ewma = &self.node.common.ewma;
-            self.node.learn(|latency| ewma.give_up(latency, took, now));
+            let others = match self.node.latency().is_known() {
+                true => None,
+                false => self.node.shared.upgrade(),
+            };
+            let others = others.and_then(|shared| shared.slowest(now));
+            self.node
+                .learn(|latency| ewma.give_up(latency, took, others, now));
         }
         self.node.active.fetch_sub(1, Ordering::Relaxed);
         self.node

@@ -1,6 +1,7 @@
 //! The set as it is held: to be changed, and to be looked at.
 
 use super::{
+    LONGEST,
     condition::{Condition, Out, Status},
     endpoint::{Endpoint, Node},
     rules::Rules,
@@ -10,6 +11,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tokio::time::Instant;
 
@@ -79,80 +81,74 @@ impl<S> Endpoints<S> {
     /// Makes this the whole set, at once. Of those that stay all that is known stays, and they have the new
     /// services. Of two of one name the last counts; beyond 4096 none does.
     pub fn replace<E: Into<Endpoint>>(&self, endpoints: impl IntoIterator<Item = (E, S)>) {
-        let new = endpoints
-            .into_iter()
-            .map(|(endpoint, service)| (endpoint.into(), Some(service)));
-        // Each has one.
-        self.exchange(new.collect(), |_, service| service);
+        let new = endpoints.into_iter();
+        let new = new.map(|(endpoint, service)| (endpoint.into(), Some(service)));
+        // Each has a service.
+        let _ = self.exchange(distinct(new), false);
     }
 
     /// As [`replace`](Self::replace), with the services of those that stay as they are, and new ones from
     /// `make` for those that are new: what a set that is found out by names is fed by.
+    ///
+    /// `make` may use this handle. If it panics, the set stays as it was.
     pub fn reconcile(
         &self,
         endpoints: impl IntoIterator<Item = Endpoint>,
         mut make: impl FnMut(&Endpoint) -> S,
     ) {
-        let endpoints: Vec<_> = endpoints.into_iter().collect();
-        // Made outside of the lock. Another change in between makes one too many, which is dropped.
-        let known: Vec<_> = {
-            let set = self.shared.lock();
-            set.entries
-                .iter()
-                .map(|entry| entry.endpoint.name().clone())
-                .collect()
-        };
-        let new = endpoints.into_iter().map(|endpoint| {
-            let service = (!known.contains(endpoint.name())).then(|| make(&endpoint));
-            (endpoint, service)
-        });
-        let new = new.collect();
-        self.exchange(new, |endpoint, service| {
-            service.or_else(|| Some(make(endpoint)))
-        });
+        let mut new = distinct(endpoints.into_iter().map(|endpoint| (endpoint, None)));
+        // Made without the lock. If somebody goes meanwhile who was to stay, that is one more to be made, and
+        // all is looked at again.
+        loop {
+            let known = self.shared.lock().names();
+            for (endpoint, service) in &mut new {
+                if service.is_none() && !known.contains(endpoint.name()) {
+                    *service = Some(make(endpoint));
+                }
+            }
+            match self.exchange(new, true) {
+                Ok(()) => return,
+                Err(lacking) => new = lacking,
+            }
+        }
     }
 
-    fn exchange(
-        &self,
-        new: Vec<(Endpoint, Option<S>)>,
-        mut service: impl FnMut(&Endpoint, Option<S>) -> Option<S>,
-    ) {
+    /// Makes this the whole set. Those that stay `keep` their services, or have those that are given.
+    ///
+    /// If one that is new has no service, nothing is changed, and all comes back.
+    fn exchange(&self, new: Vec<Given<S>>, keep: bool) -> Result<(), Vec<Given<S>>> {
+        // Services may do something when they are dropped, and not under the lock.
         let left = self.shared.change(|set, now| {
+            let known = set.names();
+            let lacks =
+                |(one, service): &Given<S>| service.is_none() && !known.contains(one.name());
+            if new.iter().any(lacks) {
+                return Err(new);
+            }
             let old = std::mem::take(&mut set.entries);
             let mut old: BTreeMap<_, _> = old
                 .into_iter()
                 .map(|entry| (entry.endpoint.name().clone(), entry))
                 .collect();
-            let mut named: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-            let mut replaced = Vec::new();
+            let mut left = Vec::new();
             for (endpoint, given) in new {
-                let again = named.get(endpoint.name()).copied();
-                let stays = old.remove(endpoint.name());
-                if let Some(at) = again {
-                    let entry: &mut Entry<S> = &mut set.entries[at];
-                    entry.endpoint = endpoint;
-                    if let Some(given) = given {
-                        replaced.push(entry.node.replace(given));
+                match (old.remove(endpoint.name()), given) {
+                    (Some(mut entry), given) => {
+                        entry.endpoint = endpoint;
+                        left.extend(given.map(|given| match keep {
+                            true => given,
+                            false => entry.node.replace(given),
+                        }));
+                        set.entries.push(entry);
                     }
-                } else if set.entries.len() >= MOST {
-                    tracing::warn!(most = MOST, "a set holds no more endpoints than this");
-                    break;
-                } else if let Some(mut entry) = stays {
-                    named.insert(endpoint.name().clone(), set.entries.len());
-                    entry.endpoint = endpoint;
-                    if let Some(given) = given {
-                        replaced.push(entry.node.replace(given));
-                    }
-                    set.entries.push(entry);
-                } else if let Some(service) = service(&endpoint, given) {
-                    named.insert(endpoint.name().clone(), set.entries.len());
-                    set.entries.push(self.entry(endpoint, service, now));
+                    (None, Some(service)) => set.entries.push(self.entry(endpoint, service, now)),
+                    // There is none, as was seen above.
+                    (None, None) => {}
                 }
             }
-            (old, replaced)
+            Ok((old, left))
         });
-        // Services may do something when they are dropped, and not under the lock.
-        drop(left);
+        left.map(drop)
     }
 
     /// Sets the weight of an endpoint. Whether it is there.
@@ -180,7 +176,8 @@ impl<S> Endpoints<S> {
         self.with(name, |entry| entry.condition.draining = false)
     }
 
-    /// Takes an endpoint out until [`uneject`](Self::uneject), whatever its checks say. Whether it is there.
+    /// Takes an endpoint out until [`uneject`](Self::uneject), whatever its checks say, and even where health
+    /// is ignored. Whether it is there.
     pub fn eject(&self, name: &str) -> bool {
         self.with(name, |entry| {
             entry.condition.out = Some(Out::Told);
@@ -196,6 +193,15 @@ impl<S> Endpoints<S> {
             entry.condition.times = 0;
             entry.condition.resting = None;
             entry.node.tally().clear();
+        })
+    }
+
+    /// Lets an endpoint rest for so long, whatever it asked for itself: a year at most. Zero: no longer.
+    /// Whether it is there.
+    pub fn rest(&self, name: &str, rest: Duration) -> bool {
+        self.with(name, |entry| {
+            let until = Instant::now() + rest.min(LONGEST);
+            entry.condition.resting = (!rest.is_zero()).then_some(until);
         })
     }
 
@@ -254,6 +260,27 @@ impl<S> Endpoints<S> {
     pub(super) fn upgrade(shared: &Weak<Shared<S>>) -> Option<Self> {
         shared.upgrade().map(|shared| Self { shared })
     }
+}
+
+/// An endpoint, and its service if it is given a new one.
+type Given<S> = (Endpoint, Option<S>);
+
+/// Of two of one name the last, at the place of the first. No more than a set holds.
+fn distinct<S>(endpoints: impl Iterator<Item = Given<S>>) -> Vec<Given<S>> {
+    let mut places: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    let mut all: Vec<Given<S>> = Vec::new();
+    for given in endpoints {
+        if let Some(&at) = places.get(given.0.name()) {
+            all[at] = given;
+        } else if all.len() < MOST {
+            places.insert(given.0.name().clone(), all.len());
+            all.push(given);
+        } else {
+            tracing::warn!(most = MOST, "a set holds no more endpoints than this");
+            break;
+        }
+    }
+    all
 }
 
 impl<S> Default for Endpoints<S> {

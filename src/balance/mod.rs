@@ -67,13 +67,15 @@
 //! |---|---|---|
 //! | `Up` | | |
 //! | `Resting` | it asked to be left alone: a 429 or a 503 with a time ([`Remedy`](crate::answer::Remedy)) | that time, at most [an hour](Rules::longest_rest) |
+//! | `Resting` | it refused without a time: a 429, or what a breaker or a limit inside of it refused | a second |
 //! | `Ejected` | it failed five times in a row, or more than the others do: [`Outlier`] | 30 s, then longer, at most 300 s; or its next good check |
+//! | `Ejected` | [somebody took it out](Endpoints::eject) | somebody says otherwise |
 //! | `Unhealthy` | three [checks](Endpoints::check) in a row were bad | two are good |
 //! | `Draining` | [somebody said so](Endpoints::drain) | somebody says otherwise |
 //!
 //! Whoever rests is not called even when health is ignored, unless all endpoints of all priorities rest:
-//! then there is nothing to lose. Faults on the way (refused, reset, too late) and failures that are an
-//! endpoint's own answers are counted apart.
+//! then there is nothing to lose. Whom somebody took out, or drains, is never called. Faults on the way
+//! (refused, reset, too late) and failures that are an endpoint's own answers are counted apart.
 //!
 //! Answers are judged by their own [`Health`](crate::Health), or by a [`Judge`]. A failure counts with the
 //! head, a success with the end of the answer, so that a stream that breaks off is a failure. What a caller
@@ -108,12 +110,14 @@
 //!
 //! Whatever is dropped, and wherever it waits, is not counted any more: calls, and answers half-way. What
 //! the call held is dropped before. A call that is dropped before its head says nothing of its endpoint's
-//! health, and of its speed only that it took so long at least.
+//! health, and of its speed only that it took so long at least. One that never answered a call, and was not
+//! waited for twice, counts for no faster than the slowest of the others.
 //!
 //! # For operators
 //!
-//! [`Endpoints::statuses`] tells all that is known of each endpoint; [`Endpoints::eject`] and its like set
-//! it. Changes of [`State`] are events of `tracing`; taking an endpoint out is a warning.
+//! [`Endpoints::statuses`] tells all that is known of each endpoint, and why one is out;
+//! [`Endpoints::eject`], [`rest`](Endpoints::rest) and their like set it. Changes of [`State`] are events of
+//! `tracing`; taking an endpoint out is a warning.
 //!
 //! Nothing runs in the background but what [`check`](Endpoints::check) and [`discover`] return, which end
 //! when the last handle and the last balancer are dropped. What is due by the clock is done by the next call
@@ -162,8 +166,12 @@ use std::{
     fmt,
     sync::Weak,
     task::{Context, Poll},
+    time::Duration,
 };
 use tower_service::Service;
+
+/// The longest of all times that can be set. Their ends must be instants that the clock can tell.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Gives each call to one of a set of endpoints.
 ///

@@ -1,5 +1,6 @@
 //! Who is taken out for a while because of its answers. Plain numbers: no lock, no clock.
 
+use super::LONGEST;
 use crate::answer::Outcome;
 use std::{fmt, time::Duration};
 
@@ -65,19 +66,17 @@ impl Outlier {
         }
     }
 
-    /// Sets over which time rates are taken. At least a millisecond.
+    /// Sets over which time rates are taken. At least a millisecond, a year at most.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
-        let interval = interval.max(Duration::from_millis(1));
+        let interval = interval.clamp(Duration::from_millis(1), LONGEST);
         Self { interval, ..self }
     }
 
-    /// Sets how long an endpoint is out for the first time, and at most.
+    /// Sets how long an endpoint is out for the first time, and at most. A year is the most there is.
     #[must_use]
     pub fn time_out(self, base: Duration, longest: Duration) -> Self {
-        // The end must be an instant that the clock can tell.
-        let year = Duration::from_secs(365 * 24 * 60 * 60);
-        let (base, longest) = (base.min(year), longest.min(year));
+        let (base, longest) = (base.min(LONGEST), longest.min(LONGEST));
         Self {
             base,
             longest,

@@ -105,8 +105,9 @@ impl Rules {
         Self { levels, ..self }
     }
 
-    /// Sets for how long an endpoint may rest that asked for it, with a 429 or a 503 and a time: at most and
-    /// by default [`Remedy::LONGEST`]. Zero: none rests.
+    /// Sets for how long an endpoint may rest that asked for it, with a 429 or a 503 and a time, or that
+    /// refused without one: at most and by default [`Remedy::LONGEST`]. Zero: none rests, and one that
+    /// refuses at once may be given most calls by [`Strategy::LeastOutstanding`].
     #[must_use]
     pub fn longest_rest(self, longest: Duration) -> Self {
         let longest_rest = longest.min(Remedy::LONGEST);
@@ -122,8 +123,8 @@ impl Rules {
         Self { decay, ..self }
     }
 
-    /// Sets how long a failed call counts for at the least in peak EWMA, 1 s by default, so that what fails
-    /// fast is not taken for what is fast.
+    /// Sets how long a call that failed or was refused counts for at the least in peak EWMA, 1 s by default,
+    /// so that what fails fast is not taken for what is fast.
     #[must_use]
     pub fn penalty(self, failure: Duration) -> Self {
         let failure_penalty = failure;
@@ -133,8 +134,9 @@ impl Rules {
         }
     }
 
-    /// Sets how many points an endpoint of the greatest weight has on a [ring](Strategy::RingHash), 1024 by
-    /// default. Taken as from 1 to 65,536.
+    /// Sets how many points an endpoint of mean weight has on a [ring](Strategy::RingHash), 1024 by default:
+    /// a quarter of them at the least, twice as many at the most. Taken as from 1 to 65,536. See
+    /// [`Ring`](super::pick::Ring#scale).
     #[must_use]
     pub fn ring_points(self, points: u32) -> Self {
         let points = points.clamp(1, 65_536);

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::deadline::Tried;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher, RandomState},
     num::NonZeroU64,
     sync::{
@@ -20,6 +20,9 @@ use std::{
     time::Duration,
 };
 use tokio::{sync::watch, time::Instant};
+
+/// How long an endpoint rests that refuses a call and does not say for how long.
+const UNTOLD: Duration = Duration::from_secs(1);
 
 /// The most endpoints of a set.
 pub(super) const MOST: usize = 4096;
@@ -122,6 +125,14 @@ impl<S> Shared<S> {
         Some(permit)
     }
 
+    /// How long the slowest of those takes of whom something is known.
+    pub(super) fn slowest(&self, now: Instant) -> Option<Duration> {
+        let view = self.view();
+        let members = view.levels.iter().flat_map(|level| &level.members);
+        let known = |member: &Member<S>| self.common.ewma.read(member.node.latency(), now);
+        members.filter_map(known).max()
+    }
+
     fn view(&self) -> Arc<View<S>> {
         self.view
             .read()
@@ -191,7 +202,7 @@ impl<S> Shared<S> {
             return false;
         }
         let term = rules.term(entry.condition.times);
-        entry.condition.out = Some(Out::Until(now + term));
+        entry.condition.out = Some(Out::Until(now + term, cause));
         entry.condition.times = entry.condition.times.saturating_add(1);
         entry.condition.ejections = entry.condition.ejections.saturating_add(1);
         entry.node.tally().clear();
@@ -200,9 +211,9 @@ impl<S> Shared<S> {
         true
     }
 
-    /// Lets an endpoint rest that asked for it.
-    pub(super) fn rest(&self, id: NonZeroU64, after: Duration, now: Instant) {
-        let after = after.min(self.common.rules.rest());
+    /// Lets an endpoint rest that asked for it, or refused and did not say until when.
+    pub(super) fn rest(&self, id: NonZeroU64, told: Option<Duration>, now: Instant) {
+        let after = told.unwrap_or(UNTOLD).min(self.common.rules.rest());
         if after.is_zero() {
             return;
         }
@@ -211,7 +222,12 @@ impl<S> Shared<S> {
             return;
         };
         let until = now + after;
-        if entry.condition.resting.is_none_or(|before| before < until) {
+        let longer = |before| match told {
+            Some(_) => before < until,
+            // Where all rest, each refusal would begin it anew.
+            None => before <= now,
+        };
+        if entry.condition.resting.is_none_or(longer) {
             entry.condition.resting = Some(until);
             self.settle(&mut set, now);
         }
@@ -315,21 +331,22 @@ impl<S> Shared<S> {
             let entries = entries.iter().filter(called);
             entries.filter(move |entry| entry.endpoint.rank() == rank)
         };
-        let count = |rank: u8, state: State| {
-            of(rank)
-                .filter(|entry| entry.condition.state == state)
-                .count()
-        };
+        // Whatever state comes before it: who is out, too, may have asked to be left alone.
+        let rests = |entry: &Entry<S>| entry.condition.resting.is_some();
         let counts: Vec<_> = ranks
             .iter()
-            .map(|&rank| Level {
-                all: of(rank).count(),
-                well: count(rank, State::Up),
-                resting: count(rank, State::Resting),
+            .map(|&rank| {
+                let count = |is: &dyn Fn(&Entry<S>) -> bool| of(rank).filter(|one| is(one)).count();
+                Level {
+                    all: of(rank).count(),
+                    well: count(&|entry| entry.condition.state == State::Up),
+                    resting: count(&|entry| !entry.condition.told() && rests(entry)),
+                    barred: count(&|entry| entry.condition.told()),
+                }
             })
             .collect();
         let shares = rules.levels().shares(&counts);
-        let all_rest = counts.iter().all(|level| level.resting == level.all);
+        let all_rest = counts.iter().all(|level| level.askable() == 0);
         let level = |(&rank, share): (&u8, &Share)| {
             let member = |entry: &Entry<S>| {
                 let state = entry.condition.state;
@@ -342,7 +359,8 @@ impl<S> Shared<S> {
                     weight: f64::from(entry.endpoint.heaviness()) * slow,
                     open: match state {
                         State::Up => true,
-                        State::Resting => all_rest,
+                        _ if entry.condition.told() => false,
+                        _ if rests(entry) => all_rest,
                         _ => share.panic,
                     },
                 }
@@ -358,15 +376,15 @@ impl<S> Shared<S> {
                 let names = of(rank)
                     .map(|entry| (entry.endpoint.name().clone(), entry.endpoint.heaviness()));
                 let names: Vec<_> = names.collect();
-                match rings.get(&rank) {
-                    Some((same, ring)) if *same == names => ring.clone(),
-                    _ => {
-                        let named = names.iter().map(|(name, weight)| (&**name, *weight));
-                        let ring = Arc::new(Ring::new(named, rules.points()));
-                        rings.insert(rank, (names, ring.clone()));
-                        ring
-                    }
-                }
+                let named = || names.iter().map(|(name, weight)| (&**name, *weight));
+                let ring = match rings.get(&rank) {
+                    Some((same, ring)) if *same == names => return ring.clone(),
+                    Some((_, before)) => before.changed(named(), rules.points()),
+                    None => Ring::new(named(), rules.points()),
+                };
+                let ring = Arc::new(ring);
+                rings.insert(rank, (names, ring.clone()));
+                ring
             });
             LevelView {
                 rank,
@@ -391,6 +409,11 @@ fn step(window: Duration) -> Duration {
 }
 
 impl<S> Set<S> {
+    pub(super) fn names(&self) -> BTreeSet<Arc<str>> {
+        let names = self.entries.iter().map(|entry| entry.endpoint.name());
+        names.cloned().collect()
+    }
+
     pub(super) fn find(&mut self, name: &str) -> Option<&mut Entry<S>> {
         self.entries
             .iter_mut()
@@ -407,7 +430,7 @@ impl<S> Entry<S> {
     fn settle(&mut self, now: Instant) -> bool {
         let was = self.condition.state;
         let changed = self.condition.settle(now);
-        if changed {
+        if self.condition.state != was {
             // What it answered while it was out is over, too.
             if was == State::Ejected {
                 self.node.tally().clear();
@@ -429,12 +452,11 @@ impl<S> Entry<S> {
             in_flight: self.node.active(),
             calls: self.node.calls(),
             failures: self.node.failures(),
+            local_failures: self.node.local_failures(),
             latency: common.ewma.read(self.node.latency(), now),
             ejections: condition.ejections,
-            ejected_until: match condition.out {
-                Some(Out::Until(until)) => Some(until),
-                _ => None,
-            },
+            cause: condition.out.map(Out::cause),
+            ejected_until: condition.out.and_then(Out::until),
             resting_until: condition.resting,
             last_check: condition.streak.last(),
         }

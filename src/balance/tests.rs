@@ -3,6 +3,7 @@
 mod calls;
 mod health;
 mod live;
+mod refusals;
 
 use super::{Balance, Endpoint, Endpoints, Rules, State, Strategy};
 use crate::{Body, BoxError};

@@ -10,7 +10,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Whether a failure came about on the way to it, and is not its own answer.
     pub local: bool,
-    /// [`Remedy::Again`] with a time lets it rest for so long.
+    /// [`Remedy::Again`] with a time lets it rest for so long; any but [`Remedy::Nothing`] lets it rest for
+    /// a second, if the outcome is neutral.
     pub remedy: Remedy,
 }
 
@@ -38,6 +39,11 @@ impl Verdict {
     #[must_use]
     pub fn remedy(self, remedy: Remedy) -> Self {
         Self { remedy, ..self }
+    }
+
+    /// Whether the answer is one that is worth its time.
+    pub(super) fn is_well(&self) -> bool {
+        self.outcome != Outcome::Failure && self.remedy == Remedy::Nothing
     }
 }
 

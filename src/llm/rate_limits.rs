@@ -39,7 +39,10 @@
 //! least part is left. A point in time becomes a duration by the `date` of the same answer, else by the
 //! clock of this machine. What cannot be read is absent; a reset is 31 days at most.
 
-use crate::answer::Remedy;
+use crate::{
+    answer::Remedy,
+    retry_after::{LONGEST_TEXT, clock, days, digits, http_date, number},
+};
 use http::{HeaderMap, header};
 use std::time::{Duration, SystemTime};
 
@@ -110,8 +113,6 @@ struct Window<'a> {
 
 /// As many windows as are looked at.
 const MOST_WINDOWS: usize = 16;
-/// What is longer is no number and no time.
-const LONGEST_TEXT: usize = 64;
 
 impl RateLimits {
     /// The longest time until a reset. Whoever says more is taken to mean this.
@@ -236,13 +237,6 @@ fn count(text: &str) -> Option<u64> {
     (count < 9.0e15).then_some(count as u64)
 }
 
-/// A number that is none below zero and not without end. Words such as `inf` are none.
-fn number(text: &str) -> Option<f64> {
-    let plain = |byte: u8| byte.is_ascii_digit() || byte == b'.';
-    let fits = text.len() <= LONGEST_TEXT && text.bytes().all(plain);
-    fits.then(|| text.parse().ok())?
-}
-
 /// How long until a reset, however it is told.
 fn reset(text: &str, headers: &HeaderMap) -> Option<Duration> {
     if text.len() > LONGEST_TEXT {
@@ -344,68 +338,12 @@ fn timestamp(text: &str) -> Option<f64> {
     Some((day * 86_400 + time - offset) as f64 + fraction)
 }
 
-/// A date of HTTP, in seconds since 1970: `Wed, 21 Oct 2026 07:28:00 GMT`.
-fn http_date(text: &str) -> Option<f64> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (_, rest) = text.split_once(", ")?;
-    let mut words = rest.split(' ');
-    let day = digits(words.next()?)?;
-    let month = words.next()?;
-    let month = MONTHS.iter().position(|name| *name == month)?;
-    let year = digits(words.next()?)?;
-    let mut time = words.next()?.split(':');
-    let mut next = || digits(time.next()?);
-    let time = clock(next()?, next()?, next()?)?;
-    let day = days(year, i64::try_from(month).ok()? + 1, day)?;
-    (words.next() == Some("GMT")).then_some((day * 86_400 + time) as f64)
-}
-
-fn digits(text: &str) -> Option<i64> {
-    let few = (1..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    few.then(|| text.parse().ok())?
-}
-
-/// Seconds since midnight. A leap second counts as the next.
-fn clock(hours: i64, minutes: i64, seconds: i64) -> Option<i64> {
-    let fits = hours < 24 && minutes < 60 && seconds <= 60;
-    fits.then_some(hours * 3600 + minutes * 60 + seconds)
-}
-
-/// Days since 1970-01-01 in the Gregorian calendar, counted from a March: Howard Hinnant's
-/// `days_from_civil`.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
-    Some(era * 146_097 + of_era - 719_468)
-}
-
-/// When to come back: milliseconds, seconds, a date, or what the limits say. An hour at most.
+/// When to come back: as it says itself, or what the limits say. An hour at most.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
-    let seconds = |text: &str, unit: f64| {
-        let seconds = number(text)? * unit;
-        Duration::try_from_secs_f64(seconds.min(1.0e12)).ok()
-    };
-    let date = |text: &str| {
-        let (until, now) = (
-            http_date(text)?,
-            http_date(headers.get(header::DATE)?.to_str().ok()?)?,
-        );
-        Duration::try_from_secs_f64((until - now).max(0.0)).ok()
-    };
-    text("retry-after-ms")
-        .and_then(|text| seconds(text, 0.001))
-        .or_else(|| text("retry-after").and_then(|text| seconds(text, 1.0).or_else(|| date(text))))
-        .or_else(|| RateLimits::read(headers)?.exhausted_for())
-        .map(|after| after.min(Remedy::LONGEST))
+    crate::retry_after::retry_after(headers).or_else(|| {
+        let after = RateLimits::read(headers)?.exhausted_for()?;
+        Some(after.min(Remedy::LONGEST))
+    })
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Endpoints in a file.
 
-use crate::{BoxError, balance::Endpoint};
+use crate::{
+    BoxError,
+    balance::{Endpoint, LONGEST},
+};
 use futures_core::Stream;
 use std::{
     collections::BTreeSet,
@@ -22,8 +25,9 @@ type Parse = Box<dyn Fn(&str) -> Result<Vec<Endpoint>, BoxError> + Send>;
 /// Endpoints in a file, one a line: its name, and if they are not 1 and 0, `weight=…` and `priority=…`.
 /// What follows a `#` is left out.
 ///
-/// Whether the file changed is known by its time and its length, every 5 seconds. It is read at once and
-/// as a whole, at most a mebibyte: write another one beside it and rename it, so that no half is read.
+/// Whether the file changed is known by its time and its length, every 5 seconds; one that could not be
+/// read is read again, changed or not. It is read at once and as a whole, at most a mebibyte: write another
+/// one beside it and rename it, so that no half is read.
 pub struct File {
     path: PathBuf,
     interval: Duration,
@@ -31,6 +35,8 @@ pub struct File {
     timer: Pin<Box<Sleep>>,
     /// As it was last looked at.
     look: Option<Look>,
+    /// Whether it could be read then.
+    good: bool,
     /// As it was last good.
     last: Option<Vec<Endpoint>>,
 }
@@ -48,6 +54,7 @@ impl File {
             parse: Box::new(|text| Ok(parse(text)?)),
             timer: Box::pin(sleep_until(Instant::now())),
             look: None,
+            good: true,
             last: None,
         }
     }
@@ -55,7 +62,7 @@ impl File {
     /// Sets how often the file is looked at. At least ten milliseconds.
     #[must_use]
     pub fn interval(self, interval: Duration) -> Self {
-        let interval = interval.max(Duration::from_millis(10));
+        let interval = interval.clamp(Duration::from_millis(10), LONGEST);
         Self { interval, ..self }
     }
 
@@ -92,17 +99,25 @@ impl File {
     /// What is new.
     fn news(&mut self) -> Option<Vec<Endpoint>> {
         let look = Some(self.look());
-        if look == self.look {
+        let same = look == self.look;
+        if same && self.good {
             return None;
         }
         // Looked at before it is read: what is written meanwhile is seen the next time.
         self.look = look;
-        match self.read() {
+        let read = self.read();
+        self.good = read.is_ok();
+        match read {
             Ok(endpoints) if self.last.as_ref() == Some(&endpoints) => None,
             Ok(endpoints) => {
                 tracing::info!(path = %self.path.display(), count = endpoints.len(), "endpoints are read");
                 self.last = Some(endpoints.clone());
                 Some(endpoints)
+            }
+            Err(error) if same => {
+                let path = self.path.display();
+                tracing::debug!(%path, %error, "endpoints still cannot be read");
+                None
             }
             Err(error) => {
                 let path = self.path.display();

@@ -114,6 +114,30 @@ async fn a_file_may_be_in_another_form() {
     assert_eq!(set, [Endpoint::new("a"), Endpoint::new("b")]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_read_again_though_it_is_the_same() {
+    let folder = Folder::new();
+    let path = folder.0.join("endpoints");
+    fs::write(&path, "a").unwrap();
+    let reads = Arc::new(AtomicU32::new(0));
+    let counted = reads.clone();
+    let file = File::new(&path).parser(move |text| match counted.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => Err("not now".into()),
+        _ => Ok(parse(text)?),
+    });
+    let endpoints = Endpoints::<()>::new(Strategy::RoundRobin);
+    let _feed = tokio::spawn(endpoints.feed(file, |_| ()));
+    pass(6).await;
+    assert!(endpoints.is_empty());
+    pass(5).await;
+    assert_eq!(names(&endpoints), ["a*1"]);
+    pass(20).await;
+    assert_eq!(reads.load(Ordering::Relaxed), 3, "then it is known");
+    // The longest interval is one.
+    let file = File::new(&path).interval(Duration::MAX);
+    assert_eq!(Box::pin(file).next().await.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_stream_of_sets_is_followed_to_its_end() {
     let endpoints = Endpoints::<u32>::new(Strategy::RoundRobin);

@@ -11,6 +11,15 @@ pub struct Level {
     pub well: usize,
     /// How many asked to be left alone for now. These are not among the well.
     pub resting: usize,
+    /// How many must not be asked, whatever happens. These are neither among the well nor those that rest.
+    pub barred: usize,
+}
+
+impl Level {
+    /// How many may be asked when health is ignored.
+    pub(in crate::balance) fn askable(&self) -> usize {
+        self.all.saturating_sub(self.resting + self.barred)
+    }
 }
 
 /// How much of the calls a level takes, and whom it may ask.
@@ -96,12 +105,12 @@ impl Levels {
             return shares.into_iter().map(part).collect();
         }
         // Nobody is well: whoever did not ask to be left alone, and else everybody.
-        let some: usize = levels.iter().map(|level| level.all - level.resting).sum();
-        let all: usize = levels.iter().map(|level| level.all).sum();
+        let some: usize = levels.iter().map(Level::askable).sum();
+        let all: usize = levels.iter().map(|level| level.resting).sum();
         let part = |level: &Level| {
             let (one, of) = match some {
-                0 => (level.all, all),
-                some => (level.all - level.resting, some),
+                0 => (level.resting, all),
+                some => (level.askable(), some),
             };
             let share = one as f64 / of.max(1) as f64;
             Share { share, panic: true }
@@ -141,7 +150,7 @@ mod tests {
         let level = |&(all, well): &(usize, usize)| Level {
             all,
             well,
-            resting: 0,
+            ..Level::default()
         };
         let levels: Vec<_> = levels.iter().map(level).collect();
         let shares = Levels::new().shares(&levels);
@@ -178,13 +187,13 @@ mod tests {
         let levels = [
             Level {
                 all: 2,
-                well: 0,
                 resting: 2,
+                ..Level::default()
             },
             Level {
                 all: 2,
-                well: 0,
                 resting: 1,
+                ..Level::default()
             },
         ];
         let shares = Levels::new().shares(&levels);
@@ -197,6 +206,26 @@ mod tests {
                 panic: true
             }
         );
+    }
+
+    #[test]
+    fn who_is_barred_is_never_counted_on() {
+        let level = |all, resting, barred| Level {
+            all,
+            resting,
+            barred,
+            ..Level::default()
+        };
+        let shares = |levels: &[Level]| {
+            let shares = Levels::new().shares(levels).into_iter();
+            shares.map(|one| one.share).collect::<Vec<_>>()
+        };
+        assert_eq!(shares(&[level(2, 0, 2), level(1, 0, 0)]), [0.0, 1.0]);
+        assert_eq!(shares(&[level(3, 1, 2), level(3, 0, 3)]), [1.0, 0.0]);
+        assert_eq!(shares(&[level(1, 0, 1)]), [0.0]);
+        let mut half = [level(2, 0, 1)];
+        half[0].well = 1;
+        assert_eq!(shares(&half), [1.0]);
     }
 
     #[test]

@@ -10,13 +10,20 @@ use tokio::time::Instant;
 pub struct Latency {
     /// Zero: nothing is known.
     nanos: f32,
-    /// Milliseconds since the epoch of who measures, modulo 2³².
+    /// Milliseconds since the epoch of who measures, modulo 2³². Of one that nothing is known of: how many
+    /// calls there were given up.
     at: u32,
 }
 
 impl Latency {
     /// Nothing is known yet.
     pub const UNKNOWN: Self = Self { nanos: 0.0, at: 0 };
+
+    /// Whether anything is known.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self.nanos > 0.0
+    }
 
     /// As bits, for an atomic.
     #[must_use]
@@ -99,14 +106,25 @@ impl PeakEwma {
         }
     }
 
-    /// No answer has come after `took`, and none will: only news if it is bad. Of one that nothing is known
-    /// of it is from a second on.
+    /// No answer has come after `took`, and none will: only news if it is bad.
+    ///
+    /// Of one that nothing is known of it is from a second on, and from the second time on whatever it took.
+    /// Then it counts for no less than the slowest of the `others`, if anything is known of them: one that
+    /// answers nobody before they give up must not stay the one of which the best is thought.
     #[must_use]
-    pub fn give_up(&self, latency: Latency, took: Duration, now: Instant) -> Latency {
+    pub fn give_up(
+        &self,
+        latency: Latency,
+        took: Duration,
+        others: Option<Duration>,
+        now: Instant,
+    ) -> Latency {
         match self.read(latency, now) {
             Some(known) if took > known => self.observe(latency, took, now),
+            Some(_) => latency,
             None if took >= Duration::from_secs(1) => self.observe(latency, took, now),
-            _ => latency,
+            None if latency.at == 0 => Latency { nanos: 0.0, at: 1 },
+            None => self.observe(latency, took.max(others.unwrap_or_default()), now),
         }
     }
 
@@ -205,19 +223,23 @@ mod tests {
         let now = Instant::now();
         let ewma = PeakEwma::new(now);
         let known = ewma.observe(Latency::UNKNOWN, 10 * MS, now);
-        assert_eq!(ewma.give_up(known, MS, now), known);
-        assert!(nearly(
-            ewma.read(ewma.give_up(known, 99 * MS, now), now),
-            99 * MS
-        ));
-        let unknown = ewma.give_up(Latency::UNKNOWN, MS, now);
+        let give_up = |latency, took| ewma.give_up(latency, took, Some(9 * MS), now);
+        assert_eq!(give_up(known, MS), known);
+        assert!(nearly(ewma.read(give_up(known, 99 * MS), now), 99 * MS));
+        let once = give_up(Latency::UNKNOWN, MS);
         assert_eq!(
-            unknown,
-            Latency::UNKNOWN,
+            (ewma.read(once, now), ewma.cost(once, 0, now)),
+            (None, 0.0),
             "a caller that hangs up at once says nothing"
         );
-        let hung = ewma.give_up(Latency::UNKNOWN, 5000 * MS, now);
+        let hung = give_up(Latency::UNKNOWN, 5000 * MS);
         assert!(nearly(ewma.read(hung, now), 5000 * MS));
+        // Two of them do.
+        let once = Latency::from_bits(once.to_bits());
+        assert!(nearly(ewma.read(give_up(once, MS), now), 9 * MS));
+        assert!(nearly(ewma.read(give_up(once, 50 * MS), now), 50 * MS));
+        let alone = ewma.give_up(once, MS, None, now);
+        assert!(nearly(ewma.read(alone, now), MS));
     }
 
     #[test]

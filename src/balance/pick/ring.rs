@@ -5,11 +5,24 @@ use std::hash::{Hash, Hasher};
 
 /// The same candidate for the same key: consistent hashing on a ring (Karger et al., 1997).
 ///
-/// Each candidate has points on the ring, 1024 by default for one of the greatest weight and as many less
-/// as it weighs less. A key belongs to the next point after its [`hash`]. A candidate that comes or goes
-/// takes or leaves its own keys, about one in n, and moves no other: where its points lie depends on its
-/// name alone. Who is left out for a while is walked past, so that its keys spread over all others, and
-/// come back with it.
+/// Each candidate has points on the ring, as many as its weight times the *scale*. A key belongs to the
+/// next point after its [`hash`]. Where the points of a candidate lie depends on its name, and how many
+/// they are on its weight and the scale: as long as that stays, a candidate that comes, goes or weighs
+/// something else takes or leaves its own keys, and moves none between the others. Who is left out for a
+/// while is walked past, so that its keys spread over all others, and come back with it.
+///
+/// # Scale
+///
+/// A power of two, of points for each unit of weight, and less than one where weights are great. A
+/// [new](Self::new) ring has the greatest by which a candidate of mean weight has no more than 1024 points.
+/// A ring that is [changed](Self::changed) keeps it until the mean is above twice that or below a quarter of
+/// it; then it is halved or doubled, and about half of the keys move. That takes a mean weight that doubles,
+/// or that is halved: ten equals and one more of ten times their weight do not do it.
+///
+/// Two gateways send a key to the same place as long as their rings have one scale. They have if they had
+/// the same candidates all along, and mostly if they have them now.
+///
+/// No ring has more than 4,194,304 points, or as many as there are candidates: 48 MiB.
 ///
 /// With [`bound`] a key moves on, too, where a candidate has too many calls out.
 #[derive(Clone, Debug, Default)]
@@ -21,30 +34,48 @@ pub struct Ring {
     /// By how much a position is shifted to be a slice.
     shift: u32,
     candidates: usize,
+    /// Points for each unit of weight: the power of two.
+    scale: i32,
 }
 
 impl Ring {
-    /// How many points a candidate of the greatest weight has by default.
+    /// How many points a candidate of mean weight has by default, at the most in a new ring.
     pub const POINTS: u32 = 1024;
+
+    /// The most points of a new ring; a changed one has twice as many.
+    const MOST: u64 = 1 << 21;
 
     /// So many points are walked past before those that are left out are not walked past any more.
     const WALK: usize = 4096;
 
-    /// For candidates of these names and weights. What weighs nothing has no points, unless all weigh
-    /// nothing.
+    /// For candidates of these names and weights, of which one of mean weight has so many points at the
+    /// most. What weighs nothing has none, unless all weigh nothing: then they weigh the same.
     #[must_use]
     pub fn new<'a>(candidates: impl IntoIterator<Item = (&'a str, u32)>, points: u32) -> Self {
-        let candidates: Vec<_> = candidates.into_iter().collect();
-        let most = candidates.iter().map(|&(_, weight)| weight).max();
-        let most = u64::from(most.unwrap_or_default());
-        let points_of = |weight: u32| match most {
-            0 => u64::from(points),
-            most => (u64::from(weight) * u64::from(points)).div_ceil(most),
-        };
+        Self::scaled(candidates.into_iter().collect(), points, None)
+    }
+
+    /// The ring that comes after this one: with the same scale, if it can be kept.
+    #[must_use]
+    pub fn changed<'a>(
+        &self,
+        candidates: impl IntoIterator<Item = (&'a str, u32)>,
+        points: u32,
+    ) -> Self {
+        let kept = (self.candidates > 0).then_some(self.scale);
+        Self::scaled(candidates.into_iter().collect(), points, kept)
+    }
+
+    fn scaled(mut candidates: Vec<(&str, u32)>, points: u32, kept: Option<i32>) -> Self {
+        if candidates.iter().all(|&(_, weight)| weight == 0) {
+            candidates.iter_mut().for_each(|(_, weight)| *weight = 1);
+        }
+        let weights: Vec<_> = candidates.iter().map(|&(_, weight)| weight).collect();
+        let scale = scale(&weights, points, kept);
         let mut all = Vec::new();
         for (at, &(name, weight)) in candidates.iter().enumerate() {
             let seed = hash(name);
-            for point in 0..points_of(weight) {
+            for point in 0..points_of(weight, scale) {
                 let position = mix(seed.wrapping_add(point.wrapping_mul(GOLDEN)));
                 all.push((position & !0xffff_ffff) | at as u64);
             }
@@ -65,6 +96,7 @@ impl Ring {
             starts: starts.into(),
             shift,
             candidates: candidates.len(),
+            scale,
         }
     }
 
@@ -91,6 +123,37 @@ impl Ring {
     }
 }
 
+/// How many points this weight has, rounded up.
+fn points_of(weight: u32, scale: i32) -> u64 {
+    let weight = u64::from(weight);
+    match scale {
+        0.. => weight << scale,
+        _ => weight.div_ceil(1 << -scale),
+    }
+}
+
+/// Which scale suits these weights, if need be another than the one that was `kept`.
+fn scale(weights: &[u32], points: u32, kept: Option<i32>) -> i32 {
+    const SCALES: std::ops::RangeInclusive<i32> = -32..=31;
+    let all = weights.iter().filter(|&&weight| weight > 0).count() as u64;
+    let most = all.saturating_mul(points.into()).min(Ring::MOST);
+    let total = |scale: i32| {
+        let points = weights.iter().map(|&weight| points_of(weight, scale));
+        points.fold(0_u64, u64::saturating_add)
+    };
+    let (mut scale, least, most) = match kept {
+        Some(scale) => (scale, most / 4, 2 * most),
+        None => (*SCALES.end(), 0, most),
+    };
+    while total(scale) > most && scale > *SCALES.start() {
+        scale -= 1;
+    }
+    while total(scale) < least && scale < *SCALES.end() {
+        scale += 1;
+    }
+    scale
+}
+
 /// The most calls that a candidate may have out, the next one among them, for its load to be bounded: so
 /// many times its share, rounded up, of all that are out and the next one (Mirrokni, Thorup and
 /// Zadimoghaddam, "Consistent hashing with bounded loads", 2018). 1.25 is what they and Envoy suggest.
@@ -100,8 +163,8 @@ pub fn bound(factor: f64, outstanding: u64, share: f64) -> u32 {
     most.ceil() as u32
 }
 
-/// Where on a ring a key is. The same in every process that runs this version, so that two gateways send
-/// a key to the same place: FNV-1a, spread out. Not for secrets: callers who know it can choose where they
+/// Where on a ring a key is. The same in every process that runs this version, so that two gateways whose
+/// rings have one [scale](Ring#scale) send a key to the same place: FNV-1a, spread out. Not for secrets: callers who know it can choose where they
 /// go, which only [`bound`] bounds.
 #[must_use]
 pub fn hash(key: &(impl Hash + ?Sized)) -> u64 {
@@ -164,6 +227,96 @@ mod tests {
                 assert_eq!(others.count(), 0, "only its own keys move");
             }
         }
+    }
+
+    /// Which share of the keys that were with somebody who stays, and are with somebody who was there
+    /// before, is with another now.
+    fn strayed(
+        (before, were): (&Ring, &[(String, u32)]),
+        (after, are): (&Ring, &[(String, u32)]),
+    ) -> f64 {
+        let knows = |of: &[(String, u32)], name: &str| of.iter().any(|(other, _)| other == name);
+        let moved = (0..KEYS).filter(|key| {
+            let was = &were[before.pick(hash(key), |_| true).unwrap()].0;
+            let is = &are[after.pick(hash(key), |_| true).unwrap()].0;
+            was != is && knows(are, was) && knows(were, is)
+        });
+        moved.count() as f64 / KEYS as f64
+    }
+
+    fn weighed(of: &[(String, u32)]) -> impl Iterator<Item = (&str, u32)> {
+        of.iter().map(|(name, weight)| (&**name, *weight))
+    }
+
+    #[test]
+    fn whatever_another_weighs_keys_stay_with_those_who_stay() {
+        let weights = [1, 2, 3, 5, 1, 4, 10, 7, 1, 2];
+        for n in [2, 3, 5, 10] {
+            for extra in [1, 2, 3, 7] {
+                let few: Vec<_> = names(n).into_iter().zip(weights).collect();
+                let before = Ring::new(weighed(&few), Ring::POINTS);
+                let mut more = few.clone();
+                more.insert(n / 2, ("10.9.9.9:80".to_owned(), extra));
+                let after = before.changed(weighed(&more), Ring::POINTS);
+                let strayed_by_coming = strayed((&before, &few), (&after, &more));
+                assert!(strayed_by_coming <= 0.02, "{n} and one of {extra}");
+                let again = after.changed(weighed(&few), Ring::POINTS);
+                let strayed_by_going = strayed((&after, &more), (&again, &few));
+                assert!(strayed_by_going <= 0.02, "{n} without one of {extra}");
+                assert_eq!(before.points, again.points);
+            }
+        }
+        // Who weighs something else takes from the others, and they not from one another.
+        let few: Vec<_> = names(4).into_iter().zip([1; 4]).collect();
+        let before = Ring::new(weighed(&few), Ring::POINTS);
+        let mut heavier = few.clone();
+        heavier[0].1 = 2;
+        let after = before.changed(weighed(&heavier), Ring::POINTS);
+        for key in 0..KEYS {
+            let (was, is) = (
+                before.pick(hash(&key), |_| true),
+                after.pick(hash(&key), |_| true),
+            );
+            assert!(was == is || is == Some(0));
+        }
+    }
+
+    #[test]
+    fn a_ring_is_neither_too_large_nor_too_coarse_whatever_weighs_what() {
+        let set = |n, weight| {
+            names(n)
+                .into_iter()
+                .zip(vec![weight; n])
+                .collect::<Vec<_>>()
+        };
+        let mut ring = Ring::default();
+        for (n, weight) in [
+            (3, 1),
+            (3, 100),
+            (3, u32::MAX),
+            (3, 0),
+            (300, 7),
+            (2, 1),
+            (1, 3),
+        ] {
+            let set = set(n, weight);
+            ring = ring.changed(weighed(&set), Ring::POINTS);
+            let mean = ring.points.len() / n;
+            assert!((256..=2048).contains(&mean), "{mean} for {n} of {weight}");
+            let anew = Ring::new(weighed(&set), Ring::POINTS);
+            let mean = anew.points.len() / n;
+            assert!((512..=1024).contains(&mean), "{mean} for {n} of {weight}");
+        }
+        let uneven = [("a".to_owned(), u32::MAX), ("b".to_owned(), 1)];
+        let ring = Ring::new(weighed(&uneven), Ring::POINTS);
+        assert!((1024..=2049).contains(&ring.points.len()));
+        assert_eq!(Ring::new([("a", 1)], 0).points.len(), 1);
+        // Of very many each has fewer.
+        let total = |scale| 4096 * points_of(1000, scale);
+        assert_eq!(total(scale(&[1000; 4096], Ring::POINTS, None)), 500 * 4096);
+        let kept = scale(&[1000; 4096], Ring::POINTS, Some(10));
+        assert_eq!(total(kept), 1000 * 4096);
+        assert_eq!(1 << scale(&[1], u32::MAX, None), Ring::MOST);
     }
 
     #[test]

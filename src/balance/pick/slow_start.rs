@@ -1,5 +1,6 @@
 //! Whoever is new gets little at first.
 
+use crate::balance::LONGEST;
 use std::time::Duration;
 
 /// Lets an endpoint that is new, or is well again, have calls little by little, while its caches are cold:
@@ -13,11 +14,11 @@ pub struct SlowStart {
 }
 
 impl SlowStart {
-    /// Grows in a straight line over this time, from 10 % on.
+    /// Grows in a straight line over this time, from 10 % on. A year at most.
     #[must_use]
     pub fn new(window: Duration) -> Self {
         Self {
-            window,
+            window: window.min(LONGEST),
             aggression: 1.0,
             least: 0.1,
         }

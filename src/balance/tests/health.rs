@@ -128,16 +128,17 @@ async fn who_is_rate_limited_rests_until_the_reset_that_it_named() {
         "that is no failure"
     );
 
-    // A rest is no reason to call the others that do not rest, and are not well.
+    // Those that do not rest are called rather, even if they are not well.
     limited.store(429, Ordering::Relaxed);
-    endpoints.eject("b");
-    while state(&endpoints, "a") != State::Resting {
+    let broken = Arc::new(AtomicU16::new(500));
+    endpoints.insert("b", upstream("b", &broken));
+    while state(&endpoints, "a") != State::Resting || state(&endpoints, "b") != State::Ejected {
         get(&balance).await;
     }
     for _ in 0..10 {
         assert_eq!(asked(&balance, request()).await, "b");
     }
-    endpoints.remove("b");
+    endpoints.eject("b");
     assert_eq!(
         get(&balance).await,
         429,
@@ -179,7 +180,12 @@ async fn a_body_that_breaks_off_is_a_failure_on_the_way_and_one_that_is_dropped_
         let response = balance.clone().oneshot(request()).await.unwrap();
         assert!(crate::collect(response.into_body(), 99).await.is_err());
     }
-    assert!(endpoints.statuses().iter().all(|one| one.failures == 5));
+    assert!(
+        endpoints
+            .statuses()
+            .iter()
+            .all(|one| (one.failures, one.local_failures) == (5, 5))
+    );
     let out = endpoints
         .statuses()
         .iter()

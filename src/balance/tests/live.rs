@@ -138,6 +138,72 @@ async fn clones_and_watchers_are_of_one_set_and_an_idle_clone_keeps_nobody() {
 }
 
 #[tokio::test]
+async fn what_makes_services_may_use_the_set_and_may_die() {
+    let endpoints = set(Strategy::RoundRobin, &["a", "b"]);
+    let names = || {
+        let statuses = endpoints.statuses().into_iter();
+        statuses.map(|one| one.name.to_string()).collect::<Vec<_>>()
+    };
+    let mut made = Vec::new();
+    endpoints.reconcile(["a", "b", "c", "c"].map(Endpoint::new), |endpoint| {
+        // It was there when it was looked at who is missing.
+        endpoints.remove("b");
+        made.push(endpoint.name().to_string());
+        upstream("x", &well())
+    });
+    assert_eq!(made, ["c", "b"]);
+    assert_eq!(names(), ["a", "b", "c"]);
+
+    let dies = || {
+        endpoints.reconcile(["a", "b", "d"].map(Endpoint::new), |endpoint| {
+            assert_eq!(**endpoint.name(), *"d", "it went meanwhile");
+            endpoints.remove("b");
+            upstream("x", &well())
+        });
+    };
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(dies));
+    assert!(died.is_err());
+    assert_eq!(names(), ["a", "c"], "as it was");
+    // Who is there when its service is made keeps its own.
+    let mut first = true;
+    endpoints.reconcile(["a", "e"].map(Endpoint::new), |_| {
+        if std::mem::take(&mut first) {
+            endpoints.insert("e", upstream("its own", &well()));
+        }
+        upstream("x", &well())
+    });
+    endpoints.remove("a");
+    let balance = Balance::new(endpoints.clone());
+    assert_eq!(asked(&balance, request()).await, "its own");
+}
+
+#[tokio::test]
+async fn a_heavier_one_that_comes_moves_no_key_between_the_others() {
+    let rules = Rules::new(Strategy::RingHash).bounded_load(None);
+    let endpoints = set(rules, &["a", "b", "c"]);
+    let balance = Balance::new(endpoints.clone()).key(crate::key::ByHeader::new("x-session"));
+    let places = async || {
+        let mut places = Vec::new();
+        for session in 0..400_u32 {
+            let mut request = request();
+            request.headers_mut().insert("x-session", session.into());
+            let response = balance.clone().oneshot(request).await.unwrap();
+            places.push(response.headers()["x-from"].clone());
+        }
+        places
+    };
+    let before = places().await;
+    endpoints.insert(Endpoint::new("d").weight(2), upstream("d", &well()));
+    let with = places().await;
+    assert!(with.iter().any(|place| place == "d"));
+    for (before, with) in before.iter().zip(&with) {
+        assert!(before == with || with == "d", "{before:?} {with:?}");
+    }
+    endpoints.remove("d");
+    assert_eq!(places().await, before);
+}
+
+#[tokio::test]
 async fn a_set_is_not_without_end() {
     let endpoints = Endpoints::new(Strategy::RoundRobin);
     let many = (0..5000).map(|at| Endpoint::new(at.to_string()));

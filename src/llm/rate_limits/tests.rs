@@ -198,11 +198,15 @@ fn whoever_tells_nothing_has_no_limits_that_are_known() {
 }
 
 #[test]
-fn a_date_is_a_delay_by_the_clock_of_who_says_it() {
-    let date = ("date", "Wed, 19 Aug 2026 14:34:09 GMT");
-    let after = ("retry-after", "Wed, 19 Aug 2026 14:34:39 GMT");
-    assert_eq!(retry_after(&headers(&[date, after])), seconds(30.0));
-    assert_eq!(retry_after(&headers(&[after])), None);
+fn what_an_answer_says_itself_comes_before_its_limits() {
+    let limits = [
+        ("x-ratelimit-remaining-requests", "0"),
+        ("x-ratelimit-reset-requests", "40s"),
+    ];
+    assert_eq!(retry_after(&headers(&limits)), seconds(40.0));
+    let [remaining, reset] = limits;
+    let told = headers(&[remaining, reset, ("retry-after", "7")]);
+    assert_eq!(retry_after(&told), seconds(7.0));
 }
 
 proptest! {
