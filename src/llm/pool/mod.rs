@@ -150,7 +150,8 @@
 //! What became of each candidate is told without content in
 //! [`Facts::candidates`](crate::exchange::Facts::candidates), from there in the [span](crate::trace#the-span)
 //! of the request, and as an event of `tracing` (`DEBUG`, "a pool was asked"). What a call costs is told where
-//! prices decide, or where it is asked for. Over HTTP all of it is shown to callers with the scope `gateway:explain` that send `x-gateway-explain: true`: see
+//! prices decide, or where someone asks. Over HTTP all of it is shown to callers with the scope
+//! `gateway:explain` that send `x-gateway-explain: true`: see
 //! [`Serve::explain_scope`](crate::llm::serve::Serve::explain_scope).
 //!
 //! # When nobody is left
@@ -175,10 +176,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod verdict;
 mod walk;
 
 pub(super) use self::pick::Explain;
-use self::{attempt::Limits, order::Fnv, state::State};
+use self::{attempt::Limits, order::Fnv, state::State, verdict::Verdict};
 pub use self::{
     call::Call,
     entry::{Entry, EntryService},
@@ -475,48 +477,5 @@ impl Future for ResponseFuture {
 impl fmt::Debug for ResponseFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-/// What became of an entry in a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Answered,
-    Failed,
-    /// Could have been asked, and there was no need or no attempt left.
-    Spare,
-    Condition,
-    Region,
-    Kind,
-    Tools,
-    StructuredOutput,
-    Ability,
-    Modality,
-    Window,
-    Price,
-    Drained,
-    Cooling,
-    CircuitOpen,
-}
-
-impl Verdict {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Spare => "spare",
-            Self::Condition => "condition",
-            Self::Region => "region",
-            Self::Kind => "kind",
-            Self::Tools => "tools",
-            Self::StructuredOutput => "structured_output",
-            Self::Ability => "ability",
-            Self::Modality => "modality",
-            Self::Window => "window",
-            Self::Price => "price",
-            Self::Drained => "drained",
-            Self::Cooling => "cooling_down",
-            Self::CircuitOpen => "circuit_open",
-        }
     }
 }
