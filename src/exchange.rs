@@ -7,6 +7,7 @@
 
 use crate::principal::Extensible;
 use std::{
+    fmt::{self, Write as _},
     hash::{BuildHasher, RandomState},
     net::IpAddr,
     sync::{
@@ -226,6 +227,64 @@ pub struct Attempt {
     pub outcome: &'static str,
 }
 
+/// `entry=verdict(outcome, at+took ms, price)`, one after the other.
+pub(crate) struct Candidates<'a>(pub(crate) &'a [Considered]);
+
+impl fmt::Display for Candidates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, one) in self.0.iter().enumerate() {
+            if nth > 0 {
+                f.write_str(" ")?;
+            }
+            write!(f, "{}={}", one.entry, one.verdict)?;
+            if let Some(attempt) = &one.attempt {
+                let (at, took) = (attempt.began.as_millis(), attempt.took.as_millis());
+                write!(f, "({}, {at}+{took} ms", attempt.outcome)?;
+            }
+            match (one.price, &one.attempt) {
+                (Some(price), Some(_)) => write!(f, ", {})", Dollars(price))?,
+                (Some(price), None) => write!(f, "({})", Dollars(price))?,
+                (None, Some(_)) => f.write_str(")")?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An amount in 10⁻¹² dollars.
+struct Dollars(i128);
+
+impl fmt::Display for Dollars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DOLLAR: u128 = 1_000_000_000_000;
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let picos = self.0.unsigned_abs();
+        write!(f, "{sign}${}", picos / DOLLAR)?;
+        match picos % DOLLAR {
+            0 => Ok(()),
+            rest => write!(f, ".{}", format!("{rest:012}").trim_end_matches('0')),
+        }
+    }
+}
+
+/// The fields of the first eight, one after the other. They are in the words of a client.
+pub(crate) struct Lost<'a>(pub(crate) &'a [Loss]);
+
+impl fmt::Display for Lost<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, loss) in self.0.iter().take(8).enumerate() {
+            if nth > 0 {
+                f.write_str(" ")?;
+            }
+            for char in loss.field.chars().take(64) {
+                f.write_char(if char.is_ascii_graphic() { char } else { '_' })?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Something that a request says and a vendor's protocol cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -307,6 +366,35 @@ mod tests {
             ids.iter()
                 .all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()))
         );
+    }
+
+    #[test]
+    fn candidates_are_told_with_times_and_prices_and_losses_in_plain_words() {
+        let one = |verdict, price, attempt| Considered {
+            pool: "fast".into(),
+            entry: "a".into(),
+            verdict,
+            price,
+            attempt,
+        };
+        let attempt = Attempt {
+            began: Duration::from_millis(3),
+            took: Duration::from_secs(1),
+            outcome: "ok",
+        };
+        let told = Candidates(&[
+            one("answered", Some(1_200_000_000), Some(attempt.clone())),
+            one("failed", None, Some(attempt)),
+            one("price", Some(2_000_000_000_000), None),
+            one("region", None, None),
+        ])
+        .to_string();
+        let expected =
+            "a=answered(ok, 3+1000 ms, $0.0012) a=failed(ok, 3+1000 ms) a=price($2) a=region";
+        assert_eq!(told, expected);
+        let lost = Lost(&[Loss::new("seed", ""), Loss::new("a\n b", "")]).to_string();
+        assert_eq!(lost, "seed a__b");
+        assert_eq!(Lost(&vec![Loss::new("s", ""); 9]).to_string().len(), 15);
     }
 
     #[test]

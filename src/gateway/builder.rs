@@ -2,7 +2,9 @@
 
 mod admission;
 mod browsers;
+mod models;
 
+use self::models::Offered;
 use super::{
     GatewayService, Shared,
     authorized::Authorized,
@@ -27,10 +29,7 @@ use crate::{
     concurrency::{ConcurrencyLayer, Triage},
     identity::IdentityLayer,
     key::Key,
-    llm::{
-        self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, pool::Pool,
-        serve::Serve,
-    },
+    llm::{self, ChatRequest, ChatResponse, Provider, Simulator, catalog::Catalog, serve::Serve},
     metrics::Metrics,
     route::{Methods, Routes},
 };
@@ -56,6 +55,8 @@ pub struct GatewayBuilder {
     http: Vec<Entry<Slot, HttpService>>,
     chat: Vec<Entry<(), ChatService>>,
     named: BTreeMap<Arc<str>, ChatService>,
+    /// What was given by each call with the name.
+    models: BTreeMap<Arc<str>, Vec<Vec<Offered>>>,
     vendors: Vec<Vendor>,
     speakers: Speakers,
     catalog: Option<Catalog>,
@@ -85,6 +86,7 @@ impl GatewayBuilder {
             http: Vec::new(),
             chat: Vec::new(),
             named: BTreeMap::new(),
+            models: BTreeMap::new(),
             vendors: Vec::new(),
             speakers: Speakers::default(),
             catalog: None,
@@ -282,85 +284,6 @@ impl GatewayBuilder {
 
     // What is served.
 
-    /// Offers a model under this name, by services that are asked in turn until one has begun to
-    /// answer. Each has a circuit breaker of its own. [`pool`](Self::pool) chooses among them in other ways.
-    pub fn model<S>(mut self, name: &str, services: impl IntoIterator<Item = S>) -> Self
-    where
-        S: Service<
-                ChatRequest,
-                Response = ChatResponse,
-                Error = llm::Error,
-                Future: Send + 'static,
-            > + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
-        let mut services = services.into_iter();
-        match (services.next(), services.next()) {
-            (None, _) => {
-                self.fault(format!("model({name:?})"), "give it at least one service");
-                self
-            }
-            // There is nobody to choose from.
-            (Some(only), None) => {
-                self.speakers.add(&only);
-                let guarded = self.gauges.guarded(only);
-                self.named("model", name, guarded)
-            }
-            (Some(first), Some(second)) => {
-                let all = [first, second].into_iter().chain(services);
-                self.pooled("model", name, all.collect())
-            }
-        }
-    }
-
-    /// Offers a model under this name, by a [`Pool`]: of several, the one that the strategy says, and
-    /// another when it fails. Each has a circuit breaker of its own, unless the pool says otherwise. Its
-    /// [handle](Pool::handle) is to be had before.
-    ///
-    /// ```
-    /// use tower_gateway::gateway::Gateway;
-    /// use tower_gateway::llm::{Simulator, pool::{Entry, Pool, Strategy}};
-    ///
-    /// let fast = Pool::new()
-    ///     .entry(Entry::new(Simulator::new()).name("large").weight(9))
-    ///     .entry(Entry::new(Simulator::new()).name("small").weight(1))
-    ///     .strategy(Strategy::Weighted);
-    /// let handle = fast.handle();
-    /// let gateway = Gateway::builder().pool("fast", fast).build()?;
-    /// assert!(handle.drain("small"));
-    /// # Ok::<_, tower_gateway::gateway::BuildError>(())
-    /// ```
-    pub fn pool(mut self, name: &str, pool: Pool) -> Self {
-        if pool.entries().is_empty() {
-            self.fault(format!("pool({name:?})"), "give it at least one entry");
-            return self;
-        }
-        self.pooled("pool", name, pool)
-    }
-
-    fn pooled(mut self, method: &str, name: &str, pool: Pool) -> Self {
-        for entry in pool.entries() {
-            self.speakers.add(entry.given());
-            if let Some(circuit) = entry.breaker() {
-                self.gauges.circuit(circuit);
-            }
-        }
-        self.gauges.pool(pool.handle());
-        self.named(method, name, BoxCloneSyncService::new(pool))
-    }
-
-    fn named(mut self, method: &str, name: &str, service: ChatService) -> Self {
-        if name.is_empty() {
-            self.fault(format!("{method}(\"\")"), "give it a name");
-        }
-        if self.named.insert(name.into(), service).is_some() {
-            self.fault(format!("{method}({name:?})"), "the name is taken");
-        }
-        self
-    }
-
     /// Offers all models of a vendor: those it lists, and any as `vendor/name`. One that is not
     /// [verified](llm::provider::Vendor::is_verified) is named as such where the gateway describes itself.
     pub fn vendor(mut self, provider: Provider) -> Self {
@@ -457,6 +380,7 @@ impl GatewayBuilder {
     ///
     /// All faults at once, each with the call that made it and what would mend it.
     pub fn build(mut self) -> Result<GatewayService, BuildError> {
+        self.gather();
         let serves_chat = !self.named.is_empty() || !self.vendors.is_empty();
         if !serves_chat && !self.has_routes {
             self.fault(
@@ -571,7 +495,8 @@ impl fmt::Debug for GatewayBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GatewayBuilder")
             .field("http", &self.http)
-            .field("models", &self.named.keys())
+            .field("models", &self.models.keys())
+            .field("pools", &self.named.keys())
             .field("faults", &self.faults)
             .finish_non_exhaustive()
     }

@@ -101,6 +101,15 @@ impl Upload {
         self.rest.is_none()
     }
 
+    /// Whether someone had what comes after the beginning: then it cannot be sent any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        let gone = |rest: &Arc<Mutex<Option<Body>>>| {
+            let rest = rest.lock().unwrap_or_else(PoisonError::into_inner);
+            rest.is_none()
+        };
+        self.rest.as_ref().is_some_and(gone)
+    }
+
     /// What comes after the beginning. It can be had once: `Err` if someone had it.
     #[cfg_attr(not(feature = "client"), allow(dead_code))]
     pub(crate) fn take(&self) -> Result<Option<Body>, ()> {

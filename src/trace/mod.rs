@@ -63,7 +63,10 @@
 //! | when | fields |
 //! |---|---|
 //! | at the start | `otel.kind`, `http.request.method`, `request_id`, `trace_id`, `span_id`, `parent_span_id` |
-//! | at the end | `otel.name`, `otel.status_code`, `http.route`, `http.response.status_code`, `error.type`, `outcome`, `gateway.attempts`, `gateway.variant`, `gateway.upstream`, `enduser.id`, `client.address`, `gen_ai.request.model`, `gen_ai.provider.name`, `gen_ai.response.time_to_first_chunk`, `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.cache_creation.input_tokens`, `.reasoning.output_tokens` |
+//! | at the end | `otel.name`, `otel.status_code`, `http.route`, `http.response.status_code`, `error.type`, `outcome`, `gateway.attempts`, `gateway.variant`, `gateway.upstream`, `gateway.candidates`, `gateway.losses`, `enduser.id`, `client.address`, `gen_ai.request.model`, `gen_ai.provider.name`, `gen_ai.response.time_to_first_chunk`, `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.cache_creation.input_tokens`, `.reasoning.output_tokens` |
+//!
+//! `gateway.candidates` tells what pools of models did, as `entry=verdict(outcome, began+took ms, price)`,
+//! and `gateway.losses` which fields of the request the vendor was not told.
 //!
 //! Never a path, a query, a header or content. It is entered while the call is polled, so that spans and
 //! events further in are its children, and it closes with the end of the body, or when the caller hangs
@@ -75,6 +78,7 @@ use self::context::TraceContext;
 use crate::{
     Exchange, Extensible, Follow,
     describe::{Describe, Ending, OTHER, RouteOf, Status, Told, Watch, Watcher},
+    exchange::{Candidates, Lost},
 };
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
@@ -262,6 +266,8 @@ fn span(method: &'static str) -> Span {
         gateway.attempts = field::Empty,
         gateway.variant = field::Empty,
         gateway.upstream = field::Empty,
+        gateway.candidates = field::Empty,
+        gateway.losses = field::Empty,
         gen_ai.request.model = field::Empty,
         gen_ai.provider.name = field::Empty,
         gen_ai.response.time_to_first_chunk = field::Empty,
@@ -360,6 +366,13 @@ impl Watcher for SpanEnd {
         count("gateway.attempts", Some(facts.attempts.into()));
         text("gateway.variant", facts.variant.as_deref());
         text("gateway.upstream", facts.upstream.as_deref());
+        if !facts.candidates.is_empty() {
+            let candidates = Candidates(&facts.candidates);
+            span.record("gateway.candidates", field::display(candidates));
+        }
+        if !facts.losses.is_empty() {
+            span.record("gateway.losses", field::display(Lost(&facts.losses)));
+        }
         if let Some(model) = facts.model.as_deref() {
             text("gen_ai.request.model", Some(model));
             text("gen_ai.provider.name", facts.upstream.as_deref());

@@ -20,7 +20,7 @@ use tower_gateway::{
     circuit_breaker::CircuitBreakerLayer,
     client_addr::PeerAddr,
     gateway::{Gateway, GatewayBuilder, GatewayService, Server, Slot},
-    llm::{Simulator, VendorFault, simulator},
+    llm::{Simulator, VendorFault, pool::Pool, simulator},
     rate_limit::Quota,
     rejection::Kind,
     timeout::TimeoutLayer,
@@ -237,8 +237,8 @@ fn every_fault_is_reported_at_once() {
     let error = Gateway::builder()
         .api_keys(ApiKeys::new().add("alice", "short"))
         .model("empty", Vec::<Simulator>::new())
-        .model("twice", [Simulator::new()])
-        .model("twice", [Simulator::new()])
+        .pool("twice", Pool::from_iter([Simulator::new()]))
+        .pool("twice", Pool::from_iter([Simulator::new()]))
         .cors(["example.com"])
         .route("no-slash", get(|| async {}))
         .route("/v1/mine", get(|| async {}))
@@ -254,7 +254,7 @@ fn every_fault_is_reported_at_once() {
         [
             "api_keys",
             "model(\"empty\")",
-            "model(\"twice\")",
+            "pool(\"twice\")",
             "cors",
             "route(\"/v1/mine\")",
             "route(\"/health/live\")",

@@ -14,10 +14,15 @@ use tower::{Service, ServiceExt};
 use tower_gateway::{
     Body, BoxError, Exchange,
     auth::ApiKeys,
+    circuit_breaker::State,
     collect,
     exchange::Usage,
     gateway::Gateway,
-    llm::{ChatRequest, ChatResponse, Error, Provider, Simulator, pool::Pool, serve::Serve},
+    llm::{
+        ChatRequest, ChatResponse, Error, Provider, Simulator,
+        pool::{Entry, Pool},
+        serve::Serve,
+    },
     rate_limit::Quota,
     testing::{ClosedPort, MockUpstream, Reply},
 };
@@ -369,7 +374,8 @@ async fn a_second_vendor_gets_what_is_still_there() {
 
 #[tokio::test]
 async fn what_was_passed_on_while_it_came_is_not_sent_twice() {
-    let down = MockUpstream::start(Reply::status(503)).await.unwrap();
+    let busy = Reply::status(503).header("retry-after", "7");
+    let down = MockUpstream::start(busy).await.unwrap();
     let other = MockUpstream::start(Reply::json(200, "{}")).await.unwrap();
     let (send, request) = pieces("/v1/audio/transcriptions");
     let whole = form(true, Some("whisper-1"), &"x".repeat(9000));
@@ -383,9 +389,31 @@ async fn what_was_passed_on_while_it_came_is_not_sent_twice() {
     send.send(rest.to_owned().into()).unwrap();
     drop(send);
     let answer = answer.await.unwrap();
-    assert_eq!((answer.status().as_u16(), other.count()), (502, 0));
-    let words = document(&answer)["error"]["message"].to_string();
-    assert!(words.contains("cannot be sent twice"), "{words}");
+    // The error of the one that had it.
+    assert_eq!((answer.status().as_u16(), other.count()), (503, 0));
+    assert_eq!(answer.headers()["retry-after"], "7");
+}
+
+#[tokio::test]
+async fn who_was_sent_nothing_is_not_blamed_for_an_upload() {
+    let down = MockUpstream::start(Reply::status(503)).await.unwrap();
+    let other = MockUpstream::start(Reply::json(200, "{}")).await.unwrap();
+    let pool = Pool::new()
+        .entry(Entry::new(provider(&down)).circuit(None))
+        .entry(Entry::new(provider(&other)).name("other"));
+    for _ in 0..6 {
+        let (send, request) = pieces("/v1/audio/transcriptions");
+        let whole = form(true, Some("whisper-1"), &"x".repeat(9000));
+        let (start, rest) = whole.split_at(200);
+        send.send(start.to_owned().into()).unwrap();
+        let answer = tokio::spawn(call(pool.clone(), request));
+        send.send(rest.to_owned().into()).unwrap();
+        drop(send);
+        assert_eq!(answer.await.unwrap().status(), 503);
+    }
+    let shown = pool.handle().entry("other").unwrap();
+    assert_eq!((shown.calls, shown.failures, other.count()), (0, 0, 0));
+    assert_eq!(shown.circuit, Some(State::Closed));
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
-use tokio::time::Instant;
 
 /// In seconds: within this time an average goes to 1/e of what it was without, and without samples towards
 /// nothing known.
@@ -12,17 +11,16 @@ const DECAY: f32 = 60.0;
 /// A sample counts for this much at the least, so that many at one time count, too.
 const LEAST: f32 = 0.1;
 /// A hundredth of a second.
-const TICK: u128 = 10;
+const TICK: u64 = 10;
 
 /// When an average was made, in ticks since the pool was. It goes round in 497 days, and may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Tick(u32);
 
 impl Tick {
-    pub(super) fn of(since: Instant, now: Instant) -> Self {
-        let ticks = now.saturating_duration_since(since).as_millis() / TICK;
+    pub(super) fn of_millis(millis: u64) -> Self {
         // What is cut off is what goes round.
-        Self(ticks as u32)
+        Self((millis / TICK) as u32)
     }
 
     fn since(self, earlier: Self) -> f32 {

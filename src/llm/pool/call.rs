@@ -1,12 +1,18 @@
 //! What is asked, as conditions and strategies look at it.
 
-use super::needs::{Asks, rough};
+use super::needs::{Asks, may_have_media, rough};
 use crate::{
     Extensible, Principal,
-    llm::{ChatRequest, Operation, catalog::Ability},
+    llm::{
+        ChatRequest, Operation,
+        catalog::{Ability, ModelFacts},
+    },
 };
 use http::HeaderMap;
 use std::{cell::OnceCell, fmt};
+
+/// How many tokens an answer has that says no more of itself.
+const USUAL: u64 = 512;
 
 /// A call of a pool, for [conditions](super::Entry::when) and [needs](super::Pool::needs).
 ///
@@ -15,6 +21,9 @@ pub struct Call<'a> {
     request: &'a ChatRequest,
     tokens: OnceCell<u64>,
     asks: OnceCell<Option<Asks>>,
+    media: OnceCell<bool>,
+    /// How many tokens of output it asks for at the most, and how many answers.
+    output: OnceCell<Option<(Option<u64>, u64)>>,
 }
 
 impl<'a> Call<'a> {
@@ -23,6 +32,8 @@ impl<'a> Call<'a> {
             request,
             tokens: OnceCell::new(),
             asks: OnceCell::new(),
+            media: OnceCell::new(),
+            output: OnceCell::new(),
         }
     }
 
@@ -74,18 +85,45 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// How many tokens of an answer are priced: 512, or as many as are asked for if those are fewer.
+    /// How many tokens of an answer are priced where one entry is held against another: 512, or as many as
+    /// are asked for if those are fewer.
     pub(super) fn output(&self) -> u64 {
-        let converses = matches!(
-            self.request.operation(),
-            Operation::Chat | Operation::Completions
-        );
-        if !converses {
+        let asked = self.asked_output();
+        asked.map_or(0, |(most, _)| most.unwrap_or(USUAL).min(USUAL))
+    }
+
+    /// How many it may have of a model at the most, in all of the answers that are asked for: as many as
+    /// are asked for, and no more than the model has. 512 if neither is known.
+    pub(super) fn most_output(&self, facts: Option<&ModelFacts>) -> u64 {
+        let Some((asked, answers)) = self.asked_output() else {
             return 0;
-        }
-        let asked = self.request.chat().ok();
-        let most = asked.and_then(|chat| chat.sampling.max_tokens);
-        most.unwrap_or(512).min(512)
+        };
+        let can = facts.and_then(|facts| facts.max_output);
+        let most = [asked, can].into_iter().flatten().min();
+        most.unwrap_or(USUAL).saturating_mul(answers)
+    }
+
+    /// `None`: it is no conversation.
+    fn asked_output(&self) -> Option<(Option<u64>, u64)> {
+        *self.output.get_or_init(|| {
+            let converses = matches!(
+                self.request.operation(),
+                Operation::Chat | Operation::Completions
+            );
+            converses.then(|| {
+                let chat = self.request.chat();
+                chat.map_or((None, 1), |chat| {
+                    let sampling = &chat.sampling;
+                    let answers = sampling.n.unwrap_or(1).max(1);
+                    (sampling.max_tokens, answers.into())
+                })
+            })
+        })
+    }
+
+    /// Whether there may be anything but text.
+    pub(super) fn may_have_media(&self) -> bool {
+        *self.media.get_or_init(|| may_have_media(self.request))
     }
 
     /// What it asks of a model. `None`: it cannot be read, or is no conversation.

@@ -1,6 +1,9 @@
 //! One of those that a name stands for.
 
-use super::call::Call;
+use super::{
+    attempt::{Limits, guarded},
+    call::Call,
+};
 use crate::{
     circuit_breaker::CircuitBreakerLayer,
     llm::{
@@ -23,6 +26,7 @@ use tower_service::Service;
 /// The answer that is waited for.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Result<ChatResponse, Error>> + Send>>;
 
+type Wrap = Arc<dyn Fn(EntryService) -> EntryService + Send + Sync>;
 type Condition = Arc<dyn Fn(&Call<'_>) -> bool + Send + Sync>;
 
 /// A chat service of a [pool](super::Pool), and what is known of it.
@@ -32,7 +36,9 @@ type Condition = Arc<dyn Fn(&Call<'_>) -> bool + Send + Sync>;
 #[derive(Clone)]
 #[must_use]
 pub struct Entry {
-    pub(super) service: EntryService,
+    service: EntryService,
+    /// Around its circuit, the first one innermost.
+    layers: Vec<Wrap>,
     /// As it was given, for who wants to know what it is.
     #[cfg(feature = "gateway")]
     given: Arc<dyn Any + Send + Sync>,
@@ -70,6 +76,7 @@ impl Entry {
         let (vendor, model) = told(&*given);
         Self {
             service: EntryService::new(service),
+            layers: Vec::new(),
             #[cfg(feature = "gateway")]
             given,
             name: None,
@@ -132,8 +139,9 @@ impl Entry {
         self
     }
 
-    /// Does not ask it for calls that are estimated to cost more than this. If nobody knows what it costs,
-    /// it is never asked.
+    /// Does not ask it for calls that may cost more than this: by their input as it is estimated, and as
+    /// much output as is asked for, or else as the model has at the most. If it is not known how much that
+    /// is 512 tokens are taken for it. If nobody knows what it costs, it is never asked.
     pub fn max_price(mut self, most: Money) -> Self {
         self.most = Some(most);
         self
@@ -177,11 +185,13 @@ impl Entry {
         }))
     }
 
-    /// Puts a layer around the service, inside its circuit and the pool's timers: retries of this one
-    /// endpoint, a limit on what is asked of it.
+    /// Puts a layer around the service, outside of its circuit and the pool's timers: retries of this one
+    /// endpoint, a limit on what is asked of it. Each of its calls is then one for the circuit, a probe of a
+    /// half-open one is one call, and each has as long as the pool lets one call take. The layer that is
+    /// added last stands outermost.
     pub fn layer<L>(mut self, layer: &L) -> Self
     where
-        L: Layer<EntryService>,
+        L: Layer<EntryService> + Clone + Send + Sync + 'static,
         L::Service: Service<ChatRequest, Response = ChatResponse, Error = Error>
             + Clone
             + Send
@@ -189,8 +199,21 @@ impl Entry {
             + 'static,
         <L::Service as Service<ChatRequest>>::Future: Send,
     {
-        self.service = EntryService::new(layer.layer(self.service));
+        let layer = layer.clone();
+        self.layers
+            .push(Arc::new(move |inner| EntryService::new(layer.layer(inner))));
         self
+    }
+
+    /// What a pool with these limits calls.
+    pub(super) fn build(&self, limits: Limits) -> EntryService {
+        let inner = guarded(self.service.clone(), limits, self.circuit.as_ref());
+        self.layers.iter().fold(inner, |inner, wrap| wrap(inner))
+    }
+
+    /// Whether something further out may call it more than once.
+    pub(super) fn is_layered(&self) -> bool {
+        !self.layers.is_empty()
     }
 
     /// Sets when it is left alone for a while; `None`: never. A layer that other entries have too is one
@@ -295,6 +318,23 @@ impl EntryService {
                 poll_fn(|cx| service.poll_ready(cx)).await?;
                 service.call(request).await
             })
+        }))
+    }
+}
+
+impl EntryService {
+    /// The same of one that need not be waited for.
+    pub(super) fn ready<S>(service: S) -> Self
+    where
+        S: Service<ChatRequest, Response = ChatResponse, Error = Error>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        Self(Arc::new(move |request| {
+            Box::pin(service.clone().call(request))
         }))
     }
 }

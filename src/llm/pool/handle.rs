@@ -62,7 +62,7 @@ impl Handle {
                 first_content: state.first.get().value().map(Duration::from_secs_f32),
                 whole: state.whole.get().value().map(Duration::from_secs_f32),
                 tokens_per_second: state.speed.get().value(),
-                cooling: state.cooling(now.since, now.now),
+                cooling: state.cooling(now).map(|cooling| cooling.rest),
                 drained: state.drained.load(Ordering::Relaxed),
                 circuit: entry.circuit.as_ref().map(|circuit| circuit.state()),
             })
@@ -90,10 +90,10 @@ impl Handle {
         })
     }
 
-    /// Leaves an entry alone for so long, an hour at most.
+    /// Leaves an entry alone for so long, an hour at most, whoever else is left.
     pub fn cool(&self, name: &str, time: Duration) -> bool {
         let now = self.0.now();
-        self.at(name, |at| self.0.states[at].cool(time, now.since, now.now))
+        self.at(name, |at| self.0.states[at].cool(time, now))
     }
 
     /// Forgets how fast an entry was, closes its circuit, and asks it again though it was drained or left

@@ -52,7 +52,7 @@
 //! | `window` | the call is longer than its window, as [estimated](Call::tokens) |
 //! | `price` | it costs more than the [entry](Entry::max_price) or the [call](Needs::max_price) allows, or nobody knows |
 //! | `drained` | the [handle](Handle::drain) has taken it out |
-//! | `cooling_down` | its vendor has said 429 and when it may be asked again, or its key or its account is no good |
+//! | `cooling_down` | its vendor has said 429, or its key or its account was refused twice in a row. See [below](#who-is-left-alone) |
 //! | `circuit_open` | its [circuit](crate::circuit_breaker) lets no call through. This is found out when it is its turn, and is no attempt |
 //!
 //! What is known of a model are its [facts](Entry::facts), else what the [catalog](Pool::catalog) has for
@@ -99,19 +99,38 @@
 //! | the entry | then |
 //! |---|---|
 //! | cannot be reached, is overloaded, at its limit, failing, answers with nothing or rubbish | the next one |
-//! | is too slow: by default 60 seconds to the first content of a [stream](Pool::first_content); to an answer [in one piece](Pool::whole_within) as long as its service takes | the next one |
-//! | refuses the gateway's key, or has no money left | the next one; it is left alone for a minute |
+//! | is too slow: by default 60 seconds to the first content of a [stream](Pool::first_content); to an answer [in one piece](Pool::whole_within) as long as its service takes; and its share of the time that is left | the next one |
+//! | refuses the gateway's key, or has no money left | the next one; the second time in a row it is left alone for a minute |
 //! | does not know the model, takes no request of this size, or cannot say what is asked in its protocol | the next one |
 //! | says that the conversation is too long | the next one with a larger window |
 //! | finds fault with the request, or with what was said in it | the answer stands, unless it is to [fall over](Pool::fall_over_on) |
+//! | fails after it took a file that came while it was passed on | the answer stands: there is nothing left to send |
+//!
+//! Where the exchange has a [`Deadline`], the time up to it is shared evenly by those that are left, so that
+//! one that is silent leaves time for the next. To have taken more than its share counts against an entry's
+//! circuit if that was 10 seconds or more: a caller with little time opens no circuit for others.
 //!
 //! All calls draw on one [`Deadline`]: one attempt is reserved for each candidate that
 //! was not asked yet, so that retries further in do not use them up. Every call of a vendor may be
 //! billed; it is counted in [`Facts::attempts`](crate::exchange::Facts::attempts).
 //!
-//! Retries of one endpoint stand [inside](Entry::layer): `entry.layer(&RetryLayer::new())` with a
-//! [`RetryLayer`](crate::retry::RetryLayer). A [fallback](crate::fallback) from pool to pool stands outside.
-//! An entry may itself be a pool, or a balance over endpoints.
+//! Retries of one endpoint stand [inside](Entry::layer) of the pool: `entry.layer(&RetryLayer::new())` with a
+//! [`RetryLayer`](crate::retry::RetryLayer). They stand around the entry's circuit and the pool's timers: each
+//! attempt counts for itself, and one that is silent is made again. A [fallback](crate::fallback) from pool
+//! to pool stands outside. An entry may itself be a pool, or a balance over endpoints.
+//!
+//! # Who is left alone
+//!
+//! | the vendor | for |
+//! |---|---|
+//! | says 429, or that it is overloaded, and when it may be asked again | as long as it says, an hour at most |
+//! | says 429, and not when | 10 seconds |
+//! | refuses the key or the account, twice in a row with no answer in between | 60 seconds |
+//!
+//! A fault may be that of one request: larger than a vendor takes in a minute, or with something in it that a
+//! key may not do. It visits one entry after the other, and is not to take them away from everybody. So where
+//! all that are left are left alone, those whose vendor has named no time are asked all the same, the
+//! soonest end first. One that then answers is in again.
 //!
 //! # What is shared
 //!
@@ -122,14 +141,17 @@
 //!
 //! # Cancellation
 //!
-//! A call that is dropped, before or after it began to answer, is no longer in flight, and says nothing of
-//! its entry.
+//! A call that is dropped, before or after it began to answer, is no longer in flight, and is nobody's
+//! failure. One that had not begun for longer than its entry takes on average is one that takes that long to
+//! [`LowestLatency`](Strategy::LowestLatency): so a silent one is left by those, too, who do not wait.
 //!
 //! # Explain
 //!
-//! What became of each candidate is told at the end of a call as an event of `tracing` (`DEBUG`, "a pool was
-//! asked"), without content, and in [`Facts::candidates`](crate::exchange::Facts::candidates). Over HTTP it
-//! is shown to callers with the scope `gateway:explain` that send `x-gateway-explain: true`: see
+//! What became of each candidate is told without content in
+//! [`Facts::candidates`](crate::exchange::Facts::candidates), from there in the [span](crate::trace#the-span)
+//! of the request, and as an event of `tracing` (`DEBUG`, "a pool was asked"). What a call costs is told where
+//! prices decide, or where someone asks. Over HTTP all of it is shown to callers with the scope
+//! `gateway:explain` that send `x-gateway-explain: true`: see
 //! [`Serve::explain_scope`](crate::llm::serve::Serve::explain_scope).
 //!
 //! # When nobody is left
@@ -137,11 +159,12 @@
 //! | | error |
 //! |---|---|
 //! | someone was asked | that of the last one |
-//! | someone is cooling down | [`Kind::UpstreamRateLimited`], with the time until the first may be asked |
+//! | someone is left alone for a time that its vendor has named | [`Kind::UpstreamRateLimited`], or [`Kind::UpstreamOverloaded`] if that is what it said, with the time until the first may be asked. [`Kind::CircuitOpen`] if an [operator](Handle::cool) named it |
 //! | circuits are open, or entries drained | [`Kind::CircuitOpen`] |
 //! | the conversation is too long for all | [`Kind::InvalidRequest`] |
 //! | else | [`Kind::NotSupported`] |
 
+mod attempt;
 mod average;
 mod call;
 mod entry;
@@ -153,9 +176,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod verdict;
 mod walk;
 
 pub(super) use self::pick::Explain;
+use self::{attempt::Limits, order::Fnv, state::State, verdict::Verdict};
 pub use self::{
     call::Call,
     entry::{Entry, EntryService},
@@ -163,15 +188,14 @@ pub use self::{
     needs::Needs,
     order::Strategy,
 };
-use self::{order::Fnv, state::State};
 use super::{ChatRequest, ChatResponse, Error, VendorFault, catalog::Catalog};
-use crate::{key::Key, timeout::TimeoutLayer};
+use crate::key::Key;
 use std::{
     fmt,
     hash::{Hash, Hasher},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -204,9 +228,13 @@ struct Inner {
     conversation: Option<Conversation>,
     catalog: Option<Catalog>,
     besides: Vec<VendorFault>,
-    /// For answers that come piece by piece, and for others.
-    streams: TimeoutLayer,
-    whole: TimeoutLayer,
+    limits: Limits,
+    /// What is called: each with its timers, its circuit and its layers. Built when the first call comes.
+    services: OnceLock<Vec<EntryService>>,
+    /// Whether some entry has layers.
+    is_layered: bool,
+    /// Whether some entry has a price that is not to be exceeded.
+    limits_prices: bool,
     /// When it was made.
     since: Instant,
     rolls: AtomicU64,
@@ -216,7 +244,6 @@ impl Pool {
     /// A pool of nobody yet, which asks its entries in the order in which they are added, and waits 60
     /// seconds for the first content of a stream.
     pub fn new() -> Self {
-        let none = TimeoutLayer::new().first_byte(None).idle(None);
         Self(Arc::new(Inner {
             entries: Vec::new(),
             names: Vec::new(),
@@ -227,8 +254,14 @@ impl Pool {
             conversation: None,
             catalog: None,
             besides: Vec::new(),
-            streams: none.first_byte(Duration::from_secs(60)),
-            whole: none,
+            limits: Limits {
+                first: Some(Duration::from_secs(60)),
+                idle: None,
+                whole: None,
+            },
+            services: OnceLock::new(),
+            is_layered: false,
+            limits_prices: false,
             since: Instant::now(),
             rolls: AtomicU64::new(chance()),
         }))
@@ -295,19 +328,19 @@ impl Pool {
     /// Sets how long a stream may take to its first content: 60 seconds by default. `None`: as long as its
     /// service takes.
     pub fn first_content(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|inner| inner.streams = inner.streams.first_byte(limit))
+        self.set(|inner| inner.limits.first = limit.into())
     }
 
     /// Sets how long a stream may have nothing to say once it has begun. Then it ends with an error. By
     /// default as long as its service takes: 300 seconds with a provider.
     pub fn idle(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|inner| inner.streams = inner.streams.idle(limit))
+        self.set(|inner| inner.limits.idle = limit.into())
     }
 
     /// Sets how long an answer in one piece may take. By default as long as its service takes: 600 seconds
     /// with a provider.
     pub fn whole_within(self, limit: impl Into<Option<Duration>>) -> Self {
-        self.set(|inner| inner.whole = inner.whole.first_byte(limit))
+        self.set(|inner| inner.limits.whole = limit.into())
     }
 
     /// The handle, which shows how the entries do and takes them out and in.
@@ -325,6 +358,7 @@ impl Pool {
     fn set(self, set: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::try_unwrap(self.0).unwrap_or_else(|shared| shared.anew());
         set(&mut inner);
+        inner.services = OnceLock::new();
         Self(Arc::new(inner))
     }
 }
@@ -346,7 +380,16 @@ impl Inner {
         self.hashes.push(hash.finish());
         self.names.push(name);
         self.states.push(State::default());
+        self.is_layered |= entry.is_layered();
+        self.limits_prices |= entry.most.is_some();
         self.entries.push(entry);
+    }
+
+    fn services(&self) -> &[EntryService] {
+        self.services.get_or_init(|| {
+            let entries = self.entries.iter();
+            entries.map(|entry| entry.build(self.limits)).collect()
+        })
     }
 
     /// The same, of which nothing is known yet.
@@ -361,8 +404,10 @@ impl Inner {
             conversation: self.conversation.clone(),
             catalog: self.catalog.clone(),
             besides: self.besides.clone(),
-            streams: self.streams,
-            whole: self.whole,
+            limits: self.limits,
+            services: OnceLock::new(),
+            is_layered: false,
+            limits_prices: false,
             since: Instant::now(),
             rolls: AtomicU64::new(self.rolls.load(Ordering::Relaxed)),
         };
@@ -432,48 +477,5 @@ impl Future for ResponseFuture {
 impl fmt::Debug for ResponseFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-/// What became of an entry in a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Answered,
-    Failed,
-    /// Could have been asked, and there was no need or no attempt left.
-    Spare,
-    Condition,
-    Region,
-    Kind,
-    Tools,
-    StructuredOutput,
-    Ability,
-    Modality,
-    Window,
-    Price,
-    Drained,
-    Cooling,
-    CircuitOpen,
-}
-
-impl Verdict {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::Failed => "failed",
-            Self::Spare => "spare",
-            Self::Condition => "condition",
-            Self::Region => "region",
-            Self::Kind => "kind",
-            Self::Tools => "tools",
-            Self::StructuredOutput => "structured_output",
-            Self::Ability => "ability",
-            Self::Modality => "modality",
-            Self::Window => "window",
-            Self::Price => "price",
-            Self::Drained => "drained",
-            Self::Cooling => "cooling_down",
-            Self::CircuitOpen => "circuit_open",
-        }
     }
 }

@@ -36,8 +36,9 @@ impl Needs {
         self
     }
 
-    /// One that takes no more than this for the call, by the catalog and as the call is estimated. One
-    /// without a price may take more.
+    /// One that takes no more than this for the call, by the catalog: for its input as it is estimated,
+    /// and for as much output as the call asks for, or else the model has, at the most. One without a price
+    /// may take more.
     #[must_use]
     pub fn max_price(mut self, most: Money) -> Self {
         self.most = Some(most);
@@ -122,7 +123,7 @@ pub(super) fn lacks(facts: &ModelFacts, call: &Call<'_>, needs: Option<&Needs>) 
         return Some(of_ability(lacking));
     }
     if let Some(takes) = facts.input
-        && may_have_media(request)
+        && call.may_have_media()
         && let Some(asks) = call.asks()
         && asks.input.iter().any(|one| !takes.has(one))
     {
@@ -160,7 +161,7 @@ fn of_ability(ability: Ability) -> Verdict {
 
 /// Whether there may be anything but text. Bytes that hold none of these words hold no picture, sound or
 /// document in any of the clients' protocols, and need not be parsed to know.
-fn may_have_media(request: &ChatRequest) -> bool {
+pub(super) fn may_have_media(request: &ChatRequest) -> bool {
     const WORDS: [&[u8]; 6] = [
         b"image",
         b"audio",

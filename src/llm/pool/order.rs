@@ -52,66 +52,105 @@ pub(super) struct Standing {
     pub(super) in_flight: u32,
     /// How long its answer is likely to take, in seconds.
     pub(super) latency: Option<f32>,
-    pub(super) price: Option<Money>,
     /// Whether it is known to do all that is asked.
     pub(super) sure: bool,
     /// 64 bits of chance, or of a hash.
     pub(super) draw: u64,
+    /// The smallest is asked first, among those of one priority. [`rank`] sets it.
+    pub(super) score: f64,
 }
 
-/// Puts them into the order in which they are asked.
-pub(super) fn order(strategy: Strategy, all: &mut [Standing]) {
+/// What they cost, by their places in the pool. Empty where nobody asks.
+pub(super) type Prices = [Option<Money>];
+
+/// Sets the scores, and puts the one that is asked first into the first place. The others are put
+/// [in order](order) when it has failed: most often it does not.
+pub(super) fn rank(strategy: Strategy, all: &mut [Standing], prices: &Prices) {
     if let [_] | [] = all {
         return;
     }
-    let fastest = all.iter().filter_map(|one| one.latency);
-    let fastest = fastest.fold(f32::INFINITY, f32::min);
-    let latency = |one: &Standing| {
-        let likely = one.latency.unwrap_or_else(|| match fastest.is_finite() {
-            true => fastest / 2.0,
-            false => 1.0,
+    score(strategy, all);
+    let mut first = 0;
+    for at in 1..all.len() {
+        if compare(strategy, prices, &all[at], &all[first]).is_lt() {
+            first = at;
+        }
+    }
+    all.swap(0, first);
+}
+
+/// Puts them into the order in which they are asked.
+pub(super) fn order(strategy: Strategy, all: &mut [Standing], prices: &Prices) {
+    all.sort_unstable_by(|one, other| compare(strategy, prices, one, other));
+}
+
+fn score(strategy: Strategy, all: &mut [Standing]) {
+    match strategy {
+        Strategy::Failover | Strategy::LowestPrice | Strategy::CheapestCapable => {}
+        Strategy::Weighted | Strategy::Sticky => {
+            let weight = all[0].weight;
+            if weight > 0 && all.iter().all(|one| one.weight == weight) {
+                // In the same order as below, and no logarithm is taken.
+                all.iter_mut().for_each(|one| one.score = -unit(one.draw));
+                return;
+            }
+            // Time to the first event of a Poisson process of this rate: the order of such times picks by
+            // weight without putting back (Efraimidis and Spirakis), and by rendezvous where the draw is a
+            // hash.
+            for one in all {
+                one.score = match one.weight {
+                    0 => f64::INFINITY,
+                    weight => -unit(one.draw).ln() / f64::from(weight),
+                };
+            }
+        }
+        Strategy::LeastBusy => {
+            for one in all {
+                one.score = match one.weight {
+                    0 => f64::INFINITY,
+                    weight => load(one) / f64::from(weight),
+                };
+            }
+        }
+        Strategy::LowestLatency => {
+            let fastest = all.iter().filter_map(|one| one.latency);
+            let fastest = fastest.fold(f32::INFINITY, f32::min);
+            let unknown = if fastest.is_finite() {
+                fastest / 2.0
+            } else {
+                1.0
+            };
+            for one in all {
+                one.score = f64::from(one.latency.unwrap_or(unknown)) * load(one);
+            }
+        }
+    }
+}
+
+fn load(one: &Standing) -> f64 {
+    f64::from(one.in_flight) + 1.0
+}
+
+fn compare(strategy: Strategy, prices: &Prices, one: &Standing, other: &Standing) -> Ordering {
+    let price = |of: &Standing| prices.get(of.at).copied().flatten();
+    let mut order = one.priority.cmp(&other.priority);
+    if strategy == Strategy::CheapestCapable {
+        order = order.then_with(|| other.sure.cmp(&one.sure));
+    }
+    if strategy.asks_prices() {
+        order = order.then_with(|| match (price(one), price(other)) {
+            (Some(one), Some(other)) => one.cmp(&other),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => Ordering::Equal,
         });
-        f64::from(likely)
-    };
-    let load = |one: &Standing| f64::from(one.in_flight) + 1.0;
-    // Time to the first event of a Poisson process of this rate: the order of such times picks by weight
-    // without putting back (Efraimidis and Spirakis), and by rendezvous where the draw is a hash.
-    let race = |one: &Standing| match one.weight {
-        0 => f64::INFINITY,
-        weight => -unit(one.draw).ln() / f64::from(weight),
-    };
-    let score = |one: &Standing| match strategy {
-        Strategy::Failover => 0.0,
-        Strategy::Weighted | Strategy::Sticky => race(one),
-        Strategy::LeastBusy => match one.weight {
-            0 => f64::INFINITY,
-            weight => load(one) / f64::from(weight),
-        },
-        Strategy::LowestLatency => latency(one) * load(one),
-        Strategy::LowestPrice | Strategy::CheapestCapable => 0.0,
-    };
-    let by_price = |one: &Standing, other: &Standing| match (one.price, other.price) {
-        (Some(one), Some(other)) => one.cmp(&other),
-        (Some(_), None) => Ordering::Less,
-        (None, Some(_)) => Ordering::Greater,
-        (None, None) => Ordering::Equal,
-    };
-    let by_chance = matches!(strategy, Strategy::LeastBusy | Strategy::LowestLatency);
-    all.sort_unstable_by(|one, other| {
-        let mut order = one.priority.cmp(&other.priority);
-        if strategy == Strategy::CheapestCapable {
-            order = order.then_with(|| other.sure.cmp(&one.sure));
-        }
-        if strategy.asks_prices() {
-            order = order.then_with(|| by_price(one, other));
-        } else {
-            order = order.then_with(|| score(one).total_cmp(&score(other)));
-        }
-        if by_chance {
-            order = order.then_with(|| one.draw.cmp(&other.draw));
-        }
-        order.then_with(|| one.at.cmp(&other.at))
-    });
+    } else {
+        order = order.then_with(|| one.score.total_cmp(&other.score));
+    }
+    if let Strategy::LeastBusy | Strategy::LowestLatency = strategy {
+        order = order.then_with(|| one.draw.cmp(&other.draw));
+    }
+    order.then_with(|| one.at.cmp(&other.at))
 }
 
 /// A number above 0 and not above 1.
@@ -160,23 +199,30 @@ mod tests {
             weight: 1,
             in_flight: 0,
             latency: None,
-            price: None,
             sure: false,
             draw: mixed(at as u64),
+            score: 0.0,
         }
     }
 
-    fn ordered(strategy: Strategy, mut all: Vec<Standing>) -> Vec<usize> {
-        order(strategy, &mut all);
+    fn ordered(strategy: Strategy, all: Vec<Standing>) -> Vec<usize> {
+        priced(strategy, all, &[])
+    }
+
+    fn priced(strategy: Strategy, mut all: Vec<Standing>, prices: &Prices) -> Vec<usize> {
+        rank(strategy, &mut all, prices);
+        let first = all.first().map(|one| one.at);
+        order(strategy, &mut all, prices);
+        assert_eq!(all.first().map(|one| one.at), first);
         all.iter().map(|one| one.at).collect()
     }
 
     #[test]
     fn a_smaller_priority_goes_first_whatever_the_strategy() {
+        let prices = [Some(Money::ZERO), None];
         let second = Standing {
             priority: 1,
             latency: Some(0.001),
-            price: Some(Money::ZERO),
             sure: true,
             ..one(0)
         };
@@ -195,7 +241,7 @@ mod tests {
             Strategy::CheapestCapable,
             Strategy::Sticky,
         ] {
-            assert_eq!(ordered(strategy, vec![second, first]), [1, 0]);
+            assert_eq!(priced(strategy, vec![second, first], &prices), [1, 0]);
         }
         assert_eq!(
             ordered(Strategy::Failover, vec![one(0), one(1), one(2)]),
@@ -253,21 +299,15 @@ mod tests {
 
     #[test]
     fn what_has_no_price_comes_last_and_what_surely_can_goes_first() {
-        let priced = |at, picos: Option<i128>, sure| Standing {
-            price: picos.map(Money::from_picos),
-            sure,
-            ..one(at)
-        };
+        let prices = [None, Some(5), Some(2), Some(2)].map(|picos| picos.map(Money::from_picos));
         let all = || {
-            vec![
-                priced(0, None, true),
-                priced(1, Some(5), true),
-                priced(2, Some(2), false),
-                priced(3, Some(2), false),
-            ]
+            let sure = [true, true, false, false].into_iter().enumerate();
+            sure.map(|(at, sure)| Standing { sure, ..one(at) })
+                .collect()
         };
-        assert_eq!(ordered(Strategy::LowestPrice, all()), [2, 3, 1, 0]);
-        assert_eq!(ordered(Strategy::CheapestCapable, all()), [1, 0, 2, 3]);
+        let ordered = |strategy| priced(strategy, all(), &prices);
+        assert_eq!(ordered(Strategy::LowestPrice), [2, 3, 1, 0]);
+        assert_eq!(ordered(Strategy::CheapestCapable), [1, 0, 2, 3]);
     }
 
     #[test]

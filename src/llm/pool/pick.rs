@@ -4,8 +4,8 @@ use super::{
     Inner, Strategy, Verdict,
     call::Call,
     needs::{self, Needs, lacks, surely_can},
-    order::{Fnv, Standing, mixed, order},
-    state::Now,
+    order::{Fnv, Standing, mixed, order, rank},
+    state::{Cooling, Now},
 };
 use crate::{
     Extensible, Rejection,
@@ -24,22 +24,65 @@ pub(in crate::llm) struct Explain;
 
 /// What a pool made of a call.
 pub(super) struct Picked {
-    /// Those that can take it, in the order in which they are asked.
+    /// Those that can take it. The first is the one that is asked first.
     pub(super) order: Vec<Standing>,
+    /// Those that are asked though they are to be left alone, if nobody else could be: the soonest end
+    /// first. They stand among the dropped, too.
+    pub(super) cooling: Vec<(usize, Duration)>,
     /// Those that cannot, and why.
     pub(super) dropped: Vec<(usize, Verdict)>,
+    /// What it costs at each, where someone wants to know.
+    pub(super) prices: Vec<Option<Money>>,
+    strategy: Strategy,
+    is_in_order: bool,
 }
 
 impl Picked {
+    /// How many can be asked.
+    pub(super) fn len(&self) -> usize {
+        self.order.len() + self.cooling.len()
+    }
+
+    /// The one that is asked in this turn.
+    pub(super) fn at(&mut self, turn: usize) -> Option<usize> {
+        if turn > 0 {
+            self.put_in_order();
+        }
+        match self.order.get(turn) {
+            Some(one) => Some(one.at),
+            None => {
+                let (at, _) = self.cooling.get(turn - self.order.len())?;
+                Some(*at)
+            }
+        }
+    }
+
+    /// Whether the one that is asked in this turn is to be left alone.
+    pub(super) fn is_cooling(&self, turn: usize) -> bool {
+        turn >= self.order.len()
+    }
+
+    pub(super) fn put_in_order(&mut self) {
+        if !self.is_in_order {
+            self.is_in_order = true;
+            order(self.strategy, &mut self.order, &self.prices);
+        }
+    }
+
+    pub(super) fn price(&self, at: usize) -> Option<Money> {
+        self.prices.get(at).copied().flatten()
+    }
+
     /// What a caller is told when nobody can take its call.
     pub(super) fn nobody(&self, pool: &Inner, now: Now) -> Rejection {
-        let states = self.dropped.iter().map(|(at, _)| &pool.states[*at]);
-        let cooling = states.filter_map(|state| state.cooling(now.since, now.now));
         let is = |verdict| self.dropped.iter().any(|(_, one)| *one == verdict);
-        if let Some(rest) = cooling.min().filter(|_| is(Verdict::Cooling)) {
+        let cooling = self.dropped.iter();
+        let cooling = cooling.filter(|(_, verdict)| *verdict == Verdict::Cooling);
+        let named = cooling.filter_map(|(at, _)| pool.states[*at].cooling(now)?.named);
+        if let Some((rest, kind)) = named.min_by_key(|(rest, _)| *rest) {
             // A second is what such headers can tell at the least.
             let rest = rest.max(Duration::from_secs(1));
-            return Rejection::new(Kind::UpstreamRateLimited).with_retry_after(rest);
+            return Rejection::new(kind).with_retry_after(rest);
         }
         if self.dropped.is_empty() || is(Verdict::Drained) {
             return Rejection::new(Kind::CircuitOpen);
@@ -54,31 +97,59 @@ impl Picked {
 }
 
 impl Inner {
-    /// Filters, and puts the rest into order.
+    /// Filters, and finds the first of the rest.
     pub(super) fn pick(&self, request: &ChatRequest, now: Now) -> Picked {
         let call = Call::new(request);
         let needs = self.needs.as_ref().map(|needs| needs(&call));
+        let most = needs.as_ref().and_then(|needs| needs.most);
         let explains = request.extensions().get::<Explain>().is_some();
+        let asks_prices =
+            self.strategy.asks_prices() || explains || most.is_some() || self.limits_prices;
         let seed = self.seed(request);
         let streams = streams(request);
         let tick = now.tick();
         let mut picked = Picked {
             order: Vec::with_capacity(self.entries.len()),
+            cooling: Vec::new(),
             dropped: Vec::new(),
+            prices: Vec::new(),
+            strategy: self.strategy,
+            is_in_order: false,
         };
+        if asks_prices {
+            picked.prices.reserve_exact(self.entries.len());
+        }
         for (at, entry) in self.entries.iter().enumerate() {
             let state = &self.states[at];
             let known = self.known(at, request);
             let facts = known.map(|known| known.0);
-            let asks_price = self.strategy.asks_prices()
-                || explains
-                || entry.most.is_some()
-                || needs.as_ref().is_some_and(|needs| needs.most.is_some());
-            let price = known
-                .and_then(|known| known.1)
-                .filter(|_| asks_price)
-                .and_then(|price| estimated(price, &call));
-            if let Some(verdict) = self.drops(at, &call, needs.as_ref(), facts, price, now) {
+            let price = known.and_then(|known| known.1).filter(|_| asks_prices);
+            let mut verdict = self.drops(at, &call, needs.as_ref(), facts);
+            let mut estimate = price.and_then(|price| estimated(price, &call, call.output()));
+            if verdict.is_none()
+                && let Some(most) = [entry.most, most].into_iter().flatten().min()
+            {
+                let output = call.most_output(facts);
+                let limit = price.and_then(|price| estimated(price, &call, output));
+                if limit.is_none_or(|limit| limit > most) {
+                    (verdict, estimate) = (Some(Verdict::Price), limit);
+                }
+            }
+            if asks_prices {
+                picked.prices.push(estimate);
+            }
+            let verdict = verdict.or_else(|| {
+                let drained = state.drained.load(Ordering::Relaxed);
+                drained.then_some(Verdict::Drained)
+            });
+            let cooling = match verdict {
+                None => state.cooling(now),
+                Some(_) => None,
+            };
+            if let Some(Cooling { rest, named: None }) = cooling {
+                picked.cooling.push((at, rest));
+            }
+            if let Some(verdict) = verdict.or(cooling.map(|_| Verdict::Cooling)) {
                 picked.dropped.push((at, verdict));
                 continue;
             }
@@ -94,26 +165,28 @@ impl Inner {
                 weight: entry.weight,
                 in_flight: state.in_flight.load(Ordering::Relaxed),
                 latency,
-                price,
                 sure,
                 draw: mixed(seed ^ self.hashes[at]),
+                score: 0.0,
             });
         }
-        order(self.strategy, &mut picked.order);
+        picked.cooling.sort_by_key(|(_, rest)| *rest);
+        rank(self.strategy, &mut picked.order, &picked.prices);
+        if explains {
+            picked.put_in_order();
+        }
         picked
     }
 
-    /// Why it cannot take the call.
+    /// Why it cannot take the call, whatever it costs and however it does.
     fn drops(
         &self,
         at: usize,
         call: &Call<'_>,
         needs: Option<&Needs>,
         facts: Option<&ModelFacts>,
-        price: Option<Money>,
-        now: Now,
     ) -> Option<Verdict> {
-        let (entry, state) = (&self.entries[at], &self.states[at]);
+        let entry = &self.entries[at];
         if !entry.holds(call) {
             return Some(Verdict::Condition);
         }
@@ -122,20 +195,7 @@ impl Inner {
         {
             return Some(Verdict::Region);
         }
-        if let Some(verdict) = facts.and_then(|facts| lacks(facts, call, needs)) {
-            return Some(verdict);
-        }
-        let mut most = entry
-            .most
-            .iter()
-            .chain(needs.and_then(|needs| needs.most.as_ref()));
-        if most.any(|most| price.is_none_or(|price| price > *most)) {
-            return Some(Verdict::Price);
-        }
-        if state.drained.load(Ordering::Relaxed) {
-            return Some(Verdict::Drained);
-        }
-        state.cooling(now.since, now.now).map(|_| Verdict::Cooling)
+        facts.and_then(|facts| lacks(facts, call, needs))
     }
 
     /// What is known of the model of an entry, and what its vendor takes for it.
@@ -187,7 +247,7 @@ pub(super) fn streams(request: &ChatRequest) -> bool {
     request.streams() && converses
 }
 
-fn estimated(price: &Price, call: &Call<'_>) -> Option<Money> {
-    let usage = Usage::new(call.tokens(), call.output());
+fn estimated(price: &Price, call: &Call<'_>, output: u64) -> Option<Money> {
+    let usage = Usage::new(call.tokens(), output);
     price.cost(&usage).ok()
 }

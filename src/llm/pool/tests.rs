@@ -1,6 +1,10 @@
 //! Pools over services that fail as they are told.
 
+mod care;
 mod choice;
+mod layers;
+mod time;
+mod told;
 
 use super::*;
 use crate::{
@@ -63,7 +67,9 @@ impl Fake {
         Entry::new(self.service()).name(name)
     }
 
-    fn service(&self) -> ServiceFn<impl Fn(ChatRequest) -> Answer + Clone + Send + Sync + 'static> {
+    fn service(
+        &self,
+    ) -> ServiceFn<impl Fn(ChatRequest) -> Answer + Clone + Send + Sync + 'static + use<>> {
         let fake = self.0.clone();
         service_fn(move |request: ChatRequest| {
             let act = {
@@ -482,42 +488,4 @@ async fn a_rejection_of_a_layer_around_an_entry_is_that_of_the_entry_alone() {
     assert_eq!(says(&pool).await.unwrap(), "b");
     // Whose limit that was nobody knows: others may well be let in.
     assert_eq!(pool.handle().entry("a").unwrap().cooling, None);
-}
-
-/// What is logged while this is in scope.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn the_trace_tells_who_was_asked_and_nothing_that_was_said() {
-    use tracing_subscriber::util::SubscriberInitExt;
-    let log = Log::default();
-    let writer = log.clone();
-    let _guard = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .set_default();
-    let (_, _, pool) = two(Act::Fails(VendorFault::Overloaded));
-    assert_eq!(says(&pool).await.unwrap(), "b");
-    let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let line = told.lines().find(|line| line.contains("a pool was asked"));
-    let line = line.unwrap_or_else(|| panic!("{told}"));
-    assert!(
-        line.contains("pool=\"fast\"") && line.contains("a=failed("),
-        "{line}"
-    );
-    assert!(line.contains("b=answered(ok"), "{line}");
-    assert!(!line.contains("Hello"), "{line}");
 }

@@ -3,10 +3,10 @@
 use super::{Inner, Verdict, pick::Picked};
 use crate::{
     Exchange,
-    exchange::{Attempt, Considered},
+    exchange::{Attempt, Candidates, Considered},
     llm::{Error, catalog::Money},
 };
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::Level;
 
@@ -103,18 +103,17 @@ impl Trail {
         let spare = self.picked.order.iter().map(|one| one.at);
         let spare = spare.filter(|at| !is_told(*at));
         let spare = spare.map(|at| (at, Verdict::Spare, None));
+        // Among those that were to be left alone one may have been asked all the same.
+        let was_tried = |at: usize| self.tries.iter().any(|one| one.at == at);
         let dropped = self.picked.dropped.iter();
+        let dropped = dropped.filter(|(at, _)| !was_tried(*at));
         let dropped = dropped.map(|(at, verdict)| (*at, *verdict, None));
-        let price = |at: usize| {
-            let priced = self.picked.order.iter().find(|one| one.at == at);
-            priced.and_then(|one| one.price).map(Money::picos)
-        };
         let all = tries.chain(spare).chain(dropped).take(MOST);
         all.map(|(at, verdict, attempt)| Considered {
             pool: self.name.clone(),
             entry: self.pool.names[at].clone(),
             verdict: verdict.as_str(),
-            price: price(at),
+            price: self.picked.price(at).map(Money::picos),
             attempt,
         })
         .collect()
@@ -131,7 +130,7 @@ impl Drop for Trail {
         if traced {
             tracing::debug!(
                 pool = &*self.name,
-                candidates = %Told(&considered),
+                candidates = %Candidates(&considered),
                 "a pool was asked"
             );
         }
@@ -141,24 +140,5 @@ impl Drop for Trail {
                 facts.candidates.extend(considered.into_iter().take(room));
             });
         }
-    }
-}
-
-/// `entry=verdict(outcome, at+took ms)`, one after the other.
-struct Told<'a>(&'a [Considered]);
-
-impl fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (nth, one) in self.0.iter().enumerate() {
-            if nth > 0 {
-                f.write_str(" ")?;
-            }
-            write!(f, "{}={}", one.entry, one.verdict)?;
-            if let Some(attempt) = &one.attempt {
-                let (at, took) = (attempt.began.as_millis(), attempt.took.as_millis());
-                write!(f, "({}, {at}+{took} ms)", attempt.outcome)?;
-            }
-        }
-        Ok(())
     }
 }

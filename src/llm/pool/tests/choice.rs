@@ -125,6 +125,41 @@ async fn the_cheapest_that_can_is_asked() {
 }
 
 #[tokio::test]
+async fn a_price_is_a_maximum_for_as_much_as_the_answer_may_have() {
+    let rate = Rate::micros_per_million(1_000_000);
+    let facts = ModelFacts::new("lab", "m").price(Rates::new(rate, rate));
+    let asked = |tokens: Option<u64>, answers: Option<u32>| {
+        let mut request = ask();
+        let sampling = &mut request.chat_mut().unwrap().sampling;
+        (sampling.max_tokens, sampling.n) = (tokens, answers);
+        request
+    };
+    // A dollar for a million tokens: this is for a thousand and the question.
+    let pool = |facts: &ModelFacts| {
+        let entry = Entry::new(Simulator::new()).facts(facts.clone());
+        Pool::new().entry(entry.max_price("0.0011".parse().unwrap()))
+    };
+    let takes = async |facts: &ModelFacts, request| pool(facts).oneshot(request).await.is_ok();
+    assert!(takes(&facts, asked(None, None)).await, "512 are enough");
+    assert!(takes(&facts, asked(Some(1000), None)).await);
+    assert!(!takes(&facts, asked(Some(1200), None)).await);
+    assert!(!takes(&facts, asked(Some(100_000), None)).await);
+    assert!(!takes(&facts, asked(Some(400), Some(3))).await);
+    // Where the call does not say, the model does; and it has no more than it has.
+    let large = facts.clone().max_output(100_000);
+    assert!(!takes(&large, asked(None, None)).await);
+    assert!(takes(&large, asked(Some(1000), None)).await);
+    let small = facts.max_output(1000);
+    assert!(takes(&small, asked(Some(100_000), None)).await);
+    // So for the limit of a call.
+    let entry = Entry::new(Simulator::new()).facts(large);
+    let needs = Needs::new().max_price("0.0011".parse().unwrap());
+    let pool = Pool::new().entry(entry).needs(move |_| needs.clone());
+    let error = pool.oneshot(asked(None, None)).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotSupported);
+}
+
+#[tokio::test]
 async fn a_region_is_kept_to() {
     let pool = Pool::new()
         .entry(Simulator::new().answer("anywhere"))
