@@ -45,8 +45,8 @@ mod follow;
 mod gateway;
 #[cfg(all(feature = "client", feature = "testing"))]
 mod gemini;
-#[cfg(all(feature = "gateway", feature = "testing"))]
 mod guarded;
+#[cfg(all(feature = "gateway", feature = "testing"))]
 mod identity;
 #[cfg(all(feature = "jwt", feature = "testing"))]
 mod jwt;
