@@ -53,7 +53,7 @@ impl GatewayBuilder {
 
     /// Offers a model under this name, by a [`Pool`]: of several, the one that the strategy says, and
     /// another when it fails. Each has a circuit breaker of its own, unless the pool says otherwise. Its
-    /// [handle](Pool::handle) is to be had before. What it is stays as it is: the name is its own.
+    /// [handle](Pool::handle) is to be had before. Nothing else has its name.
     ///
     /// ```
     /// use tower_gateway::gateway::Gateway;

@@ -142,12 +142,12 @@ impl Mark {
         }
     }
 
-    /// How it failed, if it was called.
-    pub(super) fn error(&self) -> Option<Error> {
+    /// How it failed, if it was called. `Err`: nobody was called, and the refusal stands.
+    pub(super) fn own(&self, refusal: Error) -> Result<Error, Error> {
         let mut marked = self.lock();
         match marked.calls {
-            0 => None,
-            _ => marked.error.take(),
+            0 => Err(refusal),
+            _ => Ok(marked.error.take().unwrap_or(refusal)),
         }
     }
 }

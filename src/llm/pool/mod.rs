@@ -128,9 +128,9 @@
 //! | refuses the key or the account, twice in a row with no answer in between | 60 seconds |
 //!
 //! A fault may be that of one request: larger than a vendor takes in a minute, or with something in it that a
-//! key may not do. It visits one entry after the other, and is not to take them away from everybody. So where
-//! all that are left are left alone, those whose vendor has named no time are asked all the same, the
-//! soonest end first. One that then answers is in again.
+//! key may not do. It visits one entry after the other, and is not to take them away from everybody. So when
+//! no other is left, or the others have failed, those whose vendor has named no time are asked all the same,
+//! the soonest end first. One that then answers is in again.
 //!
 //! # What is shared
 //!

@@ -26,7 +26,7 @@ pub(in crate::llm) struct Explain;
 pub(super) struct Picked {
     /// Those that can take it. The first is the one that is asked first.
     pub(super) order: Vec<Standing>,
-    /// Those that are asked though they are to be left alone, if nobody else could be: the soonest end
+    /// Those that are asked though they are to be left alone, when nobody else is left: the soonest end
     /// first. They stand among the dropped, too.
     pub(super) cooling: Vec<(usize, Duration)>,
     /// Those that cannot, and why.

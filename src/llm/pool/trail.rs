@@ -83,6 +83,8 @@ impl Trail {
 
     /// It was in the order, and was not asked.
     pub(super) fn passed_over(&mut self, at: usize, verdict: Verdict) {
+        // Where it was to be left alone it has a verdict already.
+        self.picked.dropped.retain(|(other, _)| *other != at);
         self.picked.dropped.push((at, verdict));
     }
 

@@ -57,9 +57,6 @@ pub(super) async fn walk(
     let mut request = Some(request);
     for turn in 0..count {
         let cooling = trail.picked.is_cooling(turn);
-        if cooling && failed.is_some() {
-            break;
-        }
         let (Some(at), Some(asked)) = (trail.picked.at(turn), &request) else {
             break;
         };
@@ -113,10 +110,14 @@ pub(super) async fn walk(
             Err(error) => error,
         };
         if error.kind() == Kind::CircuitOpen {
-            match mark.as_ref().and_then(Mark::error) {
+            let own = match &mark {
+                Some(mark) => mark.own(error),
+                None => Err(error),
+            };
+            match own {
                 // The circuit was opened by this very call, and a retry heard no more than that.
-                Some(own) => error = own,
-                None => {
+                Ok(own) => error = own,
+                Err(error) => {
                     // Nobody was called. What was paid is for the next.
                     pool.states[at].calls.fetch_sub(1, Ordering::Relaxed);
                     trail.refused();

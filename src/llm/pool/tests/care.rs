@@ -55,10 +55,11 @@ async fn where_all_are_left_alone_the_soonest_is_asked_unless_its_vendor_said_wh
     let pool = Pool::new().entry(c.entry("c")).entry(a).entry(b);
     assert!(pool.clone().oneshot(text("bad")).await.is_err());
     let handle = pool.handle();
-    handle.reset("a");
+    handle.drain("b");
     tokio::time::advance(SECOND).await;
     assert!(pool.clone().oneshot(text("bad")).await.is_err());
-    // Only `a` was there, and the others were left alone. Now it is so for longer than `b`.
+    handle.restore("b");
+    // Now `a` is left alone for longer than `b`.
     assert_eq!((first.calls(), second.calls()), (2, 1));
     assert_eq!(says_to(&pool, text("good")).await, "b");
     assert_eq!((first.calls(), second.calls(), c.calls()), (2, 2, 1));
@@ -69,6 +70,37 @@ async fn where_all_are_left_alone_the_soonest_is_asked_unless_its_vendor_said_wh
     let error = pool.oneshot(text("good")).await.unwrap_err();
     assert_eq!(error.kind(), Kind::CircuitOpen);
     assert_eq!(error.rejection().retry_after(), Some(20 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_left_alone_is_better_than_none() {
+    // One that is no good for anybody, and one that a bad request has made look so.
+    let (well, count) = refusing(VendorFault::Auth, "well");
+    let dead = Fake::new(Act::Fails(VendorFault::Auth));
+    let pool = Pool::new()
+        .entry(dead.entry("dead").circuit(None))
+        .entry(well.circuit(None));
+    for _ in 0..2 {
+        assert!(pool.clone().oneshot(text("bad")).await.is_err());
+    }
+    assert!(pool.handle().entry("well").unwrap().cooling.is_some());
+    let mut request = text("good");
+    let exchange = Exchange::enter(&mut request);
+    assert_eq!(says_to(&pool, request).await, "well");
+    let told = exchange.facts().candidates;
+    let told: Vec<_> = told.iter().map(|one| (&*one.entry, one.verdict)).collect();
+    assert_eq!(told, [("dead", "failed"), ("well", "answered")]);
+    // Where another can be asked it is, and after it the one that is left alone.
+    for _ in 0..2 {
+        assert!(pool.clone().oneshot(text("bad")).await.is_err());
+    }
+    dead.act(Act::Says("back"));
+    pool.handle().reset("dead");
+    let before = count.calls();
+    assert_eq!(says_to(&pool, text("good")).await, "back");
+    assert_eq!(count.calls(), before);
+    dead.act(Act::Fails(VendorFault::Failed));
+    assert_eq!(says_to(&pool, text("good")).await, "well");
 }
 
 #[tokio::test(start_paused = true)]
