@@ -53,9 +53,14 @@ use tokio::time::Instant;
 #[derive(Clone, Debug)]
 pub struct Deadline {
     at: Option<Instant>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
     /// Further attempts that nobody has taken or reserved.
-    left: Arc<AtomicU32>,
-    tried: Arc<Tried>,
+    left: AtomicU32,
+    tried: Tried,
 }
 
 impl Deadline {
@@ -65,13 +70,14 @@ impl Deadline {
     /// No end, and [`ATTEMPTS`](Self::ATTEMPTS) in all.
     #[must_use]
     pub fn new() -> Self {
-        Self::of_parts(None, Self::ATTEMPTS, Arc::default())
+        Self::of_parts(None, Self::ATTEMPTS, Tried::default())
     }
 
-    /// With so many attempts in all, in a budget of its own. Zero is taken as one.
+    /// With so many attempts in all, in a budget of its own, and of its own memory from here on. Zero is taken
+    /// as one.
     #[must_use]
     pub fn attempts(self, attempts: u32) -> Self {
-        Self::of_parts(self.at, attempts, self.tried.clone())
+        Self::of_parts(self.at, attempts, self.shared.tried.so_far())
     }
 
     /// Over at this instant, if it was not over before. The budget stays one and the same.
@@ -81,9 +87,10 @@ impl Deadline {
         self
     }
 
-    fn of_parts(at: Option<Instant>, attempts: u32, tried: Arc<Tried>) -> Self {
-        let left = Arc::new(AtomicU32::new(attempts.saturating_sub(1)));
-        Self { at, left, tried }
+    fn of_parts(at: Option<Instant>, attempts: u32, tried: Tried) -> Self {
+        let left = AtomicU32::new(attempts.saturating_sub(1));
+        let shared = Arc::new(Shared { left, tried });
+        Self { at, shared }
     }
 
     /// That of a request, if someone further out made one.
@@ -119,7 +126,7 @@ impl Deadline {
     /// Whom the attempts so far went to.
     #[must_use]
     pub fn tried(&self) -> &Tried {
-        &self.tried
+        &self.shared.tried
     }
 
     /// Whether it is over.
@@ -140,26 +147,26 @@ impl Deadline {
     /// Takes one further attempt. `false`: there is none left, and none is to be made.
     #[must_use]
     pub fn take(&self) -> bool {
-        self.take_up_to(1) == 1
+        self.shared.take_up_to(1) == 1
     }
 
     /// Says that a service may have seen the request. Whoever asks again says so of each answer that does
     /// not [say otherwise](crate::Health::is_unsent), before it is replaced.
     pub fn note_sent(&self) {
-        self.tried.sent.store(true, Ordering::Relaxed);
+        self.shared.tried.sent.store(true, Ordering::Relaxed);
     }
 
     /// Whether a service may have seen it. One that is not idempotent is not sent again then, whatever came
     /// of the last attempt: an open circuit is told of as unsent, and an attempt before may have opened it.
     #[must_use]
     pub fn was_sent(&self) -> bool {
-        self.tried.sent.load(Ordering::Relaxed)
+        self.shared.tried.sent.load(Ordering::Relaxed)
     }
 
     /// How many further attempts are left that nobody has reserved.
     #[must_use]
     pub fn left(&self) -> u32 {
-        self.left.load(Ordering::Relaxed)
+        self.shared.left.load(Ordering::Relaxed)
     }
 
     /// Keeps so many further attempts, as far as they are there, for whoever holds the reserve: a fallback
@@ -167,11 +174,13 @@ impl Deadline {
     /// of the second. What is not taken is given back when the reserve is dropped.
     pub fn reserve(&self, attempts: u32) -> Reserve {
         Reserve {
-            held: self.take_up_to(attempts),
-            deadline: self.clone(),
+            held: self.shared.take_up_to(attempts),
+            shared: self.shared.clone(),
         }
     }
+}
 
+impl Shared {
     fn take_up_to(&self, most: u32) -> u32 {
         let taken = |left: u32| left.checked_sub(left.min(most));
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
@@ -192,7 +201,7 @@ impl Default for Deadline {
 #[must_use = "what is reserved is given back when this is dropped"]
 pub struct Reserve {
     held: u32,
-    deadline: Deadline,
+    shared: Arc<Shared>,
 }
 
 impl Reserve {
@@ -210,14 +219,14 @@ impl Reserve {
                 self.held = held;
                 true
             }
-            None => self.deadline.take(),
+            None => self.shared.take_up_to(1) == 1,
         }
     }
 }
 
 impl Drop for Reserve {
     fn drop(&mut self) {
-        self.deadline.left.fetch_add(self.held, Ordering::Relaxed);
+        self.shared.left.fetch_add(self.held, Ordering::Relaxed);
     }
 }
 
@@ -236,6 +245,15 @@ impl Tried {
     pub fn contains(&self, id: NonZeroU64) -> bool {
         let is = |tried: &AtomicU64| tried.load(Ordering::Relaxed) == id.get();
         self.ids.iter().any(is)
+    }
+
+    fn so_far(&self) -> Self {
+        let ids = self.ids.each_ref();
+        Self {
+            ids: ids.map(|id| AtomicU64::new(id.load(Ordering::Relaxed))),
+            count: AtomicU32::new(self.count.load(Ordering::Relaxed)),
+            sent: AtomicBool::new(self.sent.load(Ordering::Relaxed)),
+        }
     }
 
     /// Whether it was sent to nobody yet.

@@ -31,6 +31,16 @@ pub(crate) async fn both(mut one: impl AsyncFnMut(), mut other: impl AsyncFnMut(
     best
 }
 
+/// Whether it is within its budget, or less than a third above: so much a machine may have its moods. What is above
+/// is said.
+#[allow(dead_code, reason = "not each bench has budgets")]
+pub(crate) fn within(nanos: f64, budget: f64) -> bool {
+    if nanos > budget {
+        println!("  {nanos:.0} ns are over {budget:.0}");
+    }
+    nanos <= 1.3 * budget
+}
+
 /// How many make a batch.
 async fn turns(turn: &mut impl AsyncFnMut()) -> u32 {
     let mut turns = 1_u32;

@@ -1,6 +1,6 @@
 //! Who calls.
 
-use crate::measure::both;
+use crate::measure::{both, within};
 use http::{Request, Response};
 use std::{
     convert::Infallible,
@@ -113,11 +113,7 @@ fn jwt(key: &str) -> Result<Jwt, BoxError> {
 /// Whether it is fast enough.
 pub(crate) async fn run() -> bool {
     match rows().await {
-        Ok(nanos) if nanos <= MOST_NANOS => true,
-        Ok(nanos) => {
-            println!("{nanos:.0} ns are more than {MOST_NANOS:.0}");
-            false
-        }
+        Ok(nanos) => within(nanos, MOST_NANOS),
         Err(error) => {
             println!("{error}");
             false

@@ -1,6 +1,6 @@
 //! Who of a pool is asked.
 
-use crate::measure::both;
+use crate::measure::{both, within};
 use futures_util::stream;
 use std::{
     future::{Ready, ready},
@@ -127,10 +127,7 @@ pub(crate) async fn run() -> bool {
             let (only, all) = (only.strategy(strategy), all.strategy(strategy));
             let took = more(&name, only, all, false).await;
             let most = MOST_CHOICE.max(most_for_each(strategy) * entries as f64);
-            if took > most {
-                println!("{took:.0} ns are more than {most:.0}");
-                good = false;
-            }
+            good &= within(took, most);
         }
     }
     for entries in [3, 30] {
@@ -139,9 +136,5 @@ pub(crate) async fn run() -> bool {
     }
     let name = "pool of 3, circuits, retries, told";
     let took = more(name, model(), pool(3, true), true).await;
-    if took > MOST {
-        println!("a pool with circuits and retries takes {took:.0} ns, and not {MOST:.0}");
-        good = false;
-    }
-    good
+    good & within(took, MOST)
 }

@@ -44,7 +44,8 @@ pub(super) async fn walk(
     let exchange = Exchange::of(&request).cloned();
     // What comes while it is passed on can be had once.
     let upload = request.wire().and_then(|wire| wire.upload.clone());
-    let picked = pool.pick(&request, pool.now());
+    let start = pool.now();
+    let picked = pool.pick(&request, start);
     let mut trail = Trail::new(pool.clone(), exchange, request.model().clone(), picked);
     let (able, count) = (trail.picked.order.len(), trail.picked.len());
     // One for each that was not asked, lest retries further in use them up.
@@ -65,7 +66,10 @@ pub(super) async fn walk(
             trail.passed_over(at, Verdict::Window);
             continue;
         }
-        let began = Instant::now();
+        let began = match turn {
+            0 => start.now,
+            _ => Instant::now(),
+        };
         if !paid && (deadline.is_over(began) || !reserve.take()) {
             break;
         }
