@@ -12,6 +12,7 @@
 mod auth;
 mod authorize;
 mod balance;
+mod call;
 mod guard;
 mod load;
 #[path = "../measure/mod.rs"]

@@ -8,14 +8,13 @@ use crate::{
     authorize,
     circuit_breaker::{CircuitBreakerHandle, CircuitBreakerLayer, State},
     concurrency::{self, ConcurrencyLayer, Priority, Reason},
-    llm::{self, ChatRequest, ChatResponse, pool},
+    llm::{AnyModel, pool},
     metrics::Metrics,
     rate_limit,
 };
 use std::sync::Arc;
 use tower::util::BoxCloneSyncService;
 use tower_layer::Layer;
-use tower_service::Service;
 
 type Read = Arc<dyn Fn() -> usize + Send + Sync>;
 
@@ -75,49 +74,16 @@ impl Gauges {
     }
 
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
-    pub(super) fn guarded<S>(&mut self, service: S) -> ChatService
-    where
-        S: Service<
-                ChatRequest,
-                Response = ChatResponse,
-                Error = llm::Error,
-                Future: Send + 'static,
-            > + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    pub(super) fn guarded<S: AnyModel>(&mut self, service: S) -> ChatService {
         self.guarded_by(&CircuitBreakerLayer::new(), service)
     }
 
     /// The same, where the service has a name.
-    pub(super) fn guarded_as<S>(&mut self, name: &str, service: S) -> ChatService
-    where
-        S: Service<
-                ChatRequest,
-                Response = ChatResponse,
-                Error = llm::Error,
-                Future: Send + 'static,
-            > + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    pub(super) fn guarded_as<S: AnyModel>(&mut self, name: &str, service: S) -> ChatService {
         self.guarded_by(&CircuitBreakerLayer::new().name(name), service)
     }
 
-    fn guarded_by<S>(&mut self, layer: &CircuitBreakerLayer, service: S) -> ChatService
-    where
-        S: Service<
-                ChatRequest,
-                Response = ChatResponse,
-                Error = llm::Error,
-                Future: Send + 'static,
-            > + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn guarded_by<S: AnyModel>(&mut self, layer: &CircuitBreakerLayer, service: S) -> ChatService {
         self.circuit(layer);
         BoxCloneSyncService::new(layer.layer(service))
     }

@@ -7,6 +7,7 @@
 //! asks. Between a client and a vendor of the same protocol nothing is parsed and nothing is
 //! rewritten but the model's name.
 
+mod any_model;
 mod by_fault;
 pub mod catalog;
 mod codec;
@@ -34,6 +35,7 @@ pub mod tokens;
 pub use self::provider::Provider;
 #[doc(inline)]
 pub use self::{
+    any_model::AnyModel,
     by_fault::ByFault,
     codec::Framing,
     error::{Error, VendorError, VendorFault},

@@ -4,12 +4,11 @@ use super::GatewayBuilder;
 use crate::{
     gateway::{directory::ChatService, gauges::Gauges},
     llm::{
-        self, ChatRequest, ChatResponse,
+        AnyModel,
         pool::{Entry, Pool, Strategy},
     },
 };
 use tower::util::BoxCloneSyncService;
-use tower_service::Service;
 
 impl GatewayBuilder {
     /// Offers a model under this name, by services that are asked in turn until one has begun to
@@ -28,18 +27,7 @@ impl GatewayBuilder {
     ///     .build()?;
     /// # Ok::<_, tower_gateway::gateway::BuildError>(())
     /// ```
-    pub fn model<S>(mut self, name: &str, services: impl IntoIterator<Item = S>) -> Self
-    where
-        S: Service<
-                ChatRequest,
-                Response = ChatResponse,
-                Error = llm::Error,
-                Future: Send + 'static,
-            > + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    pub fn model<S: AnyModel>(mut self, name: &str, services: impl IntoIterator<Item = S>) -> Self {
         let offered = services.into_iter().map(Offered::new);
         let offered: Vec<_> = offered.collect();
         if offered.is_empty() {
@@ -131,18 +119,7 @@ pub(super) struct Offered {
 }
 
 impl Offered {
-    fn new<S>(service: S) -> Self
-    where
-        S: Service<
-                ChatRequest,
-                Response = ChatResponse,
-                Error = llm::Error,
-                Future: Send + 'static,
-            > + Clone
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn new<S: AnyModel>(service: S) -> Self {
         Self {
             entry: Entry::new(service.clone()),
             guard: Box::new(move |gauges| gauges.guarded(service)),

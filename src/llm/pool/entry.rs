@@ -7,7 +7,7 @@ use super::{
 use crate::{
     circuit_breaker::CircuitBreakerLayer,
     llm::{
-        ChatRequest, ChatResponse, Error, Simulator,
+        AnyModel, ChatRequest, ChatResponse, Error, Simulator,
         catalog::{ModelFacts, Money},
     },
 };
@@ -63,15 +63,7 @@ impl Entry {
     /// A service of weight 1 and priority 0, with a [circuit](CircuitBreakerLayer) of its own. That opens
     /// when 50 % of the last 20 calls have failed, but not for fewer than 5; for 5 seconds first, and twice
     /// as long each time that one of its 2 probes fails, up to 60. It has the name of the entry.
-    pub fn new<S>(service: S) -> Self
-    where
-        S: Service<ChatRequest, Response = ChatResponse, Error = Error>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
+    pub fn new<S: AnyModel>(service: S) -> Self {
         let given: Arc<dyn Any + Send + Sync> = Arc::new(service.clone());
         let (vendor, model) = told(&*given);
         Self {
@@ -192,12 +184,7 @@ impl Entry {
     pub fn layer<L>(mut self, layer: &L) -> Self
     where
         L: Layer<EntryService> + Clone + Send + Sync + 'static,
-        L::Service: Service<ChatRequest, Response = ChatResponse, Error = Error>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        <L::Service as Service<ChatRequest>>::Future: Send,
+        L::Service: AnyModel,
     {
         let layer = layer.clone();
         self.layers
@@ -274,11 +261,7 @@ fn told(service: &dyn Any) -> (Option<Arc<str>>, Option<Arc<str>>) {
     (simulator.then(|| "simulator".into()), None)
 }
 
-impl<S> From<S> for Entry
-where
-    S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + Sync + 'static,
-    S::Future: Send,
-{
+impl<S: AnyModel> From<S> for Entry {
     fn from(service: S) -> Self {
         Self::new(service)
     }
@@ -302,15 +285,7 @@ impl fmt::Debug for Entry {
 pub struct EntryService(Arc<dyn Fn(ChatRequest) -> Answering + Send + Sync>);
 
 impl EntryService {
-    fn new<S>(service: S) -> Self
-    where
-        S: Service<ChatRequest, Response = ChatResponse, Error = Error>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send,
-    {
+    fn new<S: AnyModel>(service: S) -> Self {
         Self(Arc::new(move |request| {
             // Whatever is waited for is waited for by the one that is called.
             let mut service = service.clone();
@@ -320,19 +295,9 @@ impl EntryService {
             })
         }))
     }
-}
 
-impl EntryService {
     /// The same of one that need not be waited for.
-    pub(super) fn ready<S>(service: S) -> Self
-    where
-        S: Service<ChatRequest, Response = ChatResponse, Error = Error>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
-        S::Future: Send + 'static,
-    {
+    pub(super) fn ready<S: AnyModel>(service: S) -> Self {
         Self(Arc::new(move |request| {
             Box::pin(service.clone().call(request))
         }))
