@@ -14,8 +14,8 @@ impl GatewayBuilder {
     /// Offers a model under this name, by services that are asked in turn until one has begun to
     /// answer. Each has a circuit breaker of its own. [`pool`](Self::pool) chooses among them in other ways.
     ///
-    /// Called again with the same name it adds to them. Then all are of one [pool](llm::pool), in which each
-    /// gets an equal share of the calls, [at random](llm::pool::Strategy::Weighted), and another is asked
+    /// Called again with the same name it adds to them. Then all are of one [pool](Pool), in which each
+    /// gets an equal share of the calls, [at random](Strategy::Weighted), and another is asked
     /// when it fails.
     ///
     /// ```
