@@ -102,6 +102,8 @@ mod signature;
 mod simulator;
 #[cfg(feature = "llm")]
 mod split;
+#[cfg(feature = "llm")]
+mod stalls;
 #[cfg(feature = "rate-limit")]
 mod store_comes_back;
 #[cfg(feature = "auth")]

@@ -5,7 +5,7 @@ use crate::{
     End, Follow, Health, Reject, Rejection,
     answer::{Begin, Outcome, Remedy},
     describe::Status,
-    llm::Error,
+    llm::{Error, VendorFault},
     mirror::Exhaust,
     principal::Extensible,
 };
@@ -40,12 +40,18 @@ impl Reject<Error> for ChatResponse {
     }
 }
 
-/// A vendor that found fault with the request was well enough to read it.
+/// A vendor that found fault with the request was well enough to read it. One that refuses an account may do so
+/// for one request alone: that says nothing of how it is.
 impl Health<Error> for ChatResponse {
     fn health(answer: Result<&Self, &Error>) -> Outcome {
         match answer {
             Ok(_) => Outcome::Success,
             Err(Error::Vendor(error)) if error.fault().concerns_caller() => Outcome::Success,
+            Err(Error::Vendor(error))
+                if matches!(error.fault(), VendorFault::Auth | VendorFault::Quota) =>
+            {
+                Outcome::Neutral
+            }
             Err(error) => Outcome::from(&*error.rejection()),
         }
     }

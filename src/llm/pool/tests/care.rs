@@ -34,7 +34,8 @@ async fn a_request_that_all_of_them_refuse_takes_none_away_from_others() {
         VendorFault::Quota,
         VendorFault::RateLimited,
     ] {
-        for times in 1..4 {
+        // More than open a circuit, too.
+        for times in [1, 2, 3, 9] {
             let ((a, _), (b, _)) = (refusing(fault, "a"), refusing(fault, "b"));
             let pool = Pool::new().entry(a).entry(b);
             for _ in 0..times {
