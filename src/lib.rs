@@ -158,6 +158,10 @@ pub mod llm;
 pub mod proxy;
 pub mod route;
 
+// Tier 3: policies of the language model plane.
+#[cfg(feature = "prompts")]
+pub mod prompt;
+
 // Tier 4: backends.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod store;
