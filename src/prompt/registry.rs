@@ -1,17 +1,54 @@
 //! The registry: what everyone asks for prompts.
 
+mod cache;
+mod error;
+mod refresh;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use self::error::RegistryError;
+
+use self::{cache::Cache, refresh::patiently, snapshot::Snapshot};
 use super::{
-    content::{At, Prompt},
-    diff,
-    fault::InvalidPrompt,
-    name::{InvalidName, LabelName, PromptName},
+    content::{At, PartialSource, Prompt},
+    diff::diff,
+    fault::{Fault, InvalidPrompt},
+    memory::MemoryStore,
+    name::{LATEST, LabelName, PromptName},
     record::{Actor, Assignment, LabelMove, NewVersion, PromptHead, RecordedMove, VersionRecord},
-    results::{Outcome, VersionResults},
-    store::{Created, Store},
+    results::{Outcome, Results, VersionResults},
+    store::{Created, Moved, Store},
+    transfer::Export,
     version::{Found, Version},
 };
-use crate::{Rejection, rejection::Kind, storage::StoreError};
-use std::{error::Error, fmt, hash::Hash, num::NonZeroU32, sync::Arc, time::Duration};
+use crate::storage::StoreError;
+use std::{
+    fmt,
+    hash::Hash,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::task::AbortHandle;
+
+/// The scope that moving the label `production` needs by default.
+const SCOPE: &str = "prompts:production";
+
+/// The longest reason for a change, in bytes.
+const LONGEST_MESSAGE: usize = 1024;
+
+/// The most labels of a prompt.
+const MOST_LABELS: usize = 64;
+
+/// The most partials that are looked for.
+const MOST_PARTIALS: usize = 64;
+
+/// The most problems that are told.
+const MOST_PROBLEMS: usize = 100;
+
+/// How often a label is moved again that somebody else has moved meanwhile.
+const TRIES: usize = 8;
 
 /// Named prompts, their versions and labels.
 ///
@@ -21,6 +58,44 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn Store>,
+    settings: RegistryBuilder,
+    snapshot: RwLock<Arc<Snapshot>>,
+    cache: Cache,
+    results: Results,
+    /// One refresh at a time.
+    turn: tokio::sync::Mutex<()>,
+    /// Why the last refresh failed.
+    failed: Mutex<Option<StoreError>>,
+    task: OnceLock<AbortHandle>,
+}
+
+impl Inner {
+    fn new(store: impl Store, settings: RegistryBuilder) -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::new(store),
+            snapshot: RwLock::default(),
+            cache: Cache::new(settings.most_versions, settings.most_bytes / 4),
+            results: Results::new(settings.most_prompts),
+            turn: tokio::sync::Mutex::new(()),
+            failed: Mutex::default(),
+            task: OnceLock::new(),
+            settings,
+        })
+    }
+
+    // It is swapped whole: valid after every statement.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let snapshot = self.snapshot.read();
+        snapshot.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
 }
 
 /// How a registry is set up. By default the label `production` is protected by the scope
@@ -31,37 +106,52 @@ pub struct RegistryBuilder {
     refresh: Duration,
     most_prompts: usize,
     most_versions: usize,
+    most_bytes: usize,
 }
 
 impl RegistryBuilder {
     /// Moving this label needs this scope.
     #[must_use]
     pub fn protect(mut self, label: LabelName, scope: impl Into<Arc<str>>) -> Self {
-        todo!()
+        self.protected.retain(|(known, _)| *known != label);
+        self.protected.push((label, scope.into()));
+        self
     }
 
     /// Moving this label needs no scope.
     #[must_use]
     pub fn unprotect(mut self, label: &str) -> Self {
-        todo!()
+        self.protected.retain(|(known, _)| **known != *label);
+        self
     }
 
     /// How often the store is asked for changes. By default every second; at least 10 ms.
     #[must_use]
     pub fn refresh(mut self, every: Duration) -> Self {
-        todo!()
+        self.refresh = every.max(Duration::from_millis(10));
+        self
     }
 
     /// How many prompts are held at the most: 10,000 by default. Those that are beyond are not found.
     #[must_use]
     pub fn most_prompts(mut self, prompts: usize) -> Self {
-        todo!()
+        self.most_prompts = prompts;
+        self
     }
 
     /// How many versions are held, beside those that labels point at and the latest ones: 1,000 by default.
     #[must_use]
     pub fn most_versions(mut self, versions: usize) -> Self {
-        todo!()
+        self.most_versions = versions;
+        self
+    }
+
+    /// How many bytes the versions that are held have together at the most: 256 MiB by default, and a quarter of it
+    /// for those that no label points at. Prompts that are beyond are not found.
+    #[must_use]
+    pub fn most_bytes(mut self, bytes: usize) -> Self {
+        self.most_bytes = bytes;
+        self
     }
 
     /// Reads the store once, and from then on what has changed, in a task that ends with the last clone of
@@ -72,7 +162,10 @@ impl RegistryBuilder {
     /// If the store cannot be read. A version in it that cannot be compiled is no error: see
     /// [`Registry::problems`].
     pub async fn open(self, store: impl Store) -> Result<Registry, StoreError> {
-        todo!()
+        let inner = Inner::new(store, self);
+        inner.refresh().await?;
+        inner.follow();
+        Ok(Registry(inner))
     }
 }
 
@@ -89,13 +182,24 @@ impl Registry {
     /// To set it up.
     #[must_use]
     pub fn builder() -> RegistryBuilder {
-        todo!()
+        let production = LabelName::new("production").ok();
+        RegistryBuilder {
+            protected: production
+                .map(|label| (label, SCOPE.into()))
+                .into_iter()
+                .collect(),
+            refresh: Duration::from_secs(1),
+            most_prompts: 10_000,
+            most_versions: 1_000,
+            most_bytes: 256 << 20,
+        }
     }
 
     /// Over the memory of this process, with defaults: for tests, and for prompts in code.
     #[must_use]
     pub fn in_memory() -> Self {
-        todo!()
+        // Nobody else writes there, so there is nothing to follow.
+        Self(Inner::new(MemoryStore::new(), Self::builder()))
     }
 
     /// The store that it is over.
@@ -115,7 +219,9 @@ impl Registry {
         label: &str,
         key: Option<&K>,
     ) -> Option<Found> {
-        todo!()
+        let snapshot = self.0.snapshot.read();
+        let snapshot = snapshot.unwrap_or_else(PoisonError::into_inner);
+        snapshot.by_label(name, label, key)
     }
 
     /// A version, by its number or by a label. Old versions are read from the store.
@@ -130,20 +236,75 @@ impl Registry {
         at: &At,
         key: Option<&K>,
     ) -> Result<Found, RegistryError> {
-        todo!()
+        let snapshot = self.0.snapshot();
+        let entry = snapshot.prompts.get(name).ok_or(RegistryError::NoPrompt)?;
+        let label = match at {
+            At::Latest => LATEST,
+            At::Label(label) => label,
+            At::Version(number) => {
+                let known = entry.version(*number);
+                let version = self.version(&entry.head, known, *number).await?;
+                return Ok(Found {
+                    version,
+                    label: None,
+                    is_split: false,
+                });
+            }
+        };
+        if let Some(found) = entry.by_label(label, key) {
+            return Ok(found);
+        }
+        let number = match at {
+            At::Label(label) => match entry.head.labels.get(label) {
+                Some(assignment) => assignment.main(),
+                None => return Err(RegistryError::NoLabel),
+            },
+            _ => entry.head.latest,
+        };
+        Err(entry.why_not(number))
+    }
+
+    /// A version of a prompt: one that is known, or from the store.
+    async fn version(
+        &self,
+        head: &PromptHead,
+        known: Option<&Arc<Version>>,
+        number: NonZeroU32,
+    ) -> Result<Arc<Version>, RegistryError> {
+        if let Some(known) = known {
+            return Ok(known.clone());
+        }
+        // Nobody makes the store look for what there is not.
+        if number > head.latest {
+            return Err(RegistryError::NoVersion(number));
+        }
+        match self.0.load(&head.name, number).await? {
+            Some(found) => Ok(found?),
+            None => Err(RegistryError::NoVersion(number)),
+        }
     }
 
     /// What is known of a prompt: latest version and labels, as of the last refresh.
     #[must_use]
     pub fn head(&self, name: &str) -> Option<Arc<PromptHead>> {
-        todo!()
+        let snapshot = self.0.snapshot();
+        Some(snapshot.prompts.get(name)?.head.clone())
     }
 
     /// All prompts that are held, in the order of their names, as of the last refresh: those after `after`, `limit`
     /// at the most.
     #[must_use]
     pub fn heads(&self, after: Option<&str>, limit: usize) -> Vec<Arc<PromptHead>> {
-        todo!()
+        let snapshot = self.0.snapshot();
+        let mut all: Vec<_> = snapshot
+            .prompts
+            .values()
+            .map(|entry| entry.head.clone())
+            .filter(|head| after.is_none_or(|after| *head.name > *after))
+            .collect();
+        all.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all.truncate(limit);
+        all
     }
 
     /// Versions of a prompt, the newest first, from the store: those with numbers below `before`.
@@ -157,7 +318,12 @@ impl Registry {
         before: Option<NonZeroU32>,
         limit: usize,
     ) -> Result<Vec<VersionRecord>, RegistryError> {
-        todo!()
+        let name = PromptName::new(name)?;
+        let all = patiently(self.0.store.versions(&name, before, limit)).await?;
+        if all.is_empty() {
+            self.stored(&name).await?;
+        }
+        Ok(all)
     }
 
     /// Creates a version: pins its partials, checks and compiles it, and adds it under the next number. If the
@@ -174,7 +340,21 @@ impl Registry {
         prompt: Prompt,
         change: Change,
     ) -> Result<Created, RegistryError> {
-        todo!()
+        let new = self.prepare(actor, name, prompt).await?;
+        Version::compile(VersionRecord::new(new.clone(), NonZeroU32::MIN))?;
+        let new = NewVersion {
+            message: message(&change)?,
+            after: change.after,
+            ..new
+        };
+        match patiently(self.0.store.create_version(new)).await? {
+            Created::Behind(latest) => Err(RegistryError::Behind(latest)),
+            created => {
+                // It is created, whether or not it can be read back at once.
+                let _ = self.refresh().await;
+                Ok(created)
+            }
+        }
     }
 
     /// Pins, checks and compiles a prompt as [`create`](Self::create) would, and keeps nothing: its number is
@@ -189,7 +369,45 @@ impl Registry {
         name: &str,
         prompt: Prompt,
     ) -> Result<Version, RegistryError> {
-        todo!()
+        let new = self.prepare(actor, name, prompt).await?;
+        let latest = self.head(name).map_or(0, |head| head.latest.get());
+        let number = NonZeroU32::MIN.saturating_add(latest);
+        Ok(Version::compile(VersionRecord::new(new, number))?)
+    }
+
+    /// Pins the partials of a prompt that is to be a version.
+    async fn prepare(
+        &self,
+        actor: &Actor,
+        name: &str,
+        mut prompt: Prompt,
+    ) -> Result<NewVersion, RegistryError> {
+        let name = PromptName::new(name)?;
+        let mut found: Vec<(PartialSource, (NonZeroU32, Arc<Prompt>))> = Vec::new();
+        for source in prompt.unpinned().take(MOST_PARTIALS) {
+            if found.iter().any(|(known, _)| known == source) {
+                continue;
+            }
+            let Some(head) = patiently(self.0.store.head(&source.prompt)).await? else {
+                continue;
+            };
+            let number = match &source.at {
+                At::Latest => Some(head.latest),
+                At::Version(number) => Some(*number),
+                At::Label(label) => head.labels.get(label).map(Assignment::main),
+            };
+            let Some(number) = number else {
+                continue;
+            };
+            if let Some(record) = patiently(self.0.store.version(&source.prompt, number)).await? {
+                found.push((source.clone(), (number, record.prompt)));
+            }
+        }
+        prompt.pin(|source| {
+            let found = found.iter().find(|(known, _)| known == source);
+            found.map(|(_, found)| found.clone())
+        })?;
+        Ok(NewVersion::new(name, prompt, actor.name().clone()))
     }
 
     /// Moves a label, or takes it away, and records who did it. This registry sees it when this returns, others
@@ -208,13 +426,70 @@ impl Registry {
         to: Option<Assignment>,
         change: Change,
     ) -> Result<LabelMove, RegistryError> {
-        todo!()
+        let (name, label) = (PromptName::new(name)?, LabelName::new(label)?);
+        if let Some(scope) = self
+            .scope_of(&label)
+            .filter(|scope| !actor.has_scope(scope))
+        {
+            return Err(RegistryError::Forbidden(scope.clone()));
+        }
+        let message = message(&change)?;
+        let mut head = self.stored(&name).await?;
+        // Nobody lets a label point at what cannot be used.
+        for share in to.iter().flat_map(Assignment::shares) {
+            self.version(&head, None, share.version).await?;
+        }
+        for _ in 0..TRIES {
+            let from = head.labels.get(&label);
+            if change
+                .from
+                .as_ref()
+                .is_some_and(|seen| seen.as_ref() != from)
+            {
+                return Err(RegistryError::Elsewhere(from.cloned()));
+            }
+            if from.is_none() && to.is_none() {
+                return Err(RegistryError::NoLabel);
+            }
+            if from.is_none() && head.labels.len() >= MOST_LABELS {
+                let what = "A prompt has 64 labels at the most.";
+                return Err(InvalidPrompt::from(Fault::new("", what)).into());
+            }
+            let by = actor.name().clone();
+            let moved = LabelMove {
+                message: message.clone(),
+                ..LabelMove::new(name.clone(), label.clone(), from.cloned(), to.clone(), by)
+            };
+            // Nothing is moved, and so there is nothing to record.
+            if moved.from == moved.to {
+                return Ok(moved);
+            }
+            match patiently(self.0.store.move_label(moved.clone())).await? {
+                Moved::Done(_) => {
+                    // It is moved, whether or not it can be read back at once.
+                    let _ = self.refresh().await;
+                    return Ok(moved);
+                }
+                Moved::NoPrompt => return Err(RegistryError::NoPrompt),
+                Moved::NoVersion(number) => return Err(RegistryError::NoVersion(number)),
+                Moved::Elsewhere(_) => head = self.stored(&name).await?,
+            }
+        }
+        Err(RegistryError::Elsewhere(head.labels.get(&label).cloned()))
+    }
+
+    /// What the store knows of a prompt.
+    async fn stored(&self, name: &PromptName) -> Result<PromptHead, RegistryError> {
+        let head = patiently(self.0.store.head(name)).await?;
+        head.ok_or(RegistryError::NoPrompt)
     }
 
     /// The scope that moving this label needs.
     #[must_use]
     pub fn scope_of(&self, label: &str) -> Option<&Arc<str>> {
-        todo!()
+        let protected = &self.0.settings.protected;
+        let found = protected.iter().find(|(known, _)| **known == *label);
+        found.map(|(_, scope)| scope)
     }
 
     /// The moves of a label, or of all labels of a prompt, the newest first.
@@ -229,7 +504,17 @@ impl Registry {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<RecordedMove>, RegistryError> {
-        todo!()
+        let name = PromptName::new(name)?;
+        let label = label.map(LabelName::new).transpose()?;
+        let history = self
+            .0
+            .store
+            .label_history(&name, label.as_ref(), before, limit);
+        let all = patiently(history).await?;
+        if all.is_empty() {
+            self.stored(&name).await?;
+        }
+        Ok(all)
     }
 
     /// What differs from one version to another, as a unified diff of their readable forms. Empty: nothing.
@@ -243,12 +528,18 @@ impl Registry {
         old: NonZeroU32,
         new: NonZeroU32,
     ) -> Result<String, RegistryError> {
-        todo!()
+        let one = self.find::<str>(name, &At::Version(old), None).await?;
+        let other = self.find::<str>(name, &At::Version(new), None).await?;
+        let title = |version: NonZeroU32| format!("{name} version {version}");
+        let (one, other) = (one.version.prompt(), other.version.prompt());
+        Ok(diff(&title(old), one, &title(new), other))
     }
 
     /// Notes how a call of a version went.
     pub fn record(&self, found: &Found, outcome: Outcome) {
-        todo!()
+        let version = &found.version;
+        let results = &self.0.results;
+        results.record(version.name(), version.number(), &outcome);
     }
 
     /// Notes a score that the application gives a version: its name (as a label is made), and a number.
@@ -263,13 +554,27 @@ impl Registry {
         score: &str,
         value: f64,
     ) -> Result<(), RegistryError> {
-        todo!()
+        let name = PromptName::new(name)?;
+        let score = PromptName::new(score)?;
+        if !value.is_finite() {
+            let what = "A score is a finite number.";
+            return Err(InvalidPrompt::from(Fault::new("/value", what)).into());
+        }
+        let head = self.head(&name).ok_or(RegistryError::NoPrompt)?;
+        if version > head.latest {
+            return Err(RegistryError::NoVersion(version));
+        }
+        if self.0.results.score(&name, version, &score, value) {
+            return Ok(());
+        }
+        let what = "A version has scores of 16 names at the most.";
+        Err(InvalidPrompt::from(Fault::new("/score", what)).into())
     }
 
     /// What is known of the calls of a prompt in this process, version by version.
     #[must_use]
     pub fn results(&self, name: &str) -> Vec<VersionResults> {
-        todo!()
+        self.0.results.of(name)
     }
 
     /// Asks the store for changes now.
@@ -278,19 +583,42 @@ impl Registry {
     ///
     /// The store's. What was known stays.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        todo!()
+        self.0.refresh().await
+    }
+
+    /// Everything in the store, to be [imported](super::Import) elsewhere.
+    #[must_use]
+    pub fn export(&self) -> Export {
+        Export::new(self.0.store.clone())
     }
 
     /// What is wrong for now: the store, if the last refresh failed, and versions in it that cannot be compiled.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
-        todo!()
+        let snapshot = self.0.snapshot();
+        let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = failed.iter().map(ToString::to_string).collect();
+        drop(failed);
+        if let Some(name) = &snapshot.left_out {
+            all.push(format!("there is no room for prompt {name}"));
+        }
+        for (name, entry) in &snapshot.prompts {
+            for (version, why) in &entry.broken {
+                all.push(format!("prompt {name} version {version}: {why}"));
+            }
+        }
+        all.truncate(MOST_PROBLEMS);
+        all
     }
 }
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").finish_non_exhaustive()
+        let snapshot = self.0.snapshot();
+        f.debug_struct("Registry")
+            .field("prompts", &snapshot.prompts.len())
+            .field("revision", &snapshot.revision)
+            .finish_non_exhaustive()
     }
 }
 
@@ -336,97 +664,13 @@ impl Change {
     }
 }
 
-/// Why the registry did not do what it was asked to.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum RegistryError {
-    /// It is not a name.
-    Name(InvalidName),
-    /// There is no prompt of this name.
-    NoPrompt,
-    /// The prompt has no such label.
-    NoLabel,
-    /// The prompt has no such version.
-    NoVersion(NonZeroU32),
-    /// What was given is not valid, or the version cannot be compiled.
-    Invalid(InvalidPrompt),
-    /// The latest version is another one, 0 for none.
-    Behind(u32),
-    /// The label points elsewhere.
-    Elsewhere(Option<Assignment>),
-    /// The actor lacks this scope.
-    Forbidden(Arc<str>),
-    /// The store failed.
-    Store(StoreError),
-}
-
-impl fmt::Display for RegistryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(wrong) => wrong.fmt(f),
-            Self::NoPrompt => f.write_str("there is no prompt of this name"),
-            Self::NoLabel => f.write_str("the prompt has no such label"),
-            Self::NoVersion(version) => write!(f, "the prompt has no version {version}"),
-            Self::Invalid(invalid) => invalid.fmt(f),
-            Self::Behind(0) => f.write_str("there is no such prompt yet"),
-            Self::Behind(latest) => write!(f, "the latest version is {latest}"),
-            Self::Elsewhere(None) => f.write_str("there is no such label yet"),
-            Self::Elsewhere(Some(there)) => write!(f, "the label points at {}", there.to_json()),
-            Self::Forbidden(scope) => write!(f, "this needs the scope {scope}"),
-            Self::Store(error) => error.fmt(f),
+/// Why something is changed, if it is short enough.
+fn message(change: &Change) -> Result<Option<Box<str>>, RegistryError> {
+    match &change.message {
+        Some(message) if message.len() > LONGEST_MESSAGE => {
+            let what = "A message has 1024 bytes at the most.";
+            Err(InvalidPrompt::from(Fault::new("/message", what)).into())
         }
-    }
-}
-
-impl Error for RegistryError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            Self::Store(error) => error.source(),
-            _ => None,
-        }
-    }
-}
-
-impl From<StoreError> for RegistryError {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<InvalidPrompt> for RegistryError {
-    fn from(invalid: InvalidPrompt) -> Self {
-        Self::Invalid(invalid)
-    }
-}
-
-impl From<InvalidName> for RegistryError {
-    fn from(wrong: InvalidName) -> Self {
-        Self::Name(wrong)
-    }
-}
-
-/// 400 for what is not valid, 403, 404, 409 for what has changed meanwhile, 503 for the store.
-impl From<RegistryError> for Rejection {
-    fn from(error: RegistryError) -> Self {
-        let rejection = match &error {
-            RegistryError::Invalid(invalid) => return invalid.clone().into(),
-            RegistryError::Name(wrong) => Self::new(Kind::InvalidRequest).with_detail(wrong.what()),
-            RegistryError::NoPrompt => Self::new(Kind::PromptNotFound),
-            RegistryError::NoLabel => {
-                Self::new(Kind::PromptNotFound).with_detail("The prompt has no such label.")
-            }
-            RegistryError::NoVersion(_) => {
-                Self::new(Kind::PromptNotFound).with_detail("The prompt has no such version.")
-            }
-            RegistryError::Behind(_) => {
-                Self::new(Kind::Conflict).with_detail("The latest version is another one.")
-            }
-            RegistryError::Elsewhere(_) => {
-                Self::new(Kind::Conflict).with_detail("The label points elsewhere.")
-            }
-            RegistryError::Forbidden(_) => Self::new(Kind::Forbidden),
-            RegistryError::Store(_) => Self::new(Kind::PromptsUnavailable),
-        };
-        rejection.with_source(error)
+        message => Ok(message.as_deref().map(Into::into)),
     }
 }

@@ -104,7 +104,14 @@ impl Compiled {
             templates.push(("/text".into(), text.clone()));
         }
         for (at, template) in templates {
-            add(&mut env, &at, template, partials, Some(&prompt.variables), &mut faults);
+            add(
+                &mut env,
+                &at,
+                template,
+                partials,
+                Some(&prompt.variables),
+                &mut faults,
+            );
         }
         for (name, partial) in partials {
             let needed = partial.pinned.iter().flat_map(|pinned| &pinned.variables);
@@ -231,7 +238,10 @@ impl Compiled {
     }
 
     fn text(&self, at: &str, root: &Given, left: usize) -> Result<String, RenderFault> {
-        let template = self.env.get_template(at).map_err(|error| failed(&error, at))?;
+        let template = self
+            .env
+            .get_template(at)
+            .map_err(|error| failed(&error, at))?;
         let mut out = Capped {
             text: Vec::new(),
             left: left.min(LARGEST_PART),
@@ -241,7 +251,10 @@ impl Compiled {
             .map_err(|error| failed(&error, at))?;
         // It is made of pieces of text.
         String::from_utf8(out.text).map_err(|_| {
-            RenderFault::Template(Fault::new(at, "The template made something else than text."))
+            RenderFault::Template(Fault::new(
+                at,
+                "The template made something else than text.",
+            ))
         })
     }
 }
@@ -370,7 +383,14 @@ fn add_partials(
         if let Some(pinned) = &partial.pinned {
             let at = format!("{at}/pinned");
             let text = format!("{at}/text");
-            add(env, &text, pinned.text.clone(), &pinned.partials, None, faults);
+            add(
+                env,
+                &text,
+                pinned.text.clone(),
+                &pinned.partials,
+                None,
+                faults,
+            );
             let inner = format!("{at}/partials");
             add_partials(env, &pinned.partials, &inner, depth + 1, faults);
         }
@@ -425,7 +445,11 @@ fn sizes(prompt: &Prompt) -> Vec<Fault> {
     };
     let parts = prompt.messages.iter().map(|message| message.parts.len());
     let one = prompt.text.is_some() != !prompt.messages.is_empty();
-    check(one, "", "A prompt has either `messages` or, if it is a partial, a `text`.");
+    check(
+        one,
+        "",
+        "A prompt has either `messages` or, if it is a partial, a `text`.",
+    );
     check(
         prompt.messages.len() <= MOST_MESSAGES,
         "/messages",
@@ -446,7 +470,11 @@ fn sizes(prompt: &Prompt) -> Vec<Fault> {
         "/partials",
         "There are more than 64 partials.",
     );
-    check(prompt.tools.len() <= MOST_TOOLS, "/tools", "There are more than 128 tools.");
+    check(
+        prompt.tools.len() <= MOST_TOOLS,
+        "/tools",
+        "There are more than 128 tools.",
+    );
     check(
         prompt.metadata.len() <= MOST_METADATA,
         "/metadata",
@@ -553,7 +581,8 @@ impl Object for Root {
 /// What went wrong, innermost, without a value.
 fn failed(error: &Error, at: &str) -> RenderFault {
     let mut inner = error;
-    while let Some(cause) = std::error::Error::source(inner).and_then(|cause| cause.downcast_ref()) {
+    while let Some(cause) = std::error::Error::source(inner).and_then(|cause| cause.downcast_ref())
+    {
         inner = cause;
     }
     let fault = |what| {

@@ -11,10 +11,14 @@ use crate::{Rejection, llm::Chat, rejection::Kind};
 use serde_json::Value;
 use std::{error::Error, fmt, num::NonZeroU32, sync::Arc};
 
+/// What a version takes beside its text, in bytes, about.
+const AROUND: usize = 4 << 10;
+
 /// A version of a prompt whose templates and schemas are compiled. Immutable; shared by an `Arc`.
 pub struct Version {
     record: VersionRecord,
     compiled: Compiled,
+    weight: usize,
 }
 
 impl Version {
@@ -25,7 +29,17 @@ impl Version {
     /// All that is wrong with its templates and schemas.
     pub fn compile(record: VersionRecord) -> Result<Self, InvalidPrompt> {
         let compiled = Compiled::new(&record.prompt)?;
-        Ok(Self { record, compiled })
+        let weight = record.prompt.to_json().to_string().len() + AROUND;
+        Ok(Self {
+            record,
+            compiled,
+            weight,
+        })
+    }
+
+    /// How much memory it takes, about.
+    pub(super) fn weight(&self) -> usize {
+        self.weight
     }
 
     /// Of which prompt.

@@ -1,9 +1,9 @@
 //! The template engine: what a template can do, and how much of it.
 
 use minijinja::{
-    Environment, Error, ErrorKind, Output, State, UndefinedBehavior,
-    filters, tests,
+    Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters,
     syntax::SyntaxConfig,
+    tests,
     value::{Value, ValueKind},
 };
 use std::{
@@ -31,14 +31,42 @@ const TOO_MUCH: &str = "too much";
 
 /// What stands behind a `|`.
 pub(super) const FILTERS: [&str; 20] = [
-    "upper", "lower", "capitalize", "trim", "replace", "join", "indent", "tojson", "urlencode",
-    "string", "length", "count", "default", "d", "abs", "round", "first", "last", "items", "int",
+    "upper",
+    "lower",
+    "capitalize",
+    "trim",
+    "replace",
+    "join",
+    "indent",
+    "tojson",
+    "urlencode",
+    "string",
+    "length",
+    "count",
+    "default",
+    "d",
+    "abs",
+    "round",
+    "first",
+    "last",
+    "items",
+    "int",
 ];
 
 /// What stands behind an `is`.
 pub(super) const TESTS: [&str; 12] = [
-    "defined", "undefined", "none", "boolean", "number", "integer", "string", "sequence", "mapping",
-    "odd", "even", "divisibleby",
+    "defined",
+    "undefined",
+    "none",
+    "boolean",
+    "number",
+    "integer",
+    "string",
+    "sequence",
+    "mapping",
+    "odd",
+    "even",
+    "divisibleby",
 ];
 
 /// Functions.
@@ -88,10 +116,16 @@ fn empty() -> Environment<'static> {
         env.set_syntax(syntax);
     }
     env.add_function("range", range);
-    env.add_filter("upper", |text: Cow<'_, str>| made(text.to_uppercase(), text.len()));
-    env.add_filter("lower", |text: Cow<'_, str>| made(text.to_lowercase(), text.len()));
+    env.add_filter("upper", |text: Cow<'_, str>| {
+        made(text.to_uppercase(), text.len())
+    });
+    env.add_filter("lower", |text: Cow<'_, str>| {
+        made(text.to_lowercase(), text.len())
+    });
     env.add_filter("capitalize", capitalise);
-    env.add_filter("trim", |text: Cow<'_, str>| made(text.trim().to_owned(), text.len()));
+    env.add_filter("trim", |text: Cow<'_, str>| {
+        made(text.trim().to_owned(), text.len())
+    });
     env.add_filter("replace", replace);
     env.add_filter("join", join);
     env.add_filter("indent", indent);
@@ -195,7 +229,10 @@ fn capitalise(text: Cow<'_, str>) -> Result<String, Error> {
     let mut chars = text.chars();
     let first = chars.next().map(char::to_uppercase);
     let rest = chars.as_str().to_lowercase();
-    made(first.into_iter().flatten().chain(rest.chars()).collect(), text.len())
+    made(
+        first.into_iter().flatten().chain(rest.chars()).collect(),
+        text.len(),
+    )
 }
 
 fn replace(text: Cow<'_, str>, from: Cow<'_, str>, to: Cow<'_, str>) -> Result<String, Error> {
@@ -287,7 +324,10 @@ fn range(from: isize, to: Option<isize>, step: Option<isize>) -> Result<Value, E
                 down.step_by(stride).collect()
             };
             charge(list.len().saturating_mul(size_of::<Value>()))?;
-            Ok(list.into_iter().map(|number| Value::from(number as i64)).collect())
+            Ok(list
+                .into_iter()
+                .map(|number| Value::from(number as i64))
+                .collect())
         }
         _ => wrong("a range is 10000 long at the most"),
     }
@@ -339,7 +379,14 @@ mod tests_of_names {
         }
         assert_eq!(kind("{{ range(3)|join(',') }}"), Ok("0,1,2".into()));
         assert_eq!(kind("{{ range(3, 0, -1)|join(',') }}"), Ok("3,2,1".into()));
-        for unknown in ["x|safe", "x|attr('a')", "dict()", "namespace()", "debug()", "cycler()"] {
+        for unknown in [
+            "x|safe",
+            "x|attr('a')",
+            "dict()",
+            "namespace()",
+            "debug()",
+            "cycler()",
+        ] {
             assert!(kind(&format!("{{{{ {unknown} }}}}")).is_err(), "{unknown}");
         }
     }
@@ -351,8 +398,11 @@ mod tests_of_names {
         let context = serde_json::json!({
             "text": "a\"{{b}}", "none": null, "yes": true, "whole": 7, "part": 0.5, "list": ["a", 1, {"b": null}]
         });
-        let text = "{{ text }}|{{ none }}|{{ yes }}|{{ whole }}|{{ part }}|{{ list }}|{{ list|tojson }}";
-        let made = env.render_str(text, Value::from_serialize(context)).unwrap();
+        let text =
+            "{{ text }}|{{ none }}|{{ yes }}|{{ whole }}|{{ part }}|{{ list }}|{{ list|tojson }}";
+        let made = env
+            .render_str(text, Value::from_serialize(context))
+            .unwrap();
         assert_eq!(
             made,
             r#"a"{{b}}||true|7|0.5|["a",1,{"b":null}]|["a",1,{"b":null}]"#

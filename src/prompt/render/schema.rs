@@ -82,7 +82,10 @@ fn weigh<'v>(
                         follow(root, to, &at, depth, within, left, faults);
                     }
                     ("$id" | "id" | "$anchor" | "$dynamicAnchor", Value::String(_)) => {
-                        faults.push(Fault::new(&*at, "A schema has no name here: refer to its parts by `#/…`."));
+                        faults.push(Fault::new(
+                            &*at,
+                            "A schema has no name here: refer to its parts by `#/…`.",
+                        ));
                     }
                     // What is data, and not a schema.
                     ("const" | "enum" | "default" | "examples" | "example", _) => {}
@@ -142,9 +145,7 @@ fn follow<'v>(
 }
 
 /// The schema of an object of these, where references lead into it.
-pub(super) fn object<'v>(
-    parts: impl Iterator<Item = (&'v String, &'v Value, bool)>,
-) -> Value {
+pub(super) fn object<'v>(parts: impl Iterator<Item = (&'v String, &'v Value, bool)>) -> Value {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for (name, schema, is_required) in parts {
         let mut schema = schema.clone();
@@ -193,9 +194,9 @@ pub(super) fn check(validator: &Validator, value: &Value, at: &str, faults: &mut
             ValidationErrorKind::Required {
                 property: Value::String(name),
             } => below(&here, name),
-            ValidationErrorKind::AdditionalProperties { unexpected } => {
-                unexpected.first().map_or(here.clone(), |name| below(&here, name))
-            }
+            ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+                .first()
+                .map_or(here.clone(), |name| below(&here, name)),
             _ => here,
         };
         let fault = Fault::new(here, sentence(&error));
@@ -238,18 +239,30 @@ mod tests {
     #[test]
     fn a_schema_reaches_nothing_but_its_own_parts() {
         for (schema, place) in [
-            (json!({"$ref": "https://example.com/schema.json"}), "/variables/x/$ref"),
+            (
+                json!({"$ref": "https://example.com/schema.json"}),
+                "/variables/x/$ref",
+            ),
             (json!({"$ref": "file:///etc/passwd"}), "/variables/x/$ref"),
             (json!({"$ref": "#"}), "/variables/x/$ref"),
             (json!({"$ref": "#/$defs/none"}), "/variables/x/$ref"),
-            (json!({"$id": "https://example.com/", "items": {}}), "/variables/x/$id"),
+            (
+                json!({"$id": "https://example.com/", "items": {}}),
+                "/variables/x/$id",
+            ),
             (
                 json!({"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}),
                 "/variables/x/$defs/a/items/$ref",
             ),
         ] {
             let faults = faults(&schema);
-            assert!(faults.iter().any(|fault| fault.pointer.starts_with(place) || place.starts_with(&*fault.pointer)), "{schema} {faults:?}");
+            assert!(
+                faults
+                    .iter()
+                    .any(|fault| fault.pointer.starts_with(place)
+                        || place.starts_with(&*fault.pointer)),
+                "{schema} {faults:?}"
+            );
         }
         let good = json!({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "string"}}});
         assert_eq!(faults(&good), []);
@@ -295,9 +308,15 @@ mod tests {
 
     #[test]
     fn references_lead_into_the_object_of_all() {
-        let (name, schema) = ("x".to_owned(), json!({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "string"}}}));
+        let (name, schema) = (
+            "x".to_owned(),
+            json!({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "string"}}}),
+        );
         let all = object([(&name, &schema, true)].into_iter());
-        assert_eq!(all["properties"]["x"]["items"]["$ref"], "#/properties/x/$defs/a");
+        assert_eq!(
+            all["properties"]["x"]["items"]["$ref"],
+            "#/properties/x/$defs/a"
+        );
         let mut faults = Vec::new();
         let validator = compile(&all, "", &mut faults).unwrap();
         assert!(validator.is_valid(&json!({"x": ["a"]})));

@@ -109,7 +109,9 @@ pub(super) fn screen<T>(
                 [Token::Sign('|'), Token::Word(name)] if !FILTERS.contains(name) => {
                     fault(from, "Templates have no such filter.", Some(name));
                 }
-                [Token::Word("is"), Token::Word(name)] if *name != "not" && !TESTS.contains(name) => {
+                [Token::Word("is"), Token::Word(name)]
+                    if *name != "not" && !TESTS.contains(name) =>
+                {
                     fault(from, "Templates have no such test.", Some(name));
                 }
                 _ => {}
@@ -151,7 +153,9 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
         });
         match token {
             Token::Sign('~' | '*') => {
-                return Some("Values are not put together by `~` or `*`: write one after the other.");
+                return Some(
+                    "Values are not put together by `~` or `*`: write one after the other.",
+                );
             }
             Token::Sign('+') if !is_number(before) && !is_number(Some(nth + 1)) => {
                 return Some("By `+` only a number that is written there is added.");
@@ -185,7 +189,11 @@ fn tokens<'t>(mut rest: &'t str, end: &str) -> Result<Vec<Token<'t>>, &'static s
     let mut tokens = Vec::new();
     let mut open = 0_isize;
     while let Some(first) = rest.chars().next() {
-        let over = |rest: &str| rest.strip_prefix(['-', '+']).unwrap_or(rest).starts_with(end);
+        let over = |rest: &str| {
+            rest.strip_prefix(['-', '+'])
+                .unwrap_or(rest)
+                .starts_with(end)
+        };
         if open == 0 && (rest.starts_with(end) || over(rest)) {
             return Ok(tokens);
         }
