@@ -19,7 +19,7 @@ const SEARCH: Duration = Duration::from_millis(200);
 /// let (old, new) = (Prompt::new().user("Hello.\nHow are you?"), Prompt::new().user("Hello.\nBye."));
 /// assert_eq!(
 ///     diff("v1", &old, "v2", &new),
-///     "--- v1\n+++ v2\n@@ -1,3 +1,3 @@\n messages.0.role: user\n messages.0.content: |\n   Hello.\n-  How are you?\n+  Bye.\n"
+///     "--- v1\n+++ v2\n@@ -1,4 +1,4 @@\n messages.0.role: user\n messages.0.content: |\n   Hello.\n-  How are you?\n+  Bye.\n"
 /// );
 /// ```
 #[must_use]

@@ -82,15 +82,6 @@ impl InvalidPrompt {
     pub fn faults(&self) -> &[Fault] {
         &self.0
     }
-
-    /// The faults of what stands below this pointer.
-    #[must_use]
-    pub(super) fn below(mut self, pointer: &str) -> Self {
-        for fault in &mut self.0 {
-            fault.pointer = format!("{pointer}{}", fault.pointer).into();
-        }
-        self
-    }
 }
 
 impl From<Fault> for InvalidPrompt {
@@ -122,6 +113,7 @@ impl From<InvalidPrompt> for Rejection {
 pub(super) fn refuse(detail: &'static str, faults: &[Fault]) -> Rejection {
     let rejection = Rejection::new(Kind::InvalidRequest);
     match faults {
+        [only] if only.pointer.is_empty() => rejection.with_detail(only.what),
         [only] => rejection.with_param(&only.pointer).with_detail(only.what),
         _ => faults
             .iter()

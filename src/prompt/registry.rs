@@ -1,13 +1,15 @@
 //! The registry: what everyone asks for prompts.
 
+mod builder;
 mod cache;
+mod change;
 mod error;
 mod refresh;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use self::error::RegistryError;
+pub use self::{builder::RegistryBuilder, change::Change, error::RegistryError};
 
 use self::{cache::Cache, refresh::patiently, snapshot::Snapshot};
 use super::{
@@ -31,12 +33,6 @@ use std::{
     time::Duration,
 };
 use tokio::task::AbortHandle;
-
-/// The scope that moving the label `production` needs by default.
-const SCOPE: &str = "prompts:production";
-
-/// The longest reason for a change, in bytes.
-const LONGEST_MESSAGE: usize = 1024;
 
 /// The most labels of a prompt.
 const MOST_LABELS: usize = 64;
@@ -98,77 +94,6 @@ impl Drop for Inner {
     }
 }
 
-/// How a registry is set up. By default the label `production` is protected by the scope
-/// `prompts:production`.
-#[derive(Clone, Debug)]
-pub struct RegistryBuilder {
-    protected: Vec<(LabelName, Arc<str>)>,
-    refresh: Duration,
-    most_prompts: usize,
-    most_versions: usize,
-    most_bytes: usize,
-}
-
-impl RegistryBuilder {
-    /// Moving this label needs this scope.
-    #[must_use]
-    pub fn protect(mut self, label: LabelName, scope: impl Into<Arc<str>>) -> Self {
-        self.protected.retain(|(known, _)| *known != label);
-        self.protected.push((label, scope.into()));
-        self
-    }
-
-    /// Moving this label needs no scope.
-    #[must_use]
-    pub fn unprotect(mut self, label: &str) -> Self {
-        self.protected.retain(|(known, _)| **known != *label);
-        self
-    }
-
-    /// How often the store is asked for changes. By default every second; at least 10 ms.
-    #[must_use]
-    pub fn refresh(mut self, every: Duration) -> Self {
-        self.refresh = every.max(Duration::from_millis(10));
-        self
-    }
-
-    /// How many prompts are held at the most: 10,000 by default. Those that are beyond are not found.
-    #[must_use]
-    pub fn most_prompts(mut self, prompts: usize) -> Self {
-        self.most_prompts = prompts;
-        self
-    }
-
-    /// How many versions are held, beside those that labels point at and the latest ones: 1,000 by default.
-    #[must_use]
-    pub fn most_versions(mut self, versions: usize) -> Self {
-        self.most_versions = versions;
-        self
-    }
-
-    /// How many bytes the versions that are held have together at the most: 256 MiB by default, and a quarter of it
-    /// for those that no label points at. Prompts that are beyond are not found.
-    #[must_use]
-    pub fn most_bytes(mut self, bytes: usize) -> Self {
-        self.most_bytes = bytes;
-        self
-    }
-
-    /// Reads the store once, and from then on what has changed, in a task that ends with the last clone of
-    /// the registry.
-    ///
-    /// # Errors
-    ///
-    /// If the store cannot be read. A version in it that cannot be compiled is no error: see
-    /// [`Registry::problems`].
-    pub async fn open(self, store: impl Store) -> Result<Registry, StoreError> {
-        let inner = Inner::new(store, self);
-        inner.refresh().await?;
-        inner.follow();
-        Ok(Registry(inner))
-    }
-}
-
 impl Registry {
     /// Over this store, with defaults.
     ///
@@ -182,17 +107,7 @@ impl Registry {
     /// To set it up.
     #[must_use]
     pub fn builder() -> RegistryBuilder {
-        let production = LabelName::new("production").ok();
-        RegistryBuilder {
-            protected: production
-                .map(|label| (label, SCOPE.into()))
-                .into_iter()
-                .collect(),
-            refresh: Duration::from_secs(1),
-            most_prompts: 10_000,
-            most_versions: 1_000,
-            most_bytes: 256 << 20,
-        }
+        RegistryBuilder::default()
     }
 
     /// Over the memory of this process, with defaults: for tests, and for prompts in code.
@@ -240,7 +155,7 @@ impl Registry {
         let entry = snapshot.prompts.get(name).ok_or(RegistryError::NoPrompt)?;
         let label = match at {
             At::Latest => LATEST,
-            At::Label(label) => label,
+            At::Label(label) => label.as_str(),
             At::Version(number) => {
                 let known = entry.version(*number);
                 let version = self.version(&entry.head, known, *number).await?;
@@ -343,7 +258,7 @@ impl Registry {
         let new = self.prepare(actor, name, prompt).await?;
         Version::compile(VersionRecord::new(new.clone(), NonZeroU32::MIN))?;
         let new = NewVersion {
-            message: message(&change)?,
+            message: change.why()?,
             after: change.after,
             ..new
         };
@@ -433,7 +348,7 @@ impl Registry {
         {
             return Err(RegistryError::Forbidden(scope.clone()));
         }
-        let message = message(&change)?;
+        let message = change.why()?;
         let mut head = self.stored(&name).await?;
         // Nobody lets a label point at what cannot be used.
         for share in to.iter().flat_map(Assignment::shares) {
@@ -619,58 +534,5 @@ impl fmt::Debug for Registry {
             .field("prompts", &snapshot.prompts.len())
             .field("revision", &snapshot.revision)
             .finish_non_exhaustive()
-    }
-}
-
-/// What goes with a change: why, and what its author believes to be there.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Change {
-    /// Why, in 1,024 bytes at the most.
-    pub message: Option<String>,
-    /// For [`create`](Registry::create): the number of the latest version that was seen, 0 for none.
-    pub after: Option<u32>,
-    /// For [`move_label`](Registry::move_label): what it points at, `Some(None)` for nothing. `None`: wherever
-    /// it points.
-    pub from: Option<Option<Assignment>>,
-}
-
-impl Change {
-    /// Without a word.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Says why.
-    #[must_use]
-    pub fn message(mut self, message: impl Into<String>) -> Self {
-        self.message = Some(message.into());
-        self
-    }
-
-    /// Only if this is the number of the latest version, 0 for none.
-    #[must_use]
-    pub fn after(mut self, latest: u32) -> Self {
-        self.after = Some(latest);
-        self
-    }
-
-    /// Only if the label points at this, `None` for nothing.
-    #[must_use]
-    pub fn from(mut self, from: Option<Assignment>) -> Self {
-        self.from = Some(from);
-        self
-    }
-}
-
-/// Why something is changed, if it is short enough.
-fn message(change: &Change) -> Result<Option<Box<str>>, RegistryError> {
-    match &change.message {
-        Some(message) if message.len() > LONGEST_MESSAGE => {
-            let what = "A message has 1024 bytes at the most.";
-            Err(InvalidPrompt::from(Fault::new("/message", what)).into())
-        }
-        message => Ok(message.as_deref().map(Into::into)),
     }
 }

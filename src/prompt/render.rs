@@ -3,10 +3,15 @@
 mod engine;
 mod schema;
 mod screen;
+mod sizes;
 #[cfg(test)]
 mod tests;
+mod values;
 
-use self::engine::Capped;
+use self::{
+    engine::Capped,
+    values::{Root, fits, given},
+};
 use super::{
     content::{Partial, Prompt, Variables},
     fault::{Fault, InvalidPrompt, MOST, below},
@@ -15,17 +20,9 @@ use super::{
 };
 use crate::llm::{Chat, Content, Media, Message, Part, ResponseFormat};
 use jsonschema::Validator;
-use minijinja::{Environment, Error, ErrorKind, Value as Given, value::Object};
+use minijinja::{Environment, Error, ErrorKind, Value as Given};
 use serde_json::Value;
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    fmt,
-    sync::Arc,
-};
-
-/// The largest prompt, as text in bytes.
-const LARGEST: usize = 1 << 20;
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// The largest text of a part.
 const LARGEST_PART: usize = 1 << 20;
@@ -35,18 +32,6 @@ const LARGEST_SUM: usize = 4 << 20;
 
 /// How many values variables may consist of.
 const MOST_VALUES: usize = 10_000;
-
-/// How deep they may be.
-const DEEPEST_VALUE: usize = 64;
-
-const MOST_MESSAGES: usize = 256;
-const MOST_PARTS: usize = 256;
-const MOST_VARIABLES: usize = 128;
-const MOST_PARTIALS: usize = 64;
-const MOST_TOOLS: usize = 128;
-const MOST_METADATA: usize = 32;
-const LONGEST_METADATA: usize = 1024;
-const LONGEST_WORD: usize = 256;
 
 /// A prompt that is ready to be rendered.
 pub(super) struct Compiled {
@@ -80,7 +65,7 @@ struct Slot {
 impl Compiled {
     /// Checks all that can be told without the registry.
     pub(super) fn new(prompt: &Prompt) -> Result<Self, InvalidPrompt> {
-        let mut faults = sizes(prompt);
+        let mut faults = sizes::check(prompt);
         if !faults.is_empty() {
             return Err(InvalidPrompt::new(faults));
         }
@@ -435,146 +420,10 @@ fn add<T>(
     }
 }
 
-/// What is too large, or does not go together.
-fn sizes(prompt: &Prompt) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let mut check = |good: bool, at: &str, what| {
-        if !good {
-            faults.push(Fault::new(at, what));
-        }
-    };
-    let parts = prompt.messages.iter().map(|message| message.parts.len());
-    let one = prompt.text.is_some() != !prompt.messages.is_empty();
-    check(
-        one,
-        "",
-        "A prompt has either `messages` or, if it is a partial, a `text`.",
-    );
-    check(
-        prompt.messages.len() <= MOST_MESSAGES,
-        "/messages",
-        "There are more than 256 messages.",
-    );
-    check(
-        parts.sum::<usize>() <= MOST_PARTS + MOST_MESSAGES,
-        "/messages",
-        "There are more than 512 parts.",
-    );
-    check(
-        prompt.variables.len() <= MOST_VARIABLES,
-        "/variables",
-        "There are more than 128 variables.",
-    );
-    check(
-        prompt.partials.len() <= MOST_PARTIALS,
-        "/partials",
-        "There are more than 64 partials.",
-    );
-    check(
-        prompt.tools.len() <= MOST_TOOLS,
-        "/tools",
-        "There are more than 128 tools.",
-    );
-    check(
-        prompt.metadata.len() <= MOST_METADATA,
-        "/metadata",
-        "There are more than 32 texts.",
-    );
-    let model = prompt.model.as_ref();
-    check(
-        model.is_none_or(|model| !model.is_empty() && model.len() <= LONGEST_WORD),
-        "/model",
-        "The name of a model has 1 to 256 bytes.",
-    );
-    for (name, text) in &prompt.metadata {
-        check(
-            name.len() <= LONGEST_WORD && text.len() <= LONGEST_METADATA,
-            "/metadata",
-            "A text has 1024 bytes at the most, and its name 256.",
-        );
-    }
-    for name in prompt.variables.keys() {
-        let mut chars = name.chars();
-        let begins = chars.next().is_some_and(|char| char.is_ascii_alphabetic());
-        let goes_on = chars.all(|char| char.is_ascii_alphanumeric() || char == '_');
-        let reserved = ["loop", "self", "super"].contains(&name.as_str())
-            || engine::FUNCTIONS.contains(&name.as_str())
-            || screen::is_word(name);
-        check(
-            begins && goes_on && name.len() <= 64 && !reserved,
-            &below("/variables", name),
-            "The name of a variable is a letter and up to 63 letters, digits and `_`, and no word of the templates.",
-        );
-    }
-    for name in prompt.partials.keys() {
-        check(
-            !name.is_empty() && name.len() <= 128 && !name.contains(['/', '~', '\\', '"', '\'']),
-            &below("/partials", name),
-            "The name of a partial has 1 to 128 bytes, and neither quotes nor slashes nor `~`.",
-        );
-    }
-    if faults.is_empty() && prompt.to_json().to_string().len() > LARGEST {
-        faults.push(Fault::new("", "The prompt is larger than 1 MiB."));
-    }
-    faults
-}
-
 impl Prompt {
     /// All that can be told without the registry.
     pub(super) fn check(&self) -> Result<(), InvalidPrompt> {
         Compiled::new(self).map(drop)
-    }
-}
-
-/// Whether a value is small enough.
-fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
-    let Some(rest) = left.checked_sub(1) else {
-        return false;
-    };
-    *left = rest;
-    match value {
-        _ if depth > DEEPEST_VALUE => false,
-        Value::Array(all) => all.iter().all(|value| fits(value, depth + 1, left)),
-        Value::Object(map) => map.values().all(|value| fits(value, depth + 1, left)),
-        _ => true,
-    }
-}
-
-/// A value for templates: data, and nothing that can be called.
-fn given(value: &Value) -> Given {
-    match value {
-        Value::Null => Given::from(()),
-        Value::Bool(flag) => Given::from(*flag),
-        Value::Number(number) => {
-            let whole = number.as_u64().map(Given::from);
-            let whole = whole.or_else(|| number.as_i64().map(Given::from));
-            whole.unwrap_or_else(|| Given::from(number.as_f64().unwrap_or_default()))
-        }
-        Value::String(text) => Given::from(text.as_str()),
-        Value::Array(all) => all.iter().map(given).collect(),
-        Value::Object(map) => {
-            let pairs = map.iter().map(|(key, value)| (key.clone(), given(value)));
-            Given::from(pairs.collect::<BTreeMap<_, _>>())
-        }
-    }
-}
-
-/// The variables.
-struct Root(HashMap<Box<str>, Given>);
-
-impl fmt::Debug for Root {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
-
-impl Object for Root {
-    fn get_value(self: &Arc<Self>, key: &Given) -> Option<Given> {
-        self.get_value_by_str(key.as_str()?)
-    }
-
-    fn get_value_by_str(self: &Arc<Self>, key: &str) -> Option<Given> {
-        self.0.get(key).cloned()
     }
 }
 

@@ -1,4 +1,4 @@
-use super::*;
+use super::{builder::SCOPE, *};
 use crate::{
     Principal, Rejection,
     prompt::{Changes, Export, Import, ImportError, Imported, Partial, Record, Variables},

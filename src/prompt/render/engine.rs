@@ -116,22 +116,16 @@ fn empty() -> Environment<'static> {
         env.set_syntax(syntax);
     }
     env.add_function("range", range);
-    env.add_filter("upper", |text: Cow<'_, str>| {
-        made(text.to_uppercase(), text.len())
-    });
-    env.add_filter("lower", |text: Cow<'_, str>| {
-        made(text.to_lowercase(), text.len())
-    });
+    env.add_filter("upper", upper);
+    env.add_filter("lower", lower);
     env.add_filter("capitalize", capitalise);
-    env.add_filter("trim", |text: Cow<'_, str>| {
-        made(text.trim().to_owned(), text.len())
-    });
+    env.add_filter("trim", trim);
     env.add_filter("replace", replace);
     env.add_filter("join", join);
     env.add_filter("indent", indent);
     env.add_filter("tojson", to_json);
     env.add_filter("urlencode", url_encode);
-    env.add_filter("string", |value: Value| shown(&value));
+    env.add_filter("string", shown);
     env.add_filter("length", filters::length);
     env.add_filter("count", filters::length);
     env.add_filter("default", filters::default);
@@ -219,9 +213,21 @@ fn made(text: String, of: usize) -> Result<String, Error> {
     Ok(text)
 }
 
-fn shown(value: &Value) -> Result<String, Error> {
+fn upper(text: Cow<'_, str>) -> Result<String, Error> {
+    made(text.to_uppercase(), text.len())
+}
+
+fn lower(text: Cow<'_, str>) -> Result<String, Error> {
+    made(text.to_lowercase(), text.len())
+}
+
+fn trim(text: Cow<'_, str>) -> Result<String, Error> {
+    made(text.trim().to_owned(), text.len())
+}
+
+fn shown(value: Value) -> Result<String, Error> {
     let mut out = Charged::default();
-    let written = write(&mut out, value);
+    let written = write(&mut out, &value);
     out.end(written)
 }
 

@@ -104,15 +104,20 @@ pub(super) fn screen<T>(
         if let Some(what) = wrong.or_else(|| put_together(&tokens, tag)) {
             fault(from, what, None);
         }
-        for two in tokens.windows(2) {
-            match two {
-                [Token::Sign('|'), Token::Word(name)] if !FILTERS.contains(name) => {
+        for (nth, _) in tokens.iter().enumerate() {
+            match &tokens[nth..] {
+                [Token::Sign('|'), Token::Word(name), ..] if !FILTERS.contains(name) => {
                     fault(from, "Templates have no such filter.", Some(name));
                 }
-                [Token::Word("is"), Token::Word(name)]
-                    if *name != "not" && !TESTS.contains(name) =>
-                {
-                    fault(from, "Templates have no such test.", Some(name));
+                [Token::Word("is"), rest @ ..] => {
+                    let rest = rest.strip_prefix(&[Token::Word("not")]).unwrap_or(rest);
+                    let name = match rest {
+                        [Token::Word(name), ..] => *name,
+                        _ => "",
+                    };
+                    if !TESTS.contains(&name) {
+                        fault(from, "Templates have no such test.", Some(name));
+                    }
                 }
                 _ => {}
             }
@@ -271,6 +276,7 @@ mod tests {
             "{%- if kind == 'a' and not (b or c) -%}A{%+ elif kind in [\"b\", 'c', 1, none] %}B{% else %}C{% endif %}",
             "{% set first = items[0].name|default(\"x\", true) %}{{ first[1:] }}",
             "{% include \"tone\" %}{%- include 'tone' -%}",
+            "{{ 'a' if x is defined and y is not none and n is divisibleby(3) }}",
             "{% raw %}{{ literally }}{% endraw %}",
             "{{ {\"a\": {\"b\": [1, 2]}} | tojson }}{{ range(1, n - 1)|join(\", \") }}",
             "{{ \"~ * + %} }}\" }}{{ 'it\\'s ~' }}",
