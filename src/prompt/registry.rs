@@ -30,7 +30,6 @@ use std::{
     hash::Hash,
     num::NonZeroU32,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
-    time::Duration,
 };
 use tokio::task::AbortHandle;
 

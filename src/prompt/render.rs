@@ -13,7 +13,7 @@ use self::{
     values::{Root, fits, given},
 };
 use super::{
-    content::{Partial, Prompt, Variables},
+    content::{Partial, Prompt, Variable, Variables},
     fault::{Fault, InvalidPrompt, MOST, below},
     form,
     version::RenderFault,
@@ -383,12 +383,12 @@ fn add_partials(
 }
 
 /// Compiles a template. What it uses must be declared, where that is known.
-fn add<T>(
+fn add(
     env: &mut Environment<'static>,
     at: &str,
     template: String,
     partials: &BTreeMap<String, Partial>,
-    declared: Option<&BTreeMap<String, T>>,
+    declared: Option<&BTreeMap<String, Variable>>,
     faults: &mut Vec<Fault>,
 ) {
     let before = faults.len();

@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     future::ready,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 fn number(number: u32) -> NonZeroU32 {

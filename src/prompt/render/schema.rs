@@ -200,13 +200,13 @@ pub(super) fn check(validator: &Validator, value: &Value, at: &str, faults: &mut
             _ => here,
         };
         let fault = Fault::new(here, sentence(&error));
-        faults.push(fault.about(error.keyword()));
+        faults.push(fault.about(error.kind().keyword()));
     }
 }
 
 /// What a keyword says, without a value.
 fn sentence(error: &ValidationError<'_>) -> &'static str {
-    match error.keyword() {
+    match error.kind().keyword() {
         "type" => "It is not of the type that the schema says.",
         "required" => "This is missing.",
         "additionalProperties" | "unevaluatedProperties" => "There is no such field.",
