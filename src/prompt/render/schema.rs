@@ -47,8 +47,8 @@ pub(super) fn compile(schema: &Value, at: &str, faults: &mut Vec<Fault>) -> Opti
     }
 }
 
-/// Counts what there is to do for one value: a schema that says twice "and what that says", thirty deep, has a
-/// page of text and a billion checks.
+/// Counts what there is to do for one value: a schema that says twice "and what that says", thirty
+/// deep, has a page of text and a billion checks.
 fn weigh<'v>(
     root: &'v Value,
     value: &'v Value,
