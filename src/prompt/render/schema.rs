@@ -185,6 +185,10 @@ fn lead_into(schema: &mut Value, place: &str) {
 
 /// What is wrong with a value, which stands at this place.
 pub(super) fn check(validator: &Validator, value: &Value, at: &str, faults: &mut Vec<Fault>) {
+    // Most often nothing is wrong, and to say so is cheaper.
+    if validator.is_valid(value) {
+        return;
+    }
     for error in validator.iter_errors(value) {
         if faults.len() >= MOST {
             return;
