@@ -53,6 +53,8 @@ const TIERS: &[&[&str]] = &[
     ],
     // Domains.
     &["llm", "proxy", "route"],
+    // Policies of the language model plane.
+    &["prompt"],
     // What stores are made of.
     &["store"],
     // Assembly. Nothing imports it.

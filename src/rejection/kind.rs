@@ -40,6 +40,12 @@ pub enum Kind {
     MethodNotAllowed,
     /// No model of this name is offered to the caller.
     ModelNotFound,
+    /// There is no prompt of this name, or no such version of it.
+    PromptNotFound,
+    /// Prompts cannot be had: what keeps them does not answer.
+    PromptsUnavailable,
+    /// What is to be changed is not what the caller believes it to be.
+    Conflict,
     /// The protocol knows this path or feature, and it is not offered here.
     NotSupported,
     /// The vendor's protocol cannot say all that the request says, and nothing may be left out.
@@ -174,6 +180,24 @@ impl Kind {
                 "model_not_found",
                 Caller,
                 "The model does not exist, or you do not have access to it.",
+            ),
+            Self::PromptNotFound => Row(
+                404,
+                "prompt_not_found",
+                Caller,
+                "There is no such prompt.",
+            ),
+            Self::PromptsUnavailable => Row(
+                503,
+                "prompts_unavailable",
+                Gateway,
+                "Prompts cannot be had for now.",
+            ),
+            Self::Conflict => Row(
+                409,
+                "conflict",
+                Caller,
+                "It was changed by someone else meanwhile.",
             ),
             Self::UnsupportedParameter => Row(
                 400,

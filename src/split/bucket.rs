@@ -12,17 +12,17 @@ use std::hash::{Hash, Hasher, SipHasher};
 /// The salt of an experiment: the key of SipHash-2-4 (Aumasson and Bernstein, 2012), so that of two
 /// experiments neither tells anything of the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Salt(u64, u64);
+pub(crate) struct Salt(u64, u64);
 
 /// Whose name it is. The same text of two sources is two names.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Key = 0,
     Cookie = 1,
 }
 
 impl Salt {
-    pub(super) fn new(experiment: &str) -> Self {
+    pub(crate) fn new(experiment: &str) -> Self {
         let half = |which| {
             let mut hasher = Stable::new(0, which);
             hasher.write(experiment.as_bytes());
@@ -32,7 +32,7 @@ impl Salt {
     }
 
     /// That of a name: the same in every process, and whatever the weights are.
-    pub(super) fn bucket(self, source: Source, name: &impl Hash) -> u32 {
+    pub(crate) fn bucket(self, source: Source, name: &impl Hash) -> u32 {
         let mut hasher = Stable::new(self.0, self.1);
         hasher.write_u8(source as u8);
         name.hash(&mut hasher);
@@ -41,7 +41,7 @@ impl Salt {
 }
 
 /// That of nobody: any.
-pub(super) fn any() -> u32 {
+pub(crate) fn any() -> u32 {
     below(random(), BUCKETS)
 }
 

@@ -105,11 +105,11 @@
 //! let it tell callers apart as the split does. Whoever may set the header or the cookie that is the key
 //! can choose a bucket, and by trying a variant: that is no way to keep somebody out.
 
-mod bucket;
+pub(crate) mod bucket;
 mod cookie;
 mod future;
 mod handle;
-mod plan;
+pub(crate) mod plan;
 #[cfg(test)]
 mod tests;
 

@@ -17,14 +17,14 @@ const LONGEST_NAME: usize = 64;
 /// has what is left. So what a variant has depends on its own weight alone, as long as it does not run
 /// into another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     weights: Box<[u32]>,
     variants: Box<[u8]>,
 }
 
 impl Plan {
     /// Of weights that are 10,000 together, at most 256 of them.
-    pub(super) fn new(weights: Vec<u32>) -> Self {
+    pub(crate) fn new(weights: Vec<u32>) -> Self {
         let mut free = vec![true; BUCKETS as usize];
         let mut variants = vec![0; BUCKETS as usize];
         for (variant, &weight) in weights.iter().enumerate().skip(1) {
@@ -56,7 +56,7 @@ impl Plan {
     }
 
     /// Whose bucket this is.
-    pub(super) fn variant(&self, bucket: u32) -> usize {
+    pub(crate) fn variant(&self, bucket: u32) -> usize {
         let variant = self.variants.get(bucket as usize);
         variant.copied().map_or(0, usize::from)
     }

@@ -1,0 +1,358 @@
+//! What a template may not say.
+//!
+//! Fuel bounds how many steps a template takes, and not how much each of them makes: forty times
+//! `{% set x = x ~ x %}` are a few hundred steps and a terabyte. So nothing that a template gives a
+//! name to is larger than what it was given: values are not put together (`~`, `*`, `+` of anything
+//! but a number that is written there, lists of anything but literals), text is not captured (`{%
+//! set %}` as a block, `{% filter %}`, macros), and nothing calls itself.
+//!
+//! Every `{%` and every `{{` is taken for a tag, wherever it stands: also those that the template
+//! engine takes for text. So whatever it takes for a tag was looked at, though some text is refused
+//! that does no harm.
+
+use super::engine::{FILTERS, TESTS};
+use crate::prompt::fault::Fault;
+use std::collections::BTreeMap;
+
+/// The most tokens of one tag.
+const MOST_TOKENS: usize = 2_000;
+
+/// Tags that may be used, beside `set`, `for` and `include`, which are looked at more closely.
+const TAGS: [&str; 9] = [
+    "if", "elif", "else", "endif", "endfor", "raw", "endraw", "set", "for",
+];
+
+/// After these words an expression begins.
+const WORDS: [&str; 10] = [
+    "in", "not", "and", "or", "is", "if", "else", "elif", "for", "set",
+];
+
+/// Words that stand for themselves.
+const LITERALS: [&str; 6] = ["true", "false", "none", "True", "False", "None"];
+
+/// Whether a variable cannot have this name.
+pub(super) fn is_word(name: &str) -> bool {
+    WORDS.contains(&name) || LITERALS.contains(&name)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token<'t> {
+    Word(&'t str),
+    Number,
+    Text(&'t str),
+    Sign(char),
+}
+
+/// Looks through a template, which stands at this place, and may include these. Gives the names
+/// that it sets.
+pub(super) fn screen<'t, T>(
+    template: &'t str,
+    at: &str,
+    partials: &BTreeMap<String, T>,
+    faults: &mut Vec<Fault>,
+) -> Vec<&'t str> {
+    let mut set = Vec::new();
+    let mut fault = |from: usize, what: &'static str, about: Option<&str>| {
+        let line = template[..from].matches('\n').count() + 1;
+        let fault = Fault::new(at, what).line(line);
+        faults.push(match about {
+            Some(about) => fault.about(about),
+            None => fault,
+        });
+    };
+    let starts = template.match_indices('{');
+    for (from, _) in starts {
+        let rest = &template[from + 1..];
+        let (end, rest) = if let Some(rest) = rest.strip_prefix('%') {
+            ("%}", rest)
+        } else if let Some(rest) = rest.strip_prefix('{') {
+            ("}}", rest)
+        } else {
+            continue;
+        };
+        let tokens = match tokens(rest.strip_prefix(['-', '+']).unwrap_or(rest), end) {
+            Ok(tokens) => tokens,
+            Err(what) => {
+                fault(from, what, None);
+                continue;
+            }
+        };
+        let tag = match tokens.first() {
+            Some(Token::Word(tag)) if end == "%}" => *tag,
+            // The template engine says what is wrong with a tag without a name.
+            _ => "",
+        };
+        let wrong = match tag {
+            "" => None,
+            "include" => match &tokens[..] {
+                [_, Token::Text(name)] if partials.contains_key(*name) => None,
+                [_, Token::Text(name)] => {
+                    fault(from, "There is no such partial.", Some(name));
+                    continue;
+                }
+                _ => Some("An include names a partial, as a plain text."),
+            },
+            "set" if !matches!(tokens[..], [_, Token::Word(_), Token::Sign('='), ..]) => {
+                Some("A `set` gives one value to one name.")
+            }
+            "for" if tokens.contains(&Token::Word("recursive")) => {
+                Some("A loop does not call itself.")
+            }
+            tag if TAGS.contains(&tag) => {
+                if let [Token::Word("set"), Token::Word(name), ..] = tokens[..] {
+                    set.push(name);
+                }
+                None
+            }
+            tag => {
+                fault(from, "Templates have no such tag.", Some(tag));
+                continue;
+            }
+        };
+        if let Some(what) = wrong.or_else(|| put_together(&tokens, tag)) {
+            fault(from, what, None);
+        }
+        for (nth, _) in tokens.iter().enumerate() {
+            match &tokens[nth..] {
+                [Token::Sign('|'), Token::Word(name), ..] if !FILTERS.contains(name) => {
+                    fault(from, "Templates have no such filter.", Some(name));
+                }
+                [Token::Word("is"), rest @ ..] => {
+                    let rest = rest.strip_prefix(&[Token::Word("not")]).unwrap_or(rest);
+                    let name = match rest {
+                        [Token::Word(name), ..] => *name,
+                        _ => "",
+                    };
+                    if !TESTS.contains(&name) {
+                        fault(from, "Templates have no such test.", Some(name));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    set
+}
+
+/// What a bracket holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bracket {
+    /// Arguments or an index.
+    Call,
+    /// An expression in parentheses.
+    Group,
+    /// A list or a map.
+    Literal,
+}
+
+/// Whether values are put together that are not literals.
+fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
+    const LIST: &str = "A list, a tuple or a map of a template holds literals only.";
+    let mut brackets = Vec::new();
+    let mut after_in = false;
+    // A number after a dot is the place in a list.
+    let is_number = |nth: Option<usize>| {
+        nth.is_some_and(|nth| {
+            let after_dot = nth > 0 && tokens[nth - 1] == Token::Sign('.');
+            tokens.get(nth) == Some(&Token::Number) && !after_dot
+        })
+    };
+    for (nth, token) in tokens.iter().enumerate() {
+        let before = nth.checked_sub(1);
+        // Whether a value ends here, so that what follows belongs to it.
+        let after_value = before.is_some_and(|before| match tokens[before] {
+            Token::Word(word) => !WORDS.contains(&word),
+            Token::Text(_) | Token::Number => true,
+            Token::Sign(sign) => ")]}".contains(sign),
+        });
+        match token {
+            Token::Word("self" | "super" | "caller")
+                if before.is_none_or(|before| tokens[before] != Token::Sign('.')) =>
+            {
+                return Some("A template has no blocks that could be called.");
+            }
+            Token::Sign('~' | '*') => {
+                return Some(
+                    "Values are not put together by `~` or `*`: write one after the other.",
+                );
+            }
+            Token::Sign('+') if !is_number(before) && !is_number(Some(nth + 1)) => {
+                return Some("By `+` only a number that is written there is added.");
+            }
+            Token::Sign('(') if after_value => brackets.push(Bracket::Call),
+            Token::Sign('(') => brackets.push(Bracket::Group),
+            Token::Sign('[') if after_value => brackets.push(Bracket::Call),
+            Token::Sign('[' | '{') => brackets.push(Bracket::Literal),
+            Token::Sign(')' | ']' | '}') => {
+                brackets.pop();
+            }
+            Token::Sign(',') => match brackets.last() {
+                Some(Bracket::Group) => return Some(LIST),
+                None if tag == "set" || tag == "for" && after_in => return Some(LIST),
+                _ => {}
+            },
+            Token::Word("in") if brackets.is_empty() => after_in = true,
+            Token::Word(word)
+                if brackets.contains(&Bracket::Literal) && !LITERALS.contains(word) =>
+            {
+                return Some(LIST);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The tokens of a tag up to its end, as the template engine finds them, or to the end of the text.
+fn tokens<'t>(mut rest: &'t str, end: &str) -> Result<Vec<Token<'t>>, &'static str> {
+    let mut tokens = Vec::new();
+    let mut open = 0_isize;
+    while let Some(first) = rest.chars().next() {
+        let over = |rest: &str| {
+            rest.strip_prefix(['-', '+'])
+                .unwrap_or(rest)
+                .starts_with(end)
+        };
+        if open == 0 && (rest.starts_with(end) || over(rest)) {
+            return Ok(tokens);
+        }
+        if tokens.len() >= MOST_TOKENS {
+            return Err("A tag has 2000 words and signs at the most.");
+        }
+        let length = match first {
+            '"' | '\'' => {
+                let length = text(rest, first);
+                let inner = rest.get(1..length.saturating_sub(1)).unwrap_or_default();
+                tokens.push(Token::Text(inner));
+                length
+            }
+            '0'..='9' => {
+                tokens.push(Token::Number);
+                span(rest, |char| char.is_ascii_digit() || char == '_')
+            }
+            _ if first.is_ascii_alphabetic() || first == '_' => {
+                let length = span(rest, |char| char.is_ascii_alphanumeric() || char == '_');
+                tokens.push(Token::Word(&rest[..length]));
+                length
+            }
+            _ => {
+                match first {
+                    '(' | '[' | '{' => open += 1,
+                    ')' | ']' | '}' => open -= 1,
+                    _ => {}
+                }
+                if !first.is_whitespace() {
+                    tokens.push(Token::Sign(first));
+                }
+                first.len_utf8()
+            }
+        };
+        rest = &rest[length..];
+    }
+    Ok(tokens)
+}
+
+fn span(text: &str, belongs: impl Fn(char) -> bool) -> usize {
+    text.find(|char| !belongs(char)).unwrap_or(text.len())
+}
+
+/// How long a text is, with its quotes. One that does not end goes on to the end.
+fn text(rest: &str, quote: char) -> usize {
+    let mut escaped = false;
+    for (at, char) in rest.char_indices().skip(1) {
+        match char {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            _ if char == quote => return at + char.len_utf8(),
+            _ => {}
+        }
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(template: &str) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let partials = BTreeMap::from([("tone".to_owned(), ())]);
+        screen(template, "/text", &partials, &mut faults);
+        faults
+    }
+
+    #[test]
+    fn what_templates_are_for_is_let_through() {
+        for template in [
+            "Hello {{ name }}, {{ name|upper }}{# said {{ #} }} { { % }",
+            "{% for item in items %}{{ loop.index + 1 }}. {{ item.title }}\n{% endfor %}",
+            "{% for key, value in map|items %}{{ 1 + loop.index0 }}{{ key }}{% else %}-{% endfor %}",
+            "{%- if kind == 'a' and not (b or c) -%}A{%+ elif kind in [\"b\", 'c', 1, none] %}B{% else %}C{% endif %}",
+            "{% set first = items[0].name|default(\"x\", true) %}{{ first[1:] }}",
+            "{% include \"tone\" %}{%- include 'tone' -%}{{ x.self }}",
+            "{{ 'a' if x is defined and y is not none and n is divisibleby(3) }}",
+            "{% raw %}{{ literally }}{% endraw %}",
+            "{{ {\"a\": {\"b\": [1, 2]}} | tojson }}{{ range(1, n - 1)|join(\", \") }}",
+            "{{ \"~ * + %} }}\" }}{{ 'it\\'s ~' }}",
+        ] {
+            assert_eq!(wrong(template), [], "{template}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_put_together_captured_or_called_again() {
+        for template in [
+            "{% set x = x ~ x %}",
+            "{{ x ~ x }}",
+            "{{ x * 100000 }}",
+            "{{ x + x }}",
+            "{{ x.0 + x.0 }}",
+            "{{ x . 0 + x }}",
+            "{{ (x) + (x) }}",
+            "{{ 1 if x else y + z }}",
+            "{{ \"}}\" ~ x }}",
+            "{{ {\"a\": {}} ~ x }}",
+            "{{ '\\'' ~ x }}",
+            "{% set x = [x, x] %}",
+            "{% set x = {\"a\": x} %}",
+            "{% set x = (x, x) %}",
+            "{% set x = x, x %}",
+            "{% set x, y = y, x %}",
+            "{% for y in [x, x] %}{% endfor %}",
+            "{% for y in x, x %}{% endfor %}",
+            "{% for y in not [x] %}{% endfor %}",
+            "{% set x %}{{ x }}{{ x }}{% endset %}",
+            "{% set x|upper %}{% endset %}",
+            "{% set x.y = 1 %}",
+            "{% for y in x recursive %}{{ loop(y) }}{% endfor %}",
+            "{{ self.a() }}",
+            "{{ super() }}",
+            "{% filter upper %}{{ x }}{% endfilter %}",
+            "{% macro a() %}{{ a() }}{% endmacro %}",
+            "{% call a() %}{% endcall %}",
+            "{% block a %}{{ self.a() }}{% endblock %}",
+            "{% extends 'tone' %}",
+            "{% import 'tone' as tone %}",
+            "{% from 'tone' import a %}",
+            "{% with a = x %}{% endwith %}",
+            "{% do a() %}",
+            "{% autoescape true %}{% endautoescape %}",
+            "{% include name %}",
+            "{% include ['tone'] %}",
+            "{% include 'tone' ignore missing %}",
+            "{% include '/etc/passwd' %}",
+            "{%-include\n'x'-%}",
+            "{%\tmacro a() %}",
+        ] {
+            assert_ne!(wrong(template), [], "{template}");
+        }
+    }
+
+    #[test]
+    fn a_fault_has_its_line() {
+        let faults = wrong("a\nb\n{% do x %}{{ x ~ y }}\n{% include 'none' %}");
+        let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [Some(3), Some(3), Some(4)]);
+        assert_eq!(faults[2].about.as_deref(), Some("none"));
+    }
+}
