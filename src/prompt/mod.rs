@@ -152,6 +152,7 @@
 mod content;
 mod diff;
 mod fault;
+mod files;
 mod form;
 mod memory;
 mod name;
@@ -167,6 +168,7 @@ pub use self::{
     content::{At, Partial, PartialSource, Pinned, Prompt, Variable, Variables},
     diff::diff,
     fault::{Fault, InvalidPrompt},
+    files::{FileFault, FileStore},
     memory::MemoryStore,
     name::{InvalidName, LATEST, LabelName, PromptName},
     record::{
