@@ -10,14 +10,7 @@
 //! cargo run --features sqlite,prompts --example prompts copy file:prompts
 //! ```
 
-use std::{
-    env,
-    error::Error,
-    fs, io,
-    num::NonZeroU32,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{env, error::Error, fs, io, num::NonZeroU32, process::ExitCode, sync::Arc};
 use tower_gateway::{
     prompt::{
         Actor, Assignment, Change, Created, Export, Import, Prompt, Registry, RegistryError, Store,
@@ -45,7 +38,10 @@ type Failed = Box<dyn Error>;
 async fn main() -> ExitCode {
     let words: Vec<_> = env::args().skip(1).collect();
     let words: Vec<_> = words.iter().map(String::as_str).collect();
-    if ["help", "--help", "-h"].iter().any(|help| words.first() == Some(help)) {
+    if ["help", "--help", "-h"]
+        .iter()
+        .any(|help| words.first() == Some(help))
+    {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
     }
@@ -72,7 +68,9 @@ async fn run(words: &[&str]) -> Result<bool, Failed> {
         ["create", name, file, why] => {
             create(&registry().await?, name, file, Change::new().message(why)).await?;
         }
-        ["move", name, label, to] => point(&registry().await?, name, label, to, Change::new()).await?,
+        ["move", name, label, to] => {
+            point(&registry().await?, name, label, to, Change::new()).await?
+        }
         ["move", name, label, to, why] => {
             let change = Change::new().message(why);
             point(&registry().await?, name, label, to, change).await?;
@@ -134,7 +132,12 @@ async fn list(store: &dyn Store) -> Result<(), Failed> {
         for head in &page {
             let labels = head.labels.iter();
             let labels = labels.map(|(label, to)| format!(" {label}={}", to.to_json()));
-            println!("{:40} {:>6}{}", head.name, head.latest, labels.collect::<String>());
+            println!(
+                "{:40} {:>6}{}",
+                head.name,
+                head.latest,
+                labels.collect::<String>()
+            );
         }
     }
 }
@@ -150,12 +153,7 @@ async fn show(registry: &Registry, name: &str, version: Option<NonZeroU32>) -> R
     Ok(())
 }
 
-async fn create(
-    registry: &Registry,
-    name: &str,
-    file: &str,
-    change: Change,
-) -> Result<(), Failed> {
+async fn create(registry: &Registry, name: &str, file: &str, change: Change) -> Result<(), Failed> {
     let text = match file {
         "-" => io::read_to_string(io::stdin())?,
         file => fs::read_to_string(file)?,
@@ -183,7 +181,9 @@ async fn point(
         "none" => None,
         version => Some(Assignment::to(number(version)?)),
     };
-    registry.move_label(&actor(), name, label, to, change).await?;
+    registry
+        .move_label(&actor(), name, label, to, change)
+        .await?;
     Ok(())
 }
 

@@ -120,7 +120,11 @@ macro_rules! prompts {
                 if let Some(digest) = there.map_err(fault)? {
                     transaction.rollback().await.map_err(fault)?;
                     let same = *digest == *record.digest;
-                    return Ok(if same { Imported::Same } else { Imported::Taken });
+                    return Ok(if same {
+                        Imported::Same
+                    } else {
+                        Imported::Taken
+                    });
                 }
                 Self::add_version(transaction, &record, revision).await?;
                 Ok(Imported::New)
@@ -131,7 +135,10 @@ macro_rules! prompts {
                 let revision = sqlx::query_scalar::<_, i64>(prompts::COUNT);
                 let revision = revision.fetch_one(&mut *transaction).await.map_err(fault)?;
                 let head = sqlx::query(prompts::HEAD).bind(moved.name.as_str());
-                let head = head.fetch_optional(&mut *transaction).await.map_err(fault)?;
+                let head = head
+                    .fetch_optional(&mut *transaction)
+                    .await
+                    .map_err(fault)?;
                 let Some(head) = head else {
                     transaction.rollback().await.map_err(fault)?;
                     return Ok(Moved::NoPrompt);
@@ -177,7 +184,11 @@ macro_rules! prompts {
                 let revision = revision.fetch_one(&self.pool).await.map_err(fault)?;
                 let revision = prompts::revision(revision).max(since);
                 if revision == since {
-                    return Ok(Changes { revision, heads: Vec::new(), more: false });
+                    return Ok(Changes {
+                        revision,
+                        heads: Vec::new(),
+                        more: false,
+                    });
                 }
                 // What is read now is of this revision or of a later one, and whole up to the last of the list.
                 let limit = prompts::at_once(limit);
@@ -222,7 +233,9 @@ macro_rules! prompts {
                         .bind(name.as_str())
                         .bind(i64::from(version.get()));
                     let record = record.fetch_optional(&self.pool).await.map_err(fault)?;
-                    record.map(|text| VersionRecord::from_json(&text)).transpose()
+                    record
+                        .map(|text| VersionRecord::from_json(&text))
+                        .transpose()
                 })
             }
 
@@ -238,7 +251,10 @@ macro_rules! prompts {
                         .bind(before.map_or(i64::MAX, |before| before.get().into()))
                         .bind(prompts::at_once(limit));
                     let records = records.fetch_all(&self.pool).await.map_err(fault)?;
-                    records.iter().map(|text| VersionRecord::from_json(text)).collect()
+                    records
+                        .iter()
+                        .map(|text| VersionRecord::from_json(text))
+                        .collect()
                 })
             }
 
@@ -328,9 +344,8 @@ pub(super) fn in_json(value: &impl serde::Serialize) -> Result<String, StoreErro
 }
 
 pub(super) fn label_move(text: &str) -> Result<LabelMove, StoreError> {
-    serde_json::from_str(text).map_err(|error| {
-        StoreError::corrupt("a move of a label cannot be read").with_source(error)
-    })
+    serde_json::from_str(text)
+        .map_err(|error| StoreError::corrupt("a move of a label cannot be read").with_source(error))
 }
 
 pub(super) fn head(
@@ -342,9 +357,10 @@ pub(super) fn head(
     let name = PromptName::new(name).map_err(|error| {
         StoreError::corrupt("the name of a prompt cannot be read").with_source(error)
     })?;
-    let labels: BTreeMap<LabelName, Assignment> = serde_json::from_str(labels).map_err(|error| {
-        StoreError::corrupt("the labels of a prompt cannot be read").with_source(error)
-    })?;
+    let labels: BTreeMap<LabelName, Assignment> =
+        serde_json::from_str(labels).map_err(|error| {
+            StoreError::corrupt("the labels of a prompt cannot be read").with_source(error)
+        })?;
     Ok(PromptHead {
         name,
         latest: number(latest)?,

@@ -73,11 +73,6 @@ fn says(prompt: &str, text: &str) -> NewVersion {
     NewVersion::new(name(prompt), Prompt::new().user(text), "alice")
 }
 
-fn moves(
-    prompt: &str,
-    which: &str,
-    from: Option<Assignment>,
-    to: Option<Assignment>,
-) -> LabelMove {
+fn moves(prompt: &str, which: &str, from: Option<Assignment>, to: Option<Assignment>) -> LabelMove {
     LabelMove::new(name(prompt), label(which), from, to, "bob")
 }

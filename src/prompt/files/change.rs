@@ -1,10 +1,6 @@
 //! How a directory is looked at, and how files are written.
 
-use super::{
-    Inner,
-    document, labels,
-    walk::walk,
-};
+use super::{Inner, document, labels, walk::walk};
 use crate::{
     prompt::{
         name::PromptName,
@@ -96,7 +92,11 @@ impl Inner {
             let there = kept.and_then(|kept| kept.versions.get(&record.version));
             if let Some(there) = there {
                 let same = there.digest == record.digest;
-                return Ok(if same { Imported::Same } else { Imported::Taken });
+                return Ok(if same {
+                    Imported::Same
+                } else {
+                    Imported::Taken
+                });
             }
             drop(table);
             let folder = this.folder(&record.name)?;
@@ -185,7 +185,9 @@ impl Inner {
         let read = kept.and_then(|kept| kept.versions.get(&record.version));
         match read {
             Some(read) if read.digest == record.digest => Ok(()),
-            _ => Err(StoreError::corrupt("the version was not read back as it is")),
+            _ => Err(StoreError::corrupt(
+                "the version was not read back as it is",
+            )),
         }
     }
 }
@@ -198,7 +200,8 @@ fn unwritten(error: io::Error) -> StoreError {
     use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 
     if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
-        let message = "the directory of prompts cannot be written: change its files where they come from";
+        let message =
+            "the directory of prompts cannot be written: change its files where they come from";
         return StoreError::new(Failure::Invalid, message).with_source(error);
     }
     StoreError::unavailable(error)

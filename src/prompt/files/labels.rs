@@ -150,10 +150,7 @@ mod tests {
             revision: 1,
             moved: moves[0].clone(),
         };
-        let labels = BTreeMap::from([
-            (label("no"), split),
-            (label("x"), Assignment::to(two)),
-        ]);
+        let labels = BTreeMap::from([(label("no"), split), (label("x"), Assignment::to(two))]);
         let text = write(&labels, &[recorded], &moves[1]);
         let back = read(&path, &text).unwrap();
         assert_eq!(back.labels, labels, "{text}");

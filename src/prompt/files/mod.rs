@@ -216,7 +216,10 @@ impl Store for FileStore {
             // It never changes.
             match self.0.memory.version(name, version).await? {
                 Some(record) => Ok(Some(record)),
-                None => self.looking(move |memory| memory.version(name, version)).await,
+                None => {
+                    self.looking(move |memory| memory.version(name, version))
+                        .await
+                }
             }
         })
     }

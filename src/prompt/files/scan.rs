@@ -114,7 +114,10 @@ impl State {
                 Place::Version(name, number) => {
                     let group = groups.entry(name.clone()).or_default();
                     let twice = group.versions.contains_key(number);
-                    group.versions.entry(*number).or_insert_with(|| path.clone());
+                    group
+                        .versions
+                        .entry(*number)
+                        .or_insert_with(|| path.clone());
                     twice
                 }
                 Place::Labels(name) => {
@@ -149,7 +152,7 @@ impl State {
                 .filter(|name| {
                     let mut needs = groups[*name].paths().flat_map(|path| self.includes(path));
                     round == ROUNDS
-                        || !needs.any(|needed| needed != **name && waiting.contains(needed))
+                        || !needs.any(|needed| *needed != **name && waiting.contains(needed))
                 })
                 .cloned()
                 .collect();
@@ -204,7 +207,8 @@ impl State {
                 let next = group.versions.keys().next_back();
                 let next = next.map_or(1, |last| u64::from(last.get()) + 1);
                 let what = "The prompt has versions with numbers, and this has none.";
-                let mend = format!("Make it the next one: move it to where they are, as `{next}.md`.");
+                let mend =
+                    format!("Make it the next one: move it to where they are, as `{next}.md`.");
                 faults.push(FileFault::new(path, None, what, mend));
             }
         }
@@ -288,7 +292,9 @@ impl State {
             }
         }
         let kept = table.prompts.get(name);
-        let latest = kept.and_then(|kept| kept.latest()).map(|latest| latest.version);
+        let latest = kept
+            .and_then(|kept| kept.latest())
+            .map(|latest| latest.version);
         if let Some(latest) = latest {
             let to = document.labels.iter().cloned();
             let to = to.map(|label| (label, Assignment::to(latest))).collect();
@@ -329,7 +335,8 @@ impl State {
             if let Some(number) = missing.first() {
                 let line = said.lines.get(label).copied();
                 let what = format!("There is no version {number} for `{label}` to point at.");
-                let mend = format!("Write `{number}.md`, mend it, or let the label point elsewhere.");
+                let mend =
+                    format!("Write `{number}.md`, mend it, or let the label point elsewhere.");
                 faults.push(FileFault::new(path, line, what, mend));
                 // It stays where it was.
                 match kept.labels.get(label) {

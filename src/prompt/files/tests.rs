@@ -1,8 +1,6 @@
 use super::*;
 use crate::{
-    prompt::{
-        Actor, Assignment, Change, Prompt, Registry, RegistryError, record::whole_millis,
-    },
+    prompt::{Actor, Assignment, Change, Prompt, Registry, RegistryError, record::whole_millis},
     storage::Failure,
 };
 use std::{
@@ -89,7 +87,10 @@ async fn files_are_prompts() {
     let labels = &heads[1].labels;
     assert_eq!(labels["production"], Assignment::to(number(1)));
     assert_eq!(labels["staging"], Assignment::to(number(2)));
-    let triage = store.versions(&name("support.triage"), None, 10).await.unwrap();
+    let triage = store
+        .versions(&name("support.triage"), None, 10)
+        .await
+        .unwrap();
     assert_eq!(triage[0].author.as_ref(), "files");
     let said: Vec<_> = triage[0]
         .prompt
@@ -99,10 +100,16 @@ async fn files_are_prompts() {
         .collect();
     assert_eq!(said, ["  Two.", "system: no", ""]);
     let first = &triage[1];
-    assert_eq!((&*first.author, first.message.as_deref()), ("alice", Some("first")));
+    assert_eq!(
+        (&*first.author, first.message.as_deref()),
+        ("alice", Some("first"))
+    );
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_335_050_123);
     assert_eq!(first.created_at, at);
-    let history = store.label_history(&name("support.triage"), None, None, 9).await.unwrap();
+    let history = store
+        .label_history(&name("support.triage"), None, None, 9)
+        .await
+        .unwrap();
     assert_eq!((history.len(), &*history[0].moved.by), (2, "files"));
 }
 
@@ -126,23 +133,56 @@ async fn a_change_is_seen_and_a_broken_file_takes_nothing_down() {
         ("---\nlabels: [production\n---\nx", "a.md:"),
         ("---\nmodel: fast\nmodel: slow\n---\nx", "a.md:3: "),
         ("---\nmodel: fast\n", "a.md:1: The front matter has no end."),
-        ("---\nmodel: 7\n---\nx", "a.md:2: /model: Expected a string. Write that as `model`."),
-        ("---\n\nmodle: fast\n---\nx", "a.md:3: /modle: There is no such field."),
-        ("---\n- x\n---\nx", "a.md:2: The front matter has no fields."),
+        (
+            "---\nmodel: 7\n---\nx",
+            "a.md:2: /model: Expected a string. Write that as `model`.",
+        ),
+        (
+            "---\n\nmodle: fast\n---\nx",
+            "a.md:3: /modle: There is no such field.",
+        ),
+        (
+            "---\n- x\n---\nx",
+            "a.md:2: The front matter has no fields.",
+        ),
         ("---\nlabels: [latest]\n---\nx", "a.md:2: /labels/0: "),
-        ("---\ncreated_at: today\n---\nx", "a.md:2: /created_at: Expected a time"),
-        ("---\nmessages: []\n---\nx", "a.md:2: /messages: This stands in the front matter and"),
-        ("---\nmodel: fast\n---\n\nx\n{{ y }}", "a.md:6: /messages/0/content: There is no such variable."),
-        ("---\nmodel: fast\n---\nsystem:\nx\n\nuser:\n\n{% if %}\n", "a.md:9: /messages/1/content: "),
-        ("---\nmessages:\n- role: user\n  content: |\n    one\n    {{ y }}\n---\n", "a.md:6: /messages/0/content: "),
-        ("---\nvariables:\n  x: {type: text}\n---\nx", "a.md:3: /variables/x"),
-        ("---\npartials:\n  y: {prompt: y}\n---\n{% include \"y\" %}", "a.md:3: /partials/y: There is no such version"),
+        (
+            "---\ncreated_at: today\n---\nx",
+            "a.md:2: /created_at: Expected a time",
+        ),
+        (
+            "---\nmessages: []\n---\nx",
+            "a.md:2: /messages: This stands in the front matter and",
+        ),
+        (
+            "---\nmodel: fast\n---\n\nx\n{{ y }}",
+            "a.md:6: /messages/0/content: There is no such variable.",
+        ),
+        (
+            "---\nmodel: fast\n---\nsystem:\nx\n\nuser:\n\n{% if %}\n",
+            "a.md:9: /messages/1/content: ",
+        ),
+        (
+            "---\nmessages:\n- role: user\n  content: |\n    one\n    {{ y }}\n---\n",
+            "a.md:6: /messages/0/content: ",
+        ),
+        (
+            "---\nvariables:\n  x: {type: text}\n---\nx",
+            "a.md:3: /variables/x",
+        ),
+        (
+            "---\npartials:\n  y: {prompt: y}\n---\n{% include \"y\" %}",
+            "a.md:3: /partials/y: There is no such version",
+        ),
         ("---\nmodel: fast\n---\n", "a.md:"),
     ] {
         folder.write("a.md", broken);
         let all = faults(&store).await;
         assert!(all[0].starts_with(told), "{broken}: {all:?}");
-        assert!(all.iter().all(|fault| fault.starts_with("a.md:")), "{all:?}");
+        assert!(
+            all.iter().all(|fault| fault.starts_with("a.md:")),
+            "{all:?}"
+        );
         assert_eq!(registry.problems().len(), all.len());
         registry.refresh().await.unwrap();
         assert_eq!(production(), "two", "{broken}");
@@ -156,7 +196,10 @@ async fn a_change_is_seen_and_a_broken_file_takes_nothing_down() {
     assert_eq!(faults(&store).await, [""; 0]);
     assert!(registry.by_label::<str>("a", "production", None).is_none());
     assert!(registry.by_label::<str>("a", "staging", None).is_some());
-    let history = store.label_history(&name("a"), None, None, 9).await.unwrap();
+    let history = store
+        .label_history(&name("a"), None, None, 9)
+        .await
+        .unwrap();
     assert_eq!(history.len(), 4);
 }
 
@@ -177,7 +220,10 @@ async fn a_file_that_is_not_text_or_too_large_has_a_fault() {
         "a.md:2: The file is not UTF-8. Save it as UTF-8.",
         "b.md: The file is larger than 4 MiB. ",
     ] {
-        assert!(all.iter().any(|fault| fault.starts_with(told)), "{told} {all:?}");
+        assert!(
+            all.iter().any(|fault| fault.starts_with(told)),
+            "{told} {all:?}"
+        );
     }
     assert_eq!(text(&store, "e").await.unwrap().1, "good");
 }
@@ -207,7 +253,13 @@ async fn a_version_with_a_number_never_changes() {
     fs::remove_file(folder.0.join("a/1.md")).unwrap();
     let all = faults(&store).await;
     assert!(all[0].starts_with("a/1.md: The file is gone."), "{all:?}");
-    assert!(store.version(&name("a"), number(1)).await.unwrap().is_some());
+    assert!(
+        store
+            .version(&name("a"), number(1))
+            .await
+            .unwrap()
+            .is_some()
+    );
     // A file that was only moved is no loss.
     folder.write("a/1.md", "one");
     fs::rename(folder.0.join("a"), folder.0.join("b")).unwrap();
@@ -236,10 +288,16 @@ async fn a_prompt_without_a_number_becomes_one_with_numbers() {
     fs::create_dir(folder.0.join("a")).unwrap();
     folder.write("a/1.md", "one");
     let all = faults(&store).await;
-    assert!(all[0].starts_with("a.md: The prompt has versions with numbers"), "{all:?}");
+    assert!(
+        all[0].starts_with("a.md: The prompt has versions with numbers"),
+        "{all:?}"
+    );
     fs::remove_file(folder.0.join("a.md")).unwrap();
     assert_eq!(faults(&store).await, [""; 0]);
-    assert_eq!(store.create_version(new).await.unwrap(), Created::New(number(2)));
+    assert_eq!(
+        store.create_version(new).await.unwrap(),
+        Created::New(number(2))
+    );
     assert!(folder.0.join("a/2.md").exists());
 }
 
@@ -251,7 +309,10 @@ async fn a_partial_is_read_before_what_includes_it_and_followed() {
     };
     folder.write("a.md", &include("tone", "{% include \"p\" %} Hello."));
     folder.write("z/1.md", &include("tone", "{% include \"p\" %} Hello."));
-    folder.write("tone.md", "---\npartial: true\npartials:\n  p: {prompt: zzz}\n---\nBe {% include \"p\" %}.");
+    folder.write(
+        "tone.md",
+        "---\npartial: true\npartials:\n  p: {prompt: zzz}\n---\nBe {% include \"p\" %}.",
+    );
     folder.write("zzz.md", "---\npartial: true\n---\n\nbrief\n");
     let store = folder.open().await;
     assert_eq!(faults(&store).await, [""; 0]);
@@ -288,7 +349,10 @@ async fn two_stores_over_a_directory_see_what_the_other_does() {
     let moved = |from, to| LabelMove::new(a.clone(), label.clone(), from, to, "bob");
     one.move_label(moved(None, to(1))).await.unwrap();
     let head = other.head(&a).await.unwrap().unwrap();
-    assert_eq!((head.latest, head.labels.get(&label).cloned()), (number(2), to(1)));
+    assert_eq!(
+        (head.latest, head.labels.get(&label).cloned()),
+        (number(2), to(1))
+    );
     let done = other.move_label(moved(to(1), to(2))).await.unwrap();
     assert!(matches!(done, Moved::Done(_)));
     let elsewhere = one.move_label(moved(to(1), to(2))).await.unwrap();
@@ -298,7 +362,9 @@ async fn two_stores_over_a_directory_see_what_the_other_does() {
     one.move_label(moved(to(1), to(2))).await.unwrap();
     let history = async |store: &FileStore| {
         let all = store.label_history(&a, None, None, 9).await.unwrap();
-        let all = all.into_iter().map(|made| (made.moved.by.to_string(), made.moved.to));
+        let all = all
+            .into_iter()
+            .map(|made| (made.moved.by.to_string(), made.moved.to));
         all.collect::<Vec<_>>()
     };
     let by = |by: &str, version| (by.to_owned(), to(version));
@@ -318,7 +384,10 @@ async fn two_stores_over_a_directory_see_what_the_other_does() {
     folder.write("a/.3.md.new", "half");
     folder.write("a/3.md", "---\nhalf");
     let new = NewVersion::new(a.clone(), Prompt::new().user("four"), "alice");
-    assert_eq!(one.create_version(new).await.unwrap(), Created::New(number(4)));
+    assert_eq!(
+        one.create_version(new).await.unwrap(),
+        Created::New(number(4))
+    );
 }
 
 #[tokio::test]

@@ -24,7 +24,8 @@ pub(super) fn read(text: &str) -> Option<SystemTime> {
     let millis = match fraction.strip_prefix('.') {
         None => fraction.is_empty().then_some(0)?,
         Some(digits) => {
-            let good = (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+            let good =
+                (1..=9).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
             good.then(|| format!("{digits:0<3}")[..3].parse::<u64>().ok())??
         }
     };

@@ -1,10 +1,7 @@
 //! What there is in a directory of prompts.
 
 use super::fault::FileFault;
-use crate::{
-    prompt::name::PromptName,
-    storage::StoreError,
-};
+use crate::{prompt::name::PromptName, storage::StoreError};
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -115,14 +112,18 @@ fn enter(
             if depth + 1 >= DEEPEST {
                 let what = "Folders stand in one another more than eight deep.";
                 let mend = "Move it up.";
-                found.faults.push(FileFault::new(&at.as_path().into(), None, what, mend));
+                found
+                    .faults
+                    .push(FileFault::new(&at.as_path().into(), None, what, mend));
             } else {
                 match fs::read_dir(root.join(&*at)) {
                     Ok(entries) => enter(entries, at, root, depth + 1, left, found)?,
                     Err(error) => {
                         let what = format!("The folder cannot be read: {}.", error.kind());
                         let mend = "Let this program read it.";
-                        found.faults.push(FileFault::new(&at.as_path().into(), None, what, mend));
+                        found
+                            .faults
+                            .push(FileFault::new(&at.as_path().into(), None, what, mend));
                     }
                 }
             }
@@ -198,9 +199,15 @@ mod tests {
         let number = |number: u32| NonZeroU32::new(number).unwrap();
         for (path, expected) in [
             ("translate.md", Some(Place::Draft(name("translate")))),
-            ("support/triage.md", Some(Place::Draft(name("support.triage")))),
+            (
+                "support/triage.md",
+                Some(Place::Draft(name("support.triage"))),
+            ),
             ("7.md", Some(Place::Draft(name("7")))),
-            ("translate/7.md", Some(Place::Version(name("translate"), number(7)))),
+            (
+                "translate/7.md",
+                Some(Place::Version(name("translate"), number(7))),
+            ),
             ("a/b/12.md", Some(Place::Version(name("a.b"), number(12)))),
             ("a.b/labels.yaml", Some(Place::Labels(name("a.b")))),
             ("README.md", None),
@@ -210,7 +217,14 @@ mod tests {
         ] {
             assert_eq!(place(Path::new(path)), Ok(expected), "{path}");
         }
-        for bad in ["A.md", "a b.md", "a/0.md", "a/01.md", "a/4294967296.md", "labels.yaml"] {
+        for bad in [
+            "A.md",
+            "a b.md",
+            "a/0.md",
+            "a/01.md",
+            "a/4294967296.md",
+            "labels.yaml",
+        ] {
             assert!(place(Path::new(bad)).is_err(), "{bad}");
         }
     }

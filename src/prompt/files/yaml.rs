@@ -43,7 +43,9 @@ pub(super) fn read(text: &str) -> Result<Document, Broken> {
     };
     let root: Option<Spanned<Node>> =
         serde_saphyr::from_str_with_options(text, options).map_err(|error| Broken {
-            line: error.location().and_then(|at| usize::try_from(at.line()).ok()),
+            line: error
+                .location()
+                .and_then(|at| usize::try_from(at.line()).ok()),
             what: error.to_string(),
         })?;
     let mut lines = BTreeMap::new();

@@ -106,10 +106,16 @@ async fn an_empty_store_knows_nothing(store: Store) {
     assert!(store.heads(None, 10).await.unwrap().is_empty());
     let history = store.label_history(&a, None, None, 10).await.unwrap();
     assert!(history.is_empty());
-    assert_eq!(store.changes_since(0, 10).await.unwrap(), Changes::default());
+    assert_eq!(
+        store.changes_since(0, 10).await.unwrap(),
+        Changes::default()
+    );
     // Never less than what was asked.
     let later = store.changes_since(7, 10).await.unwrap();
-    assert_eq!((later.revision, later.heads.len(), later.more), (7, 0, false));
+    assert_eq!(
+        (later.revision, later.heads.len(), later.more),
+        (7, 0, false)
+    );
 }
 
 async fn a_version_is_found_as_it_was_created(store: Store) {
@@ -237,7 +243,10 @@ async fn a_label_moves_from_where_it_points(store: Store) {
     let head = store.head(&name("a")).await.unwrap().unwrap();
     assert_eq!(head.labels[&label("production")], split);
     assert_eq!(head.revision, 4);
-    assert_eq!(moved(to(1), None).await, Moved::Elsewhere(Some(split.clone())));
+    assert_eq!(
+        moved(to(1), None).await,
+        Moved::Elsewhere(Some(split.clone()))
+    );
     assert_eq!(moved(Some(split), None).await, Moved::Done(5));
     let head = store.head(&name("a")).await.unwrap().unwrap();
     assert!(head.labels.is_empty());
@@ -279,7 +288,10 @@ async fn moves_are_remembered_and_paged(store: Store) {
     assert_eq!(of_x, [all[0].clone(), all[1].clone()]);
     let rest = history(Some("x"), Some(of_x[1].revision), 2).await;
     assert_eq!(rest, [all[3].clone()]);
-    assert_eq!(history(None, Some(all[1].revision), 1).await, [all[2].clone()]);
+    assert_eq!(
+        history(None, Some(all[1].revision), 1).await,
+        [all[2].clone()]
+    );
     assert!(history(Some("z"), None, 9).await.is_empty());
     assert!(history(None, Some(0), 9).await.is_empty());
     assert_eq!(history(None, Some(u64::MAX), 9).await.len(), 4);
@@ -308,19 +320,30 @@ async fn changes_come_in_the_order_of_revisions(store: Store) {
         create(&store, prompt, "one").await;
     }
     create(&store, "a", "two").await;
-    store.move_label(moves("b", "x", None, to(1))).await.unwrap();
+    store
+        .move_label(moves("b", "x", None, to(1)))
+        .await
+        .unwrap();
     let told = |changes: &Changes| -> Vec<_> {
         let heads = changes.heads.iter();
-        heads.map(|head| (head.name.to_string(), head.revision)).collect()
+        heads
+            .map(|head| (head.name.to_string(), head.revision))
+            .collect()
     };
     let all = store.changes_since(0, 10).await.unwrap();
-    assert_eq!(told(&all), [("c".into(), 3), ("a".into(), 4), ("b".into(), 5)]);
+    assert_eq!(
+        told(&all),
+        [("c".into(), 3), ("a".into(), 4), ("b".into(), 5)]
+    );
     assert_eq!((all.revision, all.more), (5, false));
     for head in &all.heads {
         assert_eq!(store.head(&head.name).await.unwrap().as_ref(), Some(head));
     }
     let first = store.changes_since(0, 2).await.unwrap();
-    assert_eq!((told(&first).len(), first.revision, first.more), (2, 4, true));
+    assert_eq!(
+        (told(&first).len(), first.revision, first.more),
+        (2, 4, true)
+    );
     let rest = store.changes_since(first.revision, 2).await.unwrap();
     assert_eq!(told(&rest), [("b".into(), 5)]);
     assert_eq!((rest.revision, rest.more), (5, false));
@@ -330,17 +353,32 @@ async fn changes_come_in_the_order_of_revisions(store: Store) {
 
 async fn what_changes_nothing_is_no_revision(store: Store) {
     create(&store, "a", "one").await;
-    store.move_label(moves("a", "x", None, to(1))).await.unwrap();
+    store
+        .move_label(moves("a", "x", None, to(1)))
+        .await
+        .unwrap();
     let before = store.changes_since(0, 10).await.unwrap();
     create(&store, "a", "one").await;
-    store.create_version(says("a", "two").after(7)).await.unwrap();
+    store
+        .create_version(says("a", "two").after(7))
+        .await
+        .unwrap();
     let same = VersionRecord::new(says("a", "one"), number(1));
     store.import_version(same).await.unwrap();
     let other = VersionRecord::new(says("a", "another"), number(1));
     store.import_version(other).await.unwrap();
-    store.move_label(moves("a", "x", None, to(1))).await.unwrap();
-    store.move_label(moves("a", "y", None, to(2))).await.unwrap();
-    store.move_label(moves("b", "y", None, to(2))).await.unwrap();
+    store
+        .move_label(moves("a", "x", None, to(1)))
+        .await
+        .unwrap();
+    store
+        .move_label(moves("a", "y", None, to(2)))
+        .await
+        .unwrap();
+    store
+        .move_label(moves("b", "y", None, to(2)))
+        .await
+        .unwrap();
     assert_eq!(store.changes_since(0, 10).await.unwrap(), before);
     assert_eq!(before.revision, 2);
 }
@@ -385,10 +423,15 @@ async fn many_writers_lose_nothing(store: Store) {
     let all = store.versions(&shared, None, 1000).await.unwrap();
     let numbers: Vec<_> = all.iter().map(|version| version.version.get()).collect();
     assert_eq!(numbers, (1..=49).rev().collect::<Vec<_>>());
-    let history = store.label_history(&shared, None, None, 1000).await.unwrap();
+    let history = store
+        .label_history(&shared, None, None, 1000)
+        .await
+        .unwrap();
     assert_eq!(history.len(), 48);
     // Each begins where the one before has ended.
-    let chain = history.windows(2).all(|two| two[0].moved.from == two[1].moved.to);
+    let chain = history
+        .windows(2)
+        .all(|two| two[0].moved.from == two[1].moved.to);
     assert!(chain);
     let head = store.head(&shared).await.unwrap().unwrap();
     let there = head.labels.get(&label("production"));
@@ -426,7 +469,10 @@ async fn nobody_sees_half_of_a_change(store: Store) {
         create(&store, "a", &format!("{nth}")).await;
         let from = (nth > 2).then(|| Assignment::to(number(nth - 1)));
         let change = moves("a", "production", from, to(nth));
-        assert!(matches!(store.move_label(change).await.unwrap(), Moved::Done(_)));
+        assert!(matches!(
+            store.move_label(change).await.unwrap(),
+            Moved::Done(_)
+        ));
     }
     done.store(true, Ordering::Relaxed);
     for reader in readers {

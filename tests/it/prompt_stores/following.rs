@@ -13,8 +13,12 @@ use tower_gateway::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_gateways_see_a_moved_label_within_two_seconds() {
     for url in urls() {
-        let one = Registry::open(store::prompts(&url).await.unwrap()).await.unwrap();
-        let other = Registry::open(store::prompts(&url).await.unwrap()).await.unwrap();
+        let one = Registry::open(store::prompts(&url).await.unwrap())
+            .await
+            .unwrap();
+        let other = Registry::open(store::prompts(&url).await.unwrap())
+            .await
+            .unwrap();
         let code = Actor::code("test");
         for text in ["one", "two"] {
             let prompt = Prompt::new().user(text);
@@ -40,27 +44,42 @@ async fn two_gateways_see_a_moved_label_within_two_seconds() {
 #[tokio::test]
 async fn registries_share_protection_conflicts_and_history() {
     for url in urls() {
-        let one = Registry::open(store::prompts(&url).await.unwrap()).await.unwrap();
-        let other = Registry::open(store::prompts(&url).await.unwrap()).await.unwrap();
+        let one = Registry::open(store::prompts(&url).await.unwrap())
+            .await
+            .unwrap();
+        let other = Registry::open(store::prompts(&url).await.unwrap())
+            .await
+            .unwrap();
         let alice = Actor::of(&Principal::new("alice").with_scopes(["prompts:production"]));
         let bob = Actor::of(&Principal::new("bob"));
         let create = async |registry: &Registry, text: &str, change| {
             let prompt = Prompt::new().user(text);
             registry.create(&alice, "a", prompt, change).await
         };
-        let created = create(&one, "one", Change::new().message("first")).await.unwrap();
+        let created = create(&one, "one", Change::new().message("first"))
+            .await
+            .unwrap();
         assert_eq!(created, Created::New(number(1)));
         // The other one has not looked since.
         let behind = create(&other, "two", Change::new().after(0)).await;
-        assert!(matches!(behind, Err(RegistryError::Behind(1))), "{behind:?}");
+        assert!(
+            matches!(behind, Err(RegistryError::Behind(1))),
+            "{behind:?}"
+        );
         let created = create(&other, "two", Change::new().after(1)).await.unwrap();
         assert_eq!(created, Created::New(number(2)));
-        let refused = other.move_label(&bob, "a", "production", to(1), Change::new()).await;
+        let refused = other
+            .move_label(&bob, "a", "production", to(1), Change::new())
+            .await;
         assert!(matches!(refused, Err(RegistryError::Forbidden(_))));
-        let moved = one.move_label(&alice, "a", "production", to(1), Change::new()).await;
+        let moved = one
+            .move_label(&alice, "a", "production", to(1), Change::new())
+            .await;
         moved.unwrap();
         let seen = Change::new().from(None).message("unseen");
-        let elsewhere = other.move_label(&alice, "a", "production", to(2), seen).await;
+        let elsewhere = other
+            .move_label(&alice, "a", "production", to(2), seen)
+            .await;
         let Err(RegistryError::Elsewhere(there)) = elsewhere else {
             panic!("{url}: {elsewhere:?}");
         };

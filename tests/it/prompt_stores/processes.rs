@@ -21,7 +21,12 @@ const WRITER: &str = "TOWER_GATEWAY_TEST_WRITER";
 /// Another process of this program, which runs [`writes`].
 fn process(url: &str, writer: &str) -> Child {
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--exact", "prompt_stores::processes::writes", "--ignored", "--nocapture"]);
+    command.args([
+        "--exact",
+        "prompt_stores::processes::writes",
+        "--ignored",
+        "--nocapture",
+    ]);
     command.env(URL, url).env(WRITER, writer);
     command.stdout(Stdio::piped()).stderr(Stdio::inherit());
     command.spawn().unwrap()
@@ -41,10 +46,16 @@ fn writes() {
     let (Ok(url), Ok(writer)) = (env::var(URL), env::var(WRITER)) else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     runtime.unwrap().block_on(async {
         let store = store::prompts(&url).await.unwrap();
-        let rounds = if writer.starts_with("endless") { u32::MAX } else { 10 };
+        let rounds = if writer.starts_with("endless") {
+            u32::MAX
+        } else {
+            10
+        };
         for nth in 0..rounds {
             write_once(&store, &writer, nth).await;
         }
@@ -100,18 +111,29 @@ async fn check(store: &Store, told: &[String]) {
     let mut history = Vec::new();
     let mut before = None;
     loop {
-        let page = store.label_history(&shared, None, before, 1000).await.unwrap();
+        let page = store
+            .label_history(&shared, None, before, 1000)
+            .await
+            .unwrap();
         let Some(last) = page.last() else { break };
         before = Some(last.revision);
         history.extend(page);
     }
-    let chain = history.windows(2).all(|two| two[0].moved.from == two[1].moved.to);
+    let chain = history
+        .windows(2)
+        .all(|two| two[0].moved.from == two[1].moved.to);
     assert!(chain);
     let head = store.head(&shared).await.unwrap().unwrap();
     assert_eq!(head.latest.get(), count);
     let there = head.labels.get(&label("production"));
-    assert_eq!(there, history.first().and_then(|made| made.moved.to.as_ref()));
-    let to: Vec<_> = history.iter().filter_map(|made| made.moved.to.clone()).collect();
+    assert_eq!(
+        there,
+        history.first().and_then(|made| made.moved.to.as_ref())
+    );
+    let to: Vec<_> = history
+        .iter()
+        .filter_map(|made| made.moved.to.clone())
+        .collect();
     for line in told {
         let words: Vec<_> = line.splitn(4, ' ').collect();
         match words[..] {
@@ -132,7 +154,9 @@ async fn check(store: &Store, told: &[String]) {
 async fn eight_processes_lose_nothing_and_show_no_half() {
     for url in urls() {
         // They start at once, and make the tables too.
-        let writers: Vec<_> = (0..8).map(|nth| process(&url, &format!("w{nth}"))).collect();
+        let writers: Vec<_> = (0..8)
+            .map(|nth| process(&url, &format!("w{nth}")))
+            .collect();
         let mut all = Vec::new();
         for mut writer in writers {
             all.extend(told(&mut writer));

@@ -4,18 +4,25 @@ use super::{Store, moves, name, number, says, stores, to};
 use serde_json::json;
 use std::collections::BTreeMap;
 use tower_gateway::prompt::{
-    Assignment, Export, Import, ImportError, LabelMove, LabelName, NewVersion, Partial, PartialSource,
-    Prompt, Record, VersionRecord,
+    Assignment, Export, Import, ImportError, LabelMove, LabelName, NewVersion, Partial,
+    PartialSource, Prompt, Record, VersionRecord,
 };
 
 /// All that is in a store but for its revisions.
-type Content = Vec<(BTreeMap<LabelName, Assignment>, Vec<VersionRecord>, Vec<LabelMove>)>;
+type Content = Vec<(
+    BTreeMap<LabelName, Assignment>,
+    Vec<VersionRecord>,
+    Vec<LabelMove>,
+)>;
 
 async fn content(store: &Store) -> Content {
     let mut all = Vec::new();
     for head in store.heads(None, 100).await.unwrap() {
         let versions = store.versions(&head.name, None, 100).await.unwrap();
-        let moves = store.label_history(&head.name, None, None, 100).await.unwrap();
+        let moves = store
+            .label_history(&head.name, None, None, 100)
+            .await
+            .unwrap();
         let moves = moves.into_iter().map(|made| made.moved).collect();
         all.push((head.labels, versions, moves));
     }
@@ -35,11 +42,16 @@ async fn fill(store: &Store) {
         .output_schema("answer", json!({"type": "object", "required": ["text"]}));
     let source = PartialSource::new("tone", Default::default()).unwrap();
     prompt = prompt.include("tone", Partial::new(source));
-    prompt.pin(|_| Some((number(1), tone.prompt.clone()))).unwrap();
+    prompt
+        .pin(|_| Some((number(1), tone.prompt.clone())))
+        .unwrap();
     let translate = NewVersion::new(name("support.translate"), prompt, "bob").message("first");
     store.create_version(translate).await.unwrap();
     for nth in 2..=12 {
-        let new = says("support.translate", &format!("Version {nth}: it's \"better\"\n"));
+        let new = says(
+            "support.translate",
+            &format!("Version {nth}: it's \"better\"\n"),
+        );
         store.create_version(new).await.unwrap();
     }
     let gap = VersionRecord::new(says("support.translate", "late"), number(20));
@@ -107,11 +119,20 @@ async fn go_another_way(into: &Store) {
     let mut import = Import::new(&**into);
     let taken = VersionRecord::new(says("tone", "something else"), number(2));
     let refused = import.add(Record::Version(taken)).await;
-    assert!(matches!(refused, Err(ImportError::Taken(..))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ImportError::Taken(..))),
+        "{refused:?}"
+    );
     let elsewhere = moves("tone", "stable", to(77), to(1));
     let refused = import.add(Record::Move(elsewhere)).await;
-    assert!(matches!(refused, Err(ImportError::Elsewhere(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ImportError::Elsewhere(_))),
+        "{refused:?}"
+    );
     let nowhere = moves("tone", "stable", None, to(77));
     let refused = import.add(Record::Move(nowhere)).await;
-    assert!(matches!(refused, Err(ImportError::NoVersion(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ImportError::NoVersion(_))),
+        "{refused:?}"
+    );
 }
