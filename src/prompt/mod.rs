@@ -153,6 +153,7 @@ mod content;
 mod diff;
 mod fault;
 mod form;
+pub mod layer;
 mod memory;
 mod name;
 mod record;
@@ -167,6 +168,7 @@ pub use self::{
     content::{At, Partial, PartialSource, Pinned, Prompt, Variable, Variables},
     diff::diff,
     fault::{Fault, InvalidPrompt},
+    layer::{Call, PromptLayer, Scores},
     memory::MemoryStore,
     name::{InvalidName, LATEST, LabelName, PromptName},
     record::{
