@@ -97,8 +97,8 @@
 //! `authorize`, `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
 //! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `cel` adds expressions to
 //! [`authorize`], `dns` finds the endpoints of a [`balance`]r by their name. `sqlite` and `postgres` add
-//! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
-//! mock vendor and a mock upstream; `full` is everything.
+//! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `prompts` keeps
+//! [prompts](prompt) in versions; `testing` adds a mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.

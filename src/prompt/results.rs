@@ -81,7 +81,8 @@ pub struct VersionResults {
     pub price: i128,
     /// The mean of their times.
     pub mean_latency: Duration,
-    /// The times that a half, nine tenths and 99 of 100 took at the most, within 10 %. Zero if there was no call.
+    /// The times that a half, nine tenths and 99 of 100 took at the most, within 10 %. Zero if
+    /// there was no call.
     pub latency: [Duration; 3],
     /// The scores, by their names. 16 names at the most.
     pub scores: Vec<ScoreResults>,

@@ -47,7 +47,8 @@ async fn with_versions(registry: &Registry, name: &str, versions: u32) {
 }
 
 async fn point(registry: &Registry, label: &str, to: Assignment) -> LabelMove {
-    let moved = registry.move_label(&code(), "a", label, Some(to), Change::new());
+    let code = code();
+    let moved = registry.move_label(&code, "a", label, Some(to), Change::new());
     moved.await.unwrap()
 }
 
