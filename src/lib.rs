@@ -61,6 +61,7 @@
 //! | [`AccessLogLayer`](access_log::AccessLogLayer) | one line when an answer is over | any | |
 //! | [`MetricsLayer`](metrics::MetricsLayer) | Prometheus counters and histograms | any | `metrics` |
 //! | [`NormalisePathLayer`](route::NormalisePathLayer) | one spelling of each path | HTTP | |
+//! | [`PromptLayer`](prompt::PromptLayer) | renders the prompt that a call names | chat | `prompts` |
 //! | [`DialectLayer`](llm::dialect::DialectLayer) | refusals in the client's protocol | HTTP | `llm` |
 //!
 //! | service | what it does | plane | feature |

@@ -1,6 +1,8 @@
 //! What the metrics read of the gateway's own state.
 
 mod breakers;
+#[cfg(feature = "prompts")]
+mod prompts;
 
 use super::directory::ChatService;
 use crate::{
@@ -31,6 +33,8 @@ pub(super) struct Gauges {
     other_circuits: Vec<CircuitBreakerHandle>,
     concurrency: Vec<ConcurrencyLayer>,
     pools: Vec<pool::Handle>,
+    #[cfg(feature = "prompts")]
+    prompts: Option<crate::prompt::Registry>,
 }
 
 impl Gauges {
@@ -73,6 +77,11 @@ impl Gauges {
         self.pools.push(handle);
     }
 
+    #[cfg(feature = "prompts")]
+    pub(super) fn prompts(&mut self, registry: crate::prompt::Registry) {
+        self.prompts = Some(registry);
+    }
+
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
     pub(super) fn guarded<S: AnyModel>(&mut self, service: S) -> ChatService {
         self.guarded_by(&CircuitBreakerLayer::new(), service)
@@ -103,6 +112,10 @@ impl Gauges {
         }
         load(metrics, &self.concurrency);
         breakers::told(metrics, self.circuits.iter().chain(&self.other_circuits));
+        #[cfg(feature = "prompts")]
+        if let Some(registry) = &self.prompts {
+            prompts::told(metrics, registry);
+        }
         gauge(
             metrics,
             "gateway_pool_entries_out",

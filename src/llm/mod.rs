@@ -18,6 +18,7 @@ mod explain;
 mod message;
 mod passthrough;
 pub mod pool;
+mod prompted;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod query_key;
@@ -30,6 +31,8 @@ pub mod simulator;
 #[cfg(feature = "tokens")]
 pub mod tokens;
 
+#[cfg(feature = "prompts")]
+pub(crate) use self::prompted::names_model;
 #[cfg(feature = "client")]
 #[doc(inline)]
 pub use self::provider::Provider;
@@ -46,6 +49,7 @@ pub use self::{
     },
     passthrough::Passthrough,
     pool::Pool,
+    prompted::Prompted,
     rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
     rerank::{Document, Ranked, Rerank},

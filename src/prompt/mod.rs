@@ -177,6 +177,7 @@ mod diff;
 mod fault;
 mod files;
 mod form;
+pub mod layer;
 mod memory;
 mod name;
 mod record;
@@ -192,6 +193,7 @@ pub use self::{
     diff::diff,
     fault::{Fault, InvalidPrompt},
     files::{FileFault, FileStore},
+    layer::{Call, PromptLayer, Scores},
     memory::MemoryStore,
     name::{InvalidName, LATEST, LabelName, PromptName},
     record::{

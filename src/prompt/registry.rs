@@ -494,6 +494,12 @@ impl Registry {
         self.0.results.of(name)
     }
 
+    /// The same of all prompts that were called, in the order of their names: of so many prompts at the most.
+    #[must_use]
+    pub fn all_results(&self, most: usize) -> Vec<(PromptName, VersionResults)> {
+        self.0.results.all(most)
+    }
+
     /// Asks the store for changes now.
     ///
     /// # Errors

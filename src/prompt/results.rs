@@ -167,6 +167,19 @@ impl Results {
         scored.unwrap_or(false)
     }
 
+    /// Those of all prompts that were called, in the order of their names: `most` prompts.
+    pub(super) fn all(&self, most: usize) -> Vec<(PromptName, VersionResults)> {
+        let prompts = self.lock();
+        let mut names: Vec<_> = prompts.keys().collect();
+        names.sort_unstable();
+        names.truncate(most);
+        let all = names.into_iter().flat_map(|name| {
+            let tallies = prompts.get(name).into_iter().flatten();
+            tallies.map(|(&version, tally)| (name.clone(), tally.results(version)))
+        });
+        all.collect()
+    }
+
     pub(super) fn of(&self, name: &str) -> Vec<VersionResults> {
         let prompts = self.lock();
         let tallies = prompts.get(name).into_iter().flatten();

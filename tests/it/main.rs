@@ -67,6 +67,8 @@ mod passed;
 mod pool;
 #[cfg(all(feature = "prompts", any(feature = "sqlite", feature = "postgres")))]
 mod prompt_stores;
+#[cfg(all(feature = "gateway", feature = "prompts", feature = "testing"))]
+mod prompts;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]
