@@ -151,8 +151,10 @@
 
 mod content;
 mod diff;
+pub mod endpoints;
 mod fault;
 mod form;
+pub mod manage;
 mod memory;
 mod name;
 mod record;
