@@ -267,6 +267,7 @@ impl Watcher for Line {
             rule: facts.rule.as_ref(),
             shadow_rule: facts.shadow_rule.as_ref(),
             model: facts.model.as_deref(),
+            prompt: facts.prompt.as_deref(),
             variant: facts.variant.as_deref(),
             upstream: facts.upstream.as_deref(),
             usage: facts.usage,
@@ -311,6 +312,8 @@ pub struct Record<'a> {
     pub shadow_rule: Option<&'a Ruling>,
     /// The model that was asked for.
     pub model: Option<&'a str>,
+    /// The version of the prompt that the call was rendered from, as `name@version`.
+    pub prompt: Option<&'a str>,
     /// The variant of a service that the caller was given.
     pub variant: Option<&'a str>,
     /// The vendor or upstream that was called last.
@@ -349,6 +352,7 @@ impl Record<'_> {
             shadow = self.shadow_rule.map(Ruling::effect),
             shadow_rule = self.shadow_rule.map(|it| printable(&it.rule)).as_deref(),
             model = self.model.map(printable).as_deref(),
+            prompt = self.prompt.map(printable).as_deref(),
             variant = self.variant.map(printable).as_deref(),
             upstream = self.upstream.map(printable).as_deref(),
             input_tokens = self.usage.map(|usage| usage.input),
@@ -385,6 +389,7 @@ impl fmt::Display for Record<'_> {
         text(f, "shadow", self.shadow_rule.map(Ruling::effect))?;
         text(f, "shadow_rule", self.shadow_rule.map(|it| &*it.rule))?;
         text(f, "model", self.model)?;
+        text(f, "prompt", self.prompt)?;
         text(f, "variant", self.variant)?;
         text(f, "upstream", self.upstream)?;
         if let Some(usage) = self.usage {

@@ -44,11 +44,15 @@ pub struct Facts {
     pub shadow_rule: Option<Ruling>,
     /// The model that was asked for, if it is one that is offered.
     pub model: Option<Arc<str>>,
+    /// The version of the prompt that the call was rendered from, as `name@version`.
+    pub prompt: Option<Arc<str>>,
     /// Which variant of a service the caller was given, by the innermost experiment. Always a name that
     /// was configured.
     pub variant: Option<Arc<str>>,
     /// The vendor or upstream that was called last.
     pub upstream: Option<Arc<str>>,
+    /// The model that it was asked for, by its own name.
+    pub upstream_model: Option<Arc<str>>,
     /// How often an upstream was called.
     pub attempts: u32,
     /// How long after the start of the exchange the first bytes of a model's answer came that are not

@@ -61,6 +61,7 @@
 //! | [`AccessLogLayer`](access_log::AccessLogLayer) | one line when an answer is over | any | |
 //! | [`MetricsLayer`](metrics::MetricsLayer) | Prometheus counters and histograms | any | `metrics` |
 //! | [`NormalisePathLayer`](route::NormalisePathLayer) | one spelling of each path | HTTP | |
+//! | [`PromptLayer`](prompt::PromptLayer) | renders the prompt that a call names | chat | `prompts` |
 //! | [`DialectLayer`](llm::dialect::DialectLayer) | refusals in the client's protocol | HTTP | `llm` |
 //!
 //! | service | what it does | plane | feature |
@@ -96,8 +97,8 @@
 //! `authorize`, `rate-limit`, `metrics`, `client` and `server`. Each compiles alone, and what names none above needs none.
 //! `jwt` adds tokens to [`auth`]: verified here, or by asking their issuer. `cel` adds expressions to
 //! [`authorize`], `dns` finds the endpoints of a [`balance`]r by their name. `sqlite` and `postgres` add
-//! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `testing` adds a
-//! mock vendor and a mock upstream; `full` is everything.
+//! [stores](store) for what must last, `rate-limit-redis` limits that many processes share; `prompts` keeps
+//! [prompts](prompt) in versions; `testing` adds a mock vendor and a mock upstream; `full` is everything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Tier 0: vocabulary.

@@ -18,6 +18,7 @@ mod load;
 mod measure;
 mod pool;
 mod prompt;
+mod prompted;
 mod retry;
 mod split;
 
@@ -40,6 +41,7 @@ async fn main() -> ExitCode {
     split::run().await;
     // All are to be seen, whatever one says.
     let (pooled, balanced) = (pool::run().await, balance::run().await);
+    prompted::run().await;
     let prompted = prompt::run().await;
     if auth::run().await && pooled && balanced && prompted {
         ExitCode::SUCCESS

@@ -60,6 +60,7 @@ pub struct Asked<'a> {
     path: Option<&'a str>,
     route: Option<Arc<str>>,
     pub(super) model: Model<'a>,
+    prompt: Option<&'a str>,
     now: Option<SystemTime>,
     /// About how many tokens a call of a model has.
     #[cfg(all(feature = "cel", feature = "llm"))]
@@ -121,6 +122,10 @@ impl<'a> Asked<'a> {
             path: None,
             route,
             model: Model::Unknown,
+            #[cfg(feature = "prompts")]
+            prompt: extensions.get().map(|PromptAsked(name)| &**name),
+            #[cfg(not(feature = "prompts"))]
+            prompt: None,
             now: None,
             #[cfg(all(feature = "cel", feature = "llm"))]
             tokens: None,
@@ -167,6 +172,13 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn with_model(mut self, model: &'a str) -> Self {
         self.model = Model::Named(model);
+        self
+    }
+
+    /// Of this prompt.
+    #[must_use]
+    pub fn with_prompt(mut self, prompt: &'a str) -> Self {
+        self.prompt = Some(prompt);
         self
     }
 
@@ -278,6 +290,12 @@ impl<'a> Asked<'a> {
             Model::Named(model) => Some(model),
             Model::Unknown | Model::Later => None,
         }
+    }
+
+    /// The prompt, where one is called. It is known with the model.
+    #[must_use]
+    pub fn prompt(&self) -> Option<&'a str> {
+        self.prompt
     }
 
     /// When.

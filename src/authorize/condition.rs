@@ -47,6 +47,7 @@ pub(super) enum Condition {
     Methods(Box<[Method]>),
     Routes(Names),
     Models(Names),
+    Prompts(Names),
     Header(HeaderName, Text),
     Clients(Box<[IpNet]>),
     Time(Box<[Window]>),
@@ -94,6 +95,13 @@ impl Condition {
                 Model::Later => Truth::Later,
                 Model::Named(model) if denies => models.iter().any(|it| alias(it, model)).into(),
                 Model::Named(model) => names(models, model).into(),
+            },
+            Self::Prompts(prompts) => match (asked.prompt(), asked.model) {
+                (Some(prompt), _) => names(prompts, prompt).into(),
+                // With the model it would be known.
+                (None, Model::Named(_)) => Truth::No,
+                (None, Model::Later) => Truth::Later,
+                (None, Model::Unknown) => Truth::Unknown,
             },
             Self::Header(name, text) => header(asked, name, text),
             Self::Clients(networks) => asked
@@ -251,6 +259,7 @@ impl fmt::Debug for Condition {
             Self::Methods(methods) => ("Methods", methods),
             Self::Routes(names) => ("Routes", names),
             Self::Models(names) => ("Models", names),
+            Self::Prompts(names) => ("Prompts", names),
             // Its values may be secrets.
             Self::Header(name, _) => ("Header", name),
             Self::Clients(networks) => ("Clients", networks),

@@ -67,6 +67,7 @@
 //! | [`attribute`](Rule::attribute) | what its token says, as far as it was [kept](crate::Principal::with_attribute) |
 //! | [`methods`](Rule::methods), [`routes`](Rule::routes) | what is called, by the template of the route, never by the path |
 //! | [`models`](Rule::models), [`when_model`](Rule::when_model) | which model is asked |
+//! | [`prompts`](Rule::prompts) | which prompt is called |
 //! | [`header`](Rule::header), [`header_prefix`](Rule::header_prefix), [`header_present`](Rule::header_present) | what all lines of a header say. Trust who sends it |
 //! | [`clients`](Rule::clients) | from where: the [`ClientAddr`](crate::client_addr::ClientAddr), or without one the peer |
 //! | [`time`](Rule::time) | when, in UTC |
@@ -85,6 +86,7 @@
 //! | on the method | where the request has none, and where it differs from one that is named in the case of letters only |
 //! | on the route | where no router has matched one, and for a path that is not in its [normal form](crate::path) |
 //! | on the model | where there is none and none to come: a plain route. A rule that denies models names the routes it is for |
+//! | on the prompt | where no model is asked, and none will be |
 //! | on a header | where some of its lines, or items of a list, fit and others do not, and where one is there whose name differs from its own in `_` for `-`. A header that is absent fits nothing |
 //! | on the client | where its address is not known |
 //! | on the time | before 1970 |

@@ -141,6 +141,15 @@ impl Rule {
         }
     }
 
+    /// For calls of prompts of one of these names, over HTTP or as a model's. A `*` at the end stands for any
+    /// ending, and a `*` alone for any prompt. A call without a prompt is none of them.
+    ///
+    /// A rule that allows prompts and names no models allows whatever model the prompt or the caller names.
+    #[must_use]
+    pub fn prompts(self, names: impl IntoIterator<Item = impl Into<Arc<str>>>) -> Self {
+        self.with(Condition::Prompts(named(names)))
+    }
+
     /// For requests with this header.
     #[must_use]
     pub fn header_present(self, name: HeaderName) -> Self {

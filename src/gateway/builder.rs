@@ -2,6 +2,8 @@
 
 mod admission;
 mod browsers;
+#[cfg(feature = "prompts")]
+mod prompts;
 
 use super::{
     GatewayService, Shared,
@@ -76,6 +78,8 @@ pub struct GatewayBuilder {
     gauges: Gauges,
     stored: Vec<StoredKeys>,
     explain_scope: Option<Arc<str>>,
+    #[cfg(feature = "prompts")]
+    prompts: Option<crate::prompt::PromptLayer>,
 }
 
 impl GatewayBuilder {
@@ -102,6 +106,8 @@ impl GatewayBuilder {
             gauges: Gauges::default(),
             stored: Vec::new(),
             explain_scope: None,
+            #[cfg(feature = "prompts")]
+            prompts: None,
         }
     }
 
@@ -454,6 +460,10 @@ impl GatewayBuilder {
                 "nothing to serve: call `.model(…)`, `.vendor(…)`, `.simulator(…)` or `.route(…)`",
             );
         }
+        #[cfg(feature = "prompts")]
+        let prompts = self.prompts.take().filter(|_| serves_chat);
+        #[cfg(feature = "prompts")]
+        let prompts = prompts.map(|layer| layer.priced_by(self.catalog.clone()));
         let directory = Directory::new(
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
@@ -471,6 +481,10 @@ impl GatewayBuilder {
         let mut added = std::mem::take(&mut self.chat);
         if let Some(authorized) = self.authorized.as_ref().filter(|_| serves_chat) {
             added.insert(0, authorized.chat());
+        }
+        #[cfg(feature = "prompts")]
+        if let Some(layer) = &prompts {
+            prompts::add(layer, self.authorized.is_some(), &mut added);
         }
         let chat = if added.is_empty() {
             Either::Right(directory.clone())
@@ -490,6 +504,10 @@ impl GatewayBuilder {
         }
         .layer(chat);
         let mut serve = Serve::new(chat).models(directory.clone());
+        #[cfg(feature = "prompts")]
+        if prompts.is_some() {
+            serve = serve.prompts();
+        }
         if let Some(limit) = self.body_limit {
             serve = serve.limit(limit);
         }

@@ -1,6 +1,8 @@
 //! What the metrics read of the gateway's own state.
 
 mod breakers;
+#[cfg(feature = "prompts")]
+mod prompts;
 
 use super::directory::ChatService;
 use crate::{
@@ -30,6 +32,8 @@ pub(super) struct Gauges {
     circuits: Vec<CircuitBreakerLayer>,
     concurrency: Vec<ConcurrencyLayer>,
     pools: Vec<pool::Handle>,
+    #[cfg(feature = "prompts")]
+    prompts: Option<crate::prompt::Registry>,
 }
 
 impl Gauges {
@@ -66,6 +70,11 @@ impl Gauges {
 
     pub(super) fn pool(&mut self, handle: pool::Handle) {
         self.pools.push(handle);
+    }
+
+    #[cfg(feature = "prompts")]
+    pub(super) fn prompts(&mut self, registry: crate::prompt::Registry) {
+        self.prompts = Some(registry);
     }
 
     /// The service behind a breaker of its own: one that fails is left alone, and the others are not.
@@ -131,6 +140,10 @@ impl Gauges {
         }
         load(metrics, &self.concurrency);
         breakers::told(metrics, &self.circuits);
+        #[cfg(feature = "prompts")]
+        if let Some(registry) = &self.prompts {
+            prompts::told(metrics, registry);
+        }
         gauge(
             metrics,
             "gateway_pool_entries_out",

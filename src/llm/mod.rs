@@ -17,6 +17,7 @@ mod explain;
 mod message;
 mod passthrough;
 pub mod pool;
+mod prompted;
 #[cfg(feature = "client")]
 pub mod provider;
 pub mod query_key;
@@ -29,6 +30,8 @@ pub mod simulator;
 #[cfg(feature = "tokens")]
 pub mod tokens;
 
+#[cfg(feature = "prompts")]
+pub(crate) use self::prompted::names_model;
 #[cfg(feature = "client")]
 #[doc(inline)]
 pub use self::provider::Provider;
@@ -44,6 +47,7 @@ pub use self::{
     },
     passthrough::Passthrough,
     pool::Pool,
+    prompted::Prompted,
     rate_limits::RateLimits,
     request::{ChatRequest, Operation, Protocol, Wire},
     rerank::{Document, Ranked, Rerank},

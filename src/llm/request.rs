@@ -79,6 +79,8 @@ pub struct Wire {
     pub decided: Option<(Range<usize>, &'static str)>,
     /// Whether it names other models that may answer, beside the one.
     pub(crate) names_others: bool,
+    /// Where the object stands that names a prompt of the gateway, if there is one.
+    pub(crate) prompt: Option<Range<usize>>,
     /// A form, of which the body is the beginning.
     pub(crate) upload: Option<Upload>,
 }
@@ -95,6 +97,7 @@ impl Wire {
             query: None,
             decided: None,
             names_others: false,
+            prompt: None,
             upload: None,
         }
     }
@@ -374,6 +377,15 @@ impl ChatRequest {
         }
     }
 
+    /// Puts another conversation in the place of what was said. The bytes of the client are given up.
+    #[cfg_attr(not(feature = "prompts"), allow(dead_code))]
+    pub(crate) fn set_chat(&mut self, chat: Chat) {
+        self.said = Arc::new(Said {
+            wire: None,
+            typed: OnceLock::from(Ok(Typed::Chat(chat))),
+        });
+    }
+
     /// The view for this request alone, without the bytes: clones keep what they share.
     fn view_mut(&mut self) -> Option<&mut Result<Typed, Rejection>> {
         if Arc::get_mut(&mut self.said).is_none() {
@@ -405,12 +417,16 @@ impl Describe for ChatRequest {
     }
 }
 
-/// The model; and the method, the path and the route by which it came, if it came over HTTP and a layer there
-/// has seen them.
+/// The model, and the prompt, if it is rendered from one; and the method, the path and the route by which it
+/// came, if it came over HTTP and a layer there has seen them.
 #[cfg(feature = "authorize")]
 impl crate::authorize::Ask for ChatRequest {
     fn ask(&self) -> crate::authorize::Asked<'_> {
-        crate::authorize::Asked::of(self).with_model(&self.model)
+        let asked = crate::authorize::Asked::of(self).with_model(&self.model);
+        match self.extensions().get::<super::Prompted>() {
+            Some(prompted) => asked.with_prompt(&prompted.name),
+            None => asked,
+        }
     }
 }
 

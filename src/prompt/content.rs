@@ -114,7 +114,8 @@ impl Prompt {
         self
     }
 
-    /// Adds a variable: a JSON schema, such as `json!({"type": "string"})`. With a `default` it is optional.
+    /// Adds a variable: a JSON schema, such as `json!({"type": "string"})`. With a `default` it is
+    /// optional.
     #[must_use]
     pub fn variable(mut self, name: impl Into<String>, schema: Value) -> Self {
         self.variables.insert(name.into(), Variable { schema });

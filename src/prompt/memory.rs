@@ -251,3 +251,76 @@ impl Store for MemoryStore {
         Box::pin(ready(Ok(self.table().changes(revision, at_once(limit)))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prompt::Prompt;
+
+    fn name(name: &str) -> PromptName {
+        PromptName::new(name).unwrap()
+    }
+
+    async fn create(store: &MemoryStore, prompt: &str, text: &str) {
+        let new = NewVersion::new(name(prompt), Prompt::new().user(text), "test");
+        store.create_version(new).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn changes_come_page_by_page_and_each_prompt_as_it_is_last() {
+        let store = MemoryStore::new();
+        for prompt in ["a", "b", "c", "a"] {
+            create(
+                &store,
+                prompt,
+                &format!("{prompt}{}", store.table().revision),
+            )
+            .await;
+        }
+        let page = store.changes_since(0, 2).await.unwrap();
+        let told = |page: &Changes| -> Vec<_> {
+            let heads = page.heads.iter();
+            heads
+                .map(|head| (head.name.to_string(), head.latest.get(), head.revision))
+                .collect()
+        };
+        assert_eq!(told(&page), [("b".into(), 1, 2), ("c".into(), 1, 3)]);
+        assert_eq!((page.revision, page.more), (3, true));
+        let rest = store.changes_since(page.revision, 2).await.unwrap();
+        assert_eq!(told(&rest), [("a".into(), 2, 4)]);
+        assert_eq!((rest.revision, rest.more), (4, false));
+        let none = store.changes_since(4, 2).await.unwrap();
+        assert_eq!((none.heads.len(), none.revision, none.more), (0, 4, false));
+        create(&store, "a", "a3").await;
+        let same = store.changes_since(4, 2).await.unwrap();
+        assert!(same.heads.is_empty(), "it says the same");
+    }
+
+    #[tokio::test]
+    async fn a_label_is_moved_from_where_it_points() {
+        let store = MemoryStore::new();
+        create(&store, "a", "one").await;
+        let to = || Some(Assignment::to(NonZeroU32::MIN));
+        let moved = |prompt: &str, from, to| {
+            let label = LabelName::new("x").unwrap();
+            store.move_label(LabelMove::new(name(prompt), label, from, to, "test"))
+        };
+        assert_eq!(moved("b", None, to()).await.unwrap(), Moved::NoPrompt);
+        let two = NonZeroU32::new(2).unwrap();
+        let there = Some(Assignment::to(two));
+        assert_eq!(
+            moved("a", None, there).await.unwrap(),
+            Moved::NoVersion(two)
+        );
+        assert_eq!(moved("a", None, to()).await.unwrap(), Moved::Done(2));
+        assert_eq!(
+            moved("a", None, to()).await.unwrap(),
+            Moved::Elsewhere(to())
+        );
+        assert_eq!(moved("a", to(), None).await.unwrap(), Moved::Done(3));
+        assert_eq!(
+            moved("a", to(), None).await.unwrap(),
+            Moved::Elsewhere(None)
+        );
+    }
+}

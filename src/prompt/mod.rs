@@ -1,10 +1,10 @@
 //! Prompts by name: written once, kept in versions, released and taken back without a deploy.
 //!
-//! A [`Prompt`] is what a model is asked: messages whose texts are templates, the variables that are filled
-//! into them, tools, settings, the schema of the answer. A [`Registry`] keeps prompts by name. What was created
-//! under a number never changes; a *label* such as `production` points at one version, or at several with shares,
-//! and is moved from one to the next. So an application asks for `support.translate` at `production`, and what that says is decided
-//! elsewhere.
+//! A [`Prompt`] is what a model is asked: messages whose texts are templates, the variables that
+//! are filled into them, tools, settings, the schema of the answer. A [`Registry`] keeps prompts by
+//! name. What was created under a number never changes; a *label* such as `production` points at
+//! one version, or at several with shares, and is moved from one to the next. So an application
+//! asks for `support.translate` at `production`, and what that says is decided elsewhere.
 //!
 //! ```
 //! use serde_json::json;
@@ -68,43 +68,47 @@
 //!
 //! # Versions and labels
 //!
-//! [`create`](Registry::create) checks a prompt, gives it the next number and keeps it for good. To create what the latest
-//! version says already gives that version. Of two authors who both go on from version 3 one is told
-//! ([`Change::after`]). `latest` stands for the highest number; every other label points where it was
-//! [moved](Registry::move_label). `production` is protected: moving it needs the scope `prompts:production`, unless the
-//! registry is [set up](RegistryBuilder::protect) otherwise. Each move is recorded: who, when, from, to, why.
+//! [`create`](Registry::create) checks a prompt, gives it the next number and keeps it for good. To
+//! create what the latest version says already gives that version. Of two authors who both go on
+//! from version 3 one is told ([`Change::after`]). `latest` stands for the highest number; every
+//! other label points where it was [moved](Registry::move_label). `production` is protected: moving
+//! it needs the scope `prompts:production`, unless the registry is [set
+//! up](RegistryBuilder::protect) otherwise. Each move is recorded: who, when, from, to, why.
 //!
-//! A prompt with a `text` in the place of messages is a *partial*, which others include:
-//! `{% include "tone" %}`. Where it comes from stands in [`partials`](Prompt::partials), by version or by label, and its
-//! text is copied into the version that includes it when that is created. So a version says for ever what it said first, and whoever
-//! changes a partial creates the versions that shall have it.
+//! A prompt with a `text` in the place of messages is a *partial*, which others include by
+//! `{% include "tone" %}`. Where it comes from stands in [`partials`](Prompt::partials), by version
+//! or by label, and its text is copied into the version that includes it when that is created. So a
+//! version says for ever what it said first, and whoever changes a partial creates the versions
+//! that shall have it.
 //!
 //! # Templates
 //!
-//! Texts of messages, the URLs of pictures, sounds and documents in them, and partials are templates as of Jinja, with
-//! `{{ variable }}`, `{% if %}`, `{% for %}`, `{% set name = value %}`, `{% include "partial" %}` and `{% raw %}`; the filters
-//! `upper`, `lower`, `capitalize`, `trim`, `replace`, `join`, `indent`, `tojson`, `urlencode`, `string`, `length`,
-//! `default`, `abs`, `round`, `int`, `first`, `last` and `items`; and the function `range`. A block on a line of its own leaves no empty line. `none`
-//! stands for nothing, lists and maps stand as JSON. Everything else of a message (roles, names, calls of tools, data in base64) is as it
-//! was written.
+//! Texts of messages, the URLs of pictures, sounds and documents in them, and partials are
+//! templates as of Jinja, with `{{ variable }}`, `{% if %}`, `{% for %}`, `{% set name = value %}`,
+//! `{% include "partial" %}` and `{% raw %}`; the filters `upper`, `lower`, `capitalize`, `trim`,
+//! `replace`, `join`, `indent`, `tojson`, `urlencode`, `string`, `length`, `default`, `abs`,
+//! `round`, `int`, `first`, `last` and `items`; and the function `range`. A block on a line of its
+//! own leaves no empty line. `none` stands for nothing, lists and maps stand as JSON. Everything
+//! else of a message (roles, names, calls of tools, data in base64) is as it was written.
 //!
 //! | what a template can do | how much of it |
 //! |---|---|
-//! | take steps | 50,000 for each text |
+//! | take steps | 50,000 in all |
 //! | make text | 1 MiB for each text, 4 MiB for all |
 //! | work in filters | 8 MiB of text in one rendering |
 //! | count | ranges of 10,000 |
 //! | stand in one another | four partials deep |
 //! | read variables | 10,000 values, 64 deep |
 //!
-//! It reaches the variables and its partials: no file, no environment, no other prompt, nothing of the process. Values that
-//! it gives names to are not larger than what it was given: they cannot be put together by `~`, `*` or, but for numbers, `+`, and
-//! there are no macros, blocks or recursive loops. A template that says so is refused when it is created, and so is one
-//! that uses a variable, a filter or a partial that there is not.
+//! It reaches the variables and its partials: no file, no environment, no other prompt, nothing of
+//! the process. Values that it gives names to are not larger than what it was given: they cannot be
+//! put together by `~`, `*` or, but for numbers, `+`, and there are no macros, blocks or recursive
+//! loops. A template that says so is refused when it is created, and so is one that uses a
+//! variable, a filter or a partial that there is not.
 //!
-//! Variables are JSON schemas (draft 2020-12 unless `$schema` says otherwise): of 64 KiB and 32 levels at the most,
-//! with references to their own parts only and none in a circle, and regular expressions that take linear time. A
-//! variable with a `default` may be left out.
+//! Variables are JSON schemas (draft 2020-12 unless `$schema` says otherwise): of 64 KiB and 32
+//! levels at the most, with references to their own parts only and none in a circle, and regular
+//! expressions that take linear time. A variable with a `default` may be left out.
 //!
 //! # Answers
 //!
@@ -118,42 +122,48 @@
 //! | what is rendered becomes too large, or takes too many steps | 413 | `request_too_large` | |
 //! | the store does not answer | 503 | `prompts_unavailable` | |
 //!
-//! **What if its store is down**: prompts that labels point at, the latest versions and the old ones that were asked for lately are
-//! served as they were; nothing can be created or moved. [`problems`](Registry::problems) tells.
+//! **What if its store is down**: prompts that labels point at, the latest versions and the old
+//! ones that were asked for lately are served as they were; nothing can be created or moved.
+//! [`problems`](Registry::problems) tells.
 //!
 //! # Who gets which version
 //!
-//! A label with [shares](Assignment::split) puts each key into one of 10,000 buckets by SipHash-2-4, keyed by the names of
-//! prompt and label, as [`Split`](crate::split) does it: the same in every process, and whatever the other labels do. Of up to three
-//! versions one that grows only gains callers. Versions stand in the order of their numbers, and the one with the
-//! lowest has what the others leave. [`results`](Registry::results) tells how the versions do, of the calls that were
-//! [recorded](Registry::record) and the [scores](Registry::score) that the application gives, in this process.
+//! A label with [shares](Assignment::split) puts each key into one of 10,000 buckets by
+//! SipHash-2-4, keyed by the names of prompt and label, as [`Split`](crate::split) does it: the
+//! same in every process, and whatever the other labels do. Of up to three versions one that grows
+//! only gains callers. Versions stand in the order of their numbers, and the one with the lowest
+//! has what the others leave. [`results`](Registry::results) tells how the versions do, of the
+//! calls that were [recorded](Registry::record) and the [scores](Registry::score) that the
+//! application gives, in this process.
 //!
 //! # What is shared
 //!
-//! Clones of a registry are one. What is asked for by a label is read from a map in memory that is swapped whole: no
-//! waiting, no allocation, no half of a change. A task asks the store every second what has changed, and ends with the last
-//! clone; the registry that made a change sees it at once. Held are 10,000 prompts, and 1,000 versions that no label
-//! points at, of 256 MiB; all can be [set](RegistryBuilder).
+//! Clones of a registry are one. What is asked for by a label is read from a map in memory that is
+//! swapped whole: no waiting, no allocation, no half of a change. A task asks the store every
+//! second what has changed, and ends with the last clone; the registry that made a change sees it
+//! at once. Held are 10,000 prompts, and 1,000 versions that no label points at, of 256 MiB; all
+//! can be [set](RegistryBuilder).
 //!
 //! # Cancellation
 //!
-//! A change that is dropped while it is under way was made or was not, never half. To create again what may have been
-//! created gives one version.
+//! A change that is dropped while it is under way was made or was not, never half. To create again
+//! what may have been created gives one version.
 //!
 //! # What an operator must know
 //!
-//! Whoever may create prompts decides what models are told in the name of the application, and may take about a second of
-//! a processor for each call by templates that compare large values: it is a right for developers, not for callers. Whoever chooses the key chooses
-//! the version. Variables are not escaped for any protocol, as they need not be: they stand in one text of one part, and how
-//! that reaches a model unmistakably is up to the vendor's protocol. A registry over a store that was set back to
-//! an older state is to be restarted.
+//! Whoever may create prompts decides what models are told in the name of the application, and may
+//! take about a second of a processor for each call by templates that compare large values: it is a
+//! right for developers, not for callers. Whoever chooses the key chooses the version. Variables
+//! are not escaped for any protocol, as they need not be: they stand in one text of one part, and
+//! how that reaches a model unmistakably is up to the vendor's protocol. A registry over a store
+//! that was set back to an older state is to be restarted.
 
 mod content;
 mod diff;
 pub mod endpoints;
 mod fault;
 mod form;
+pub mod layer;
 pub mod manage;
 mod memory;
 mod name;
@@ -169,6 +179,7 @@ pub use self::{
     content::{At, Partial, PartialSource, Pinned, Prompt, Variable, Variables},
     diff::diff,
     fault::{Fault, InvalidPrompt},
+    layer::{Call, PromptLayer, Scores},
     memory::MemoryStore,
     name::{InvalidName, LATEST, LabelName, PromptName},
     record::{

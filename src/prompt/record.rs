@@ -188,8 +188,8 @@ impl Assignment {
         Self([Share { version, weight }].into())
     }
 
-    /// At several versions, 16 at the most, each with a share in basis points. They are kept in the order of
-    /// their numbers.
+    /// At several versions, 16 at the most, each with a share in basis points. They are kept in the
+    /// order of their numbers.
     ///
     /// # Errors
     ///

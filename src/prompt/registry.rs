@@ -30,7 +30,6 @@ use std::{
     hash::Hash,
     num::NonZeroU32,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
-    time::Duration,
 };
 use tokio::task::AbortHandle;
 
@@ -123,8 +122,9 @@ impl Registry {
         &self.0.store
     }
 
-    /// The version that a label points at: no waiting, no allocation. Of several versions, the one that the key
-    /// belongs to, always the same; without a key any, by its share. [`latest`](super::LATEST) is a label here.
+    /// The version that a label points at: no waiting, no allocation. Of several versions, the one
+    /// that the key belongs to, always the same; without a key any, by its share.
+    /// [`latest`](super::LATEST) is a label here.
     ///
     /// `None`: there is no such prompt or label, or its version cannot be had.
     #[must_use]
@@ -143,8 +143,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::NoPrompt`], [`NoLabel`](RegistryError::NoLabel), [`NoVersion`](RegistryError::NoVersion), or the
-    /// store's.
+    /// [`RegistryError::NoPrompt`], [`NoLabel`](RegistryError::NoLabel),
+    /// [`NoVersion`](RegistryError::NoVersion), or the store's.
     pub async fn find<K: Hash + ?Sized>(
         &self,
         name: &str,
@@ -206,8 +206,8 @@ impl Registry {
         Some(snapshot.prompts.get(name)?.head.clone())
     }
 
-    /// All prompts that are held, in the order of their names, as of the last refresh: those after `after`, `limit`
-    /// at the most.
+    /// All prompts that are held, in the order of their names, as of the last refresh: those after
+    /// `after`, `limit` at the most.
     #[must_use]
     pub fn heads(&self, after: Option<&str>, limit: usize) -> Vec<Arc<PromptHead>> {
         let snapshot = self.0.snapshot();
@@ -241,8 +241,9 @@ impl Registry {
         Ok(all)
     }
 
-    /// Creates a version: pins its partials, checks and compiles it, and adds it under the next number. If the
-    /// latest version says the same, it is that one. It can be found, by this registry, when this returns.
+    /// Creates a version: pins its partials, checks and compiles it, and adds it under the next
+    /// number. If the latest version says the same, it is that one. It can be found, by this
+    /// registry, when this returns.
     ///
     /// # Errors
     ///
@@ -272,8 +273,8 @@ impl Registry {
         }
     }
 
-    /// Pins, checks and compiles a prompt as [`create`](Self::create) would, and keeps nothing: its number is
-    /// the next one. For previews.
+    /// Pins, checks and compiles a prompt as [`create`](Self::create) would, and keeps nothing: its
+    /// number is the next one. For previews.
     ///
     /// # Errors
     ///
@@ -325,8 +326,8 @@ impl Registry {
         Ok(NewVersion::new(name, prompt, actor.name().clone()))
     }
 
-    /// Moves a label, or takes it away, and records who did it. This registry sees it when this returns, others
-    /// over the same store with their next refresh.
+    /// Moves a label, or takes it away, and records who did it. This registry sees it when this
+    /// returns, others over the same store with their next refresh.
     ///
     /// # Errors
     ///
@@ -461,7 +462,8 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::NoVersion`], if the registry does not hold it; [`RegistryError::Name`]; a score that is no number.
+    /// [`RegistryError::NoVersion`], if the registry does not hold it; [`RegistryError::Name`]; a
+    /// score that is no number.
     pub fn score(
         &self,
         name: &str,
@@ -492,6 +494,12 @@ impl Registry {
         self.0.results.of(name)
     }
 
+    /// The same of all prompts that were called, in the order of their names: of so many prompts at the most.
+    #[must_use]
+    pub fn all_results(&self, most: usize) -> Vec<(PromptName, VersionResults)> {
+        self.0.results.all(most)
+    }
+
     /// Asks the store for changes now.
     ///
     /// # Errors
@@ -507,7 +515,8 @@ impl Registry {
         Export::new(self.0.store.clone())
     }
 
-    /// What is wrong for now: the store, if the last refresh failed, and versions in it that cannot be compiled.
+    /// What is wrong for now: the store, if the last refresh failed, and versions in it that cannot
+    /// be compiled.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let snapshot = self.0.snapshot();

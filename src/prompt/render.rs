@@ -13,7 +13,7 @@ use self::{
     values::{Root, fits, given},
 };
 use super::{
-    content::{Partial, Prompt, Variables},
+    content::{Partial, Prompt, Variable, Variables},
     fault::{Fault, InvalidPrompt, MOST, below},
     form,
     version::RenderFault,
@@ -213,16 +213,23 @@ impl Compiled {
         });
         let root = Given::from_object(Root(all.collect()));
         let mut left = LARGEST_SUM;
+        let mut steps = engine::FUEL;
         engine::begin();
         for slot in &self.slots {
-            let text = self.text(&slot.at, &root, left)?;
+            let text = self.text(&slot.at, &root, left, &mut steps)?;
             left = left.saturating_sub(text.len());
             slot.fill(&mut chat.messages, text);
         }
         Ok(chat)
     }
 
-    fn text(&self, at: &str, root: &Given, left: usize) -> Result<String, RenderFault> {
+    fn text(
+        &self,
+        at: &str,
+        root: &Given,
+        left: usize,
+        steps: &mut u64,
+    ) -> Result<String, RenderFault> {
         let template = self
             .env
             .get_template(at)
@@ -231,9 +238,18 @@ impl Compiled {
             text: Vec::new(),
             left: left.min(LARGEST_PART),
         };
-        template
+        let rendered = template
             .render_captured_to(root.clone(), &mut out)
             .map_err(|error| failed(&error, at))?;
+        // Each text alone takes no more than all may.
+        let taken = rendered.state().fuel_levels().map_or(0, |(taken, _)| taken);
+        *steps = steps.checked_sub(taken).ok_or_else(|| {
+            RenderFault::TooLarge(Fault::new(
+                at,
+                "The templates take too many steps together.",
+            ))
+        })?;
+        drop(rendered);
         // It is made of pieces of text.
         String::from_utf8(out.text).map_err(|_| {
             RenderFault::Template(Fault::new(
@@ -341,8 +357,8 @@ fn is_alone(parts: &[Part]) -> bool {
     matches!(parts, [Part { content: Content::Text(_), extra }] if extra.is_empty())
 }
 
-/// Where an included template stands: seen from another partial among those of its own, and otherwise among those of the
-/// prompt.
+/// Where an included template stands: seen from another partial among those of its own, and
+/// otherwise among those of the prompt.
 fn join<'s>(name: &'s str, parent: &'s str) -> Cow<'s, str> {
     let within = match parent.strip_suffix("/text") {
         Some(partial) if parent.starts_with("/partials/") => partial,
@@ -383,12 +399,12 @@ fn add_partials(
 }
 
 /// Compiles a template. What it uses must be declared, where that is known.
-fn add<T>(
+fn add(
     env: &mut Environment<'static>,
     at: &str,
     template: String,
     partials: &BTreeMap<String, Partial>,
-    declared: Option<&BTreeMap<String, T>>,
+    declared: Option<&BTreeMap<String, Variable>>,
     faults: &mut Vec<Fault>,
 ) {
     let before = faults.len();

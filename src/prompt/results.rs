@@ -81,7 +81,8 @@ pub struct VersionResults {
     pub price: i128,
     /// The mean of their times.
     pub mean_latency: Duration,
-    /// The times that a half, nine tenths and 99 of 100 took at the most, within 10 %. Zero if there was no call.
+    /// The times that a half, nine tenths and 99 of 100 took at the most, within 10 %. Zero if
+    /// there was no call.
     pub latency: [Duration; 3],
     /// The scores, by their names. 16 names at the most.
     pub scores: Vec<ScoreResults>,
@@ -164,6 +165,19 @@ impl Results {
     ) -> bool {
         let scored = self.change(name, version, |tally| tally.score(score, value));
         scored.unwrap_or(false)
+    }
+
+    /// Those of all prompts that were called, in the order of their names: `most` prompts.
+    pub(super) fn all(&self, most: usize) -> Vec<(PromptName, VersionResults)> {
+        let prompts = self.lock();
+        let mut names: Vec<_> = prompts.keys().collect();
+        names.sort_unstable();
+        names.truncate(most);
+        let all = names.into_iter().flat_map(|name| {
+            let tallies = prompts.get(name).into_iter().flatten();
+            tallies.map(|(&version, tally)| (name.clone(), tally.results(version)))
+        });
+        all.collect()
     }
 
     pub(super) fn of(&self, name: &str) -> Vec<VersionResults> {

@@ -12,18 +12,19 @@ pub const MOST_AT_ONCE: usize = 1_000;
 
 /// Keeps versions of prompts and their labels. What it has said is done is still there after a crash.
 ///
-/// Every change is one atomic step, and makes one *revision*: a number that grows with each change of the
-/// whole store, from 0 for an empty one. Changes become visible in the order of their revisions: whoever has seen
-/// revision 7 will never find a change of revision 6 that was not there before. (In SQL: the row that
-/// counts is the first that each change updates, so that they come one after the other.)
+/// Every change is one atomic step, and makes one *revision*: a number that grows with each change
+/// of the whole store, from 0 for an empty one. Changes become visible in the order of their
+/// revisions: whoever has seen revision 7 will never find a change of revision 6 that was not there
+/// before. (In SQL: the row that counts is the first that each change updates, so that they come
+/// one after the other.)
 pub trait Store: Send + Sync + 'static {
-    /// Adds a version under the next number, unless the latest one says the same, or its author has not
-    /// seen the latest one. Which of these it is and which number is next is decided in the same step, in the order
-    /// of [`Created`].
+    /// Adds a version under the next number, unless the latest one says the same, or its author has
+    /// not seen the latest one. Which of these it is and which number is next is decided in the
+    /// same step, in the order of [`Created`].
     fn create_version(&self, version: NewVersion) -> Pending<'_, Created>;
 
-    /// Adds a version under the number that it has, for imports. Versions with higher numbers may be there, and
-    /// numbers may be missing.
+    /// Adds a version under the number that it has, for imports. Versions with higher numbers may
+    /// be there, and numbers may be missing.
     fn import_version(&self, version: VersionRecord) -> Pending<'_, Imported>;
 
     /// A version.
@@ -33,8 +34,8 @@ pub trait Store: Send + Sync + 'static {
         version: NonZeroU32,
     ) -> Pending<'a, Option<VersionRecord>>;
 
-    /// Versions of a prompt, the newest first: those with numbers below `before`, if it is given, and `limit` at the
-    /// most. Empty: there are no such.
+    /// Versions of a prompt, the newest first: those with numbers below `before`, if it is given,
+    /// and `limit` at the most. Empty: there are no such.
     fn versions<'a>(
         &'a self,
         name: &'a PromptName,
@@ -45,8 +46,8 @@ pub trait Store: Send + Sync + 'static {
     /// What is known of a prompt, as of a moment after the call.
     fn head<'a>(&'a self, name: &'a PromptName) -> Pending<'a, Option<PromptHead>>;
 
-    /// Prompts, in the order of the bytes of their names: those after `after`, if it is given, and `limit` at the
-    /// most.
+    /// Prompts, in the order of the bytes of their names: those after `after`, if it is given, and
+    /// `limit` at the most.
     fn heads<'a>(
         &'a self,
         after: Option<&'a PromptName>,
@@ -67,8 +68,9 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Pending<'a, Vec<RecordedMove>>;
 
-    /// The prompts that changed after a revision, in the order of the revisions in which they changed last, `limit` at
-    /// the most. After 0: all. This is what every gateway asks again and again: where nothing changed it must cost little.
+    /// The prompts that changed after a revision, in the order of the revisions in which they
+    /// changed last, `limit` at the most. After 0: all. This is what every gateway asks again and
+    /// again: where nothing changed it must cost little.
     fn changes_since(&self, revision: u64, limit: usize) -> Pending<'_, Changes>;
 }
 
@@ -110,8 +112,9 @@ pub enum Moved {
 /// What changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Up to which revision this is all. Ask again from here: if there was more than fits, that is the revision of the
-    /// last prompt of the list; otherwise that of the store. Never less than what was asked.
+    /// Up to which revision this is all. Ask again from here: if there was more than fits, that is
+    /// the revision of the last prompt of the list; otherwise that of the store. Never less than
+    /// what was asked.
     pub revision: u64,
     /// The prompts as they are now, in the order of their revisions.
     pub heads: Vec<PromptHead>,

@@ -19,8 +19,8 @@ pub enum Record {
     Move(LabelMove),
 }
 
-/// Everything in a store, prompt by prompt: its versions from the oldest on, then the moves of its labels from the
-/// oldest on. What is created meanwhile may be in it or not.
+/// Everything in a store, prompt by prompt: its versions from the oldest on, then the moves of its
+/// labels from the oldest on. What is created meanwhile may be in it or not.
 pub struct Export {
     store: Arc<dyn Store>,
     prompts: VecDeque<PromptHead>,
@@ -127,7 +127,8 @@ pub struct ImportReport {
 pub enum ImportError {
     /// The store has a version of this number that says something else.
     Taken(PromptName, NonZeroU32),
-    /// A label of this prompt points elsewhere than where the move says: the stores have gone different ways.
+    /// A label of this prompt points elsewhere than where the move says: the stores have gone
+    /// different ways.
     Elsewhere(Box<LabelMove>),
     /// A move points at a version that there is not.
     NoVersion(Box<LabelMove>),

@@ -84,15 +84,15 @@ impl Version {
         self.compiled.output_schema()
     }
 
-    /// What is wrong with variables: each that is missing, that is not declared, or that is not what its schema
-    /// says, with a JSON pointer into the object. Empty: nothing. 32 at the most.
+    /// What is wrong with variables: each that is missing, that is not declared, or that is not
+    /// what its schema says, with a JSON pointer into the object. Empty: nothing. 32 at the most.
     #[must_use]
     pub fn check_variables(&self, variables: &Variables) -> Vec<Fault> {
         self.compiled.check_variables(variables)
     }
 
-    /// What is wrong with an answer, by its [schema](Self::output_schema): pointers into the answer. Empty: nothing,
-    /// or there is no schema. 32 at the most.
+    /// What is wrong with an answer, by its [schema](Self::output_schema): pointers into the
+    /// answer. Empty: nothing, or there is no schema. 32 at the most.
     #[must_use]
     pub fn check_output(&self, answer: &Value) -> Vec<Fault> {
         self.compiled.check_output(answer)

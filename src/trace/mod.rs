@@ -63,7 +63,7 @@
 //! | when | fields |
 //! |---|---|
 //! | at the start | `otel.kind`, `http.request.method`, `request_id`, `trace_id`, `span_id`, `parent_span_id` |
-//! | at the end | `otel.name`, `otel.status_code`, `http.route`, `http.response.status_code`, `error.type`, `outcome`, `gateway.attempts`, `gateway.variant`, `gateway.upstream`, `enduser.id`, `client.address`, `gen_ai.request.model`, `gen_ai.provider.name`, `gen_ai.response.time_to_first_chunk`, `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.cache_creation.input_tokens`, `.reasoning.output_tokens` |
+//! | at the end | `otel.name`, `otel.status_code`, `http.route`, `http.response.status_code`, `error.type`, `outcome`, `gateway.attempts`, `gateway.prompt`, `gateway.variant`, `gateway.upstream`, `enduser.id`, `client.address`, `gen_ai.request.model`, `gen_ai.provider.name`, `gen_ai.response.time_to_first_chunk`, `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.cache_creation.input_tokens`, `.reasoning.output_tokens` |
 //!
 //! Never a path, a query, a header or content. It is entered while the call is polled, so that spans and
 //! events further in are its children, and it closes with the end of the body, or when the caller hangs
@@ -260,6 +260,7 @@ fn span(method: &'static str) -> Span {
         gateway.shadow = field::Empty,
         gateway.shadow_rule = field::Empty,
         gateway.attempts = field::Empty,
+        gateway.prompt = field::Empty,
         gateway.variant = field::Empty,
         gateway.upstream = field::Empty,
         gen_ai.request.model = field::Empty,
@@ -358,6 +359,7 @@ impl Watcher for SpanEnd {
             text("gateway.shadow_rule", Some(&shadow.rule));
         }
         count("gateway.attempts", Some(facts.attempts.into()));
+        text("gateway.prompt", facts.prompt.as_deref());
         text("gateway.variant", facts.variant.as_deref());
         text("gateway.upstream", facts.upstream.as_deref());
         if let Some(model) = facts.model.as_deref() {

@@ -64,6 +64,8 @@ mod once;
 mod passed;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod pool;
+#[cfg(all(feature = "gateway", feature = "prompts", feature = "testing"))]
+mod prompts;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]

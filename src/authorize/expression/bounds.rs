@@ -10,7 +10,7 @@ pub(super) const LONGEST: usize = 4096;
 pub(super) const DEEPEST: u16 = 32;
 const MOST_NODES: usize = 256;
 
-const VARIABLES: [&str; 5] = ["principal", "request", "client", "now", "model"];
+const VARIABLES: [&str; 6] = ["principal", "request", "client", "now", "model", "prompt"];
 
 /// What may be called beside operators.
 const FUNCTIONS: [&str; 27] = [
@@ -179,7 +179,8 @@ impl<'a> Walk<'a> {
 
     fn name(&mut self, id: u64, name: &'a str) -> Result<(), Fault> {
         match name.trim_start_matches('.') {
-            "model" => self.reads.model = true,
+            // They are known together.
+            "model" | "prompt" => self.reads.model = true,
             "now" => self.reads.now = true,
             "request" => self.reads.request = true,
             "tokens" if self.besides.contains(&"tokens") => self.reads.tokens = true,

@@ -35,6 +35,7 @@ impl VariableResolver for Variables<'_> {
                 }
                 "now" => now(asked.now()?)?,
                 "model" => text(asked.model()?),
+                "prompt" => text(asked.prompt().or(asked.model().map(|_| ""))?),
                 #[cfg(feature = "llm")]
                 "tokens" => Box::new(CelInt::from(i64::try_from(asked.tokens?).ok()?)),
                 #[cfg(feature = "llm")]

@@ -236,6 +236,11 @@ pub(crate) trait Codec: Send + Sync {
         Err(Kind::NotSupported.into())
     }
 
+    /// Reads what a conversation says beside a prompt of the gateway: it may be nothing.
+    fn parse_beside(&self, _body: &[u8]) -> Result<Typed, Rejection> {
+        Err(Kind::NotSupported.into())
+    }
+
     /// What must be known of a request to write its answer in this protocol.
     fn asked(&self, request: &ChatRequest) -> Asked {
         Asked::of(request)

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     Rejection,
     json::TWICE,
-    llm::{ChatRequest, Operation, Protocol, Wire},
+    llm::{ChatRequest, Operation, Protocol, Wire, prompted},
     rejection::Kind,
 };
 use bytes::{Bytes, BytesMut};
@@ -31,6 +31,12 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
     };
     let model: Cow<'_, str> = match (&ask.model, found.model) {
         (Some(model), _) => Cow::Borrowed(model),
+        // The prompt may name one.
+        (None, None | Some("null"))
+            if found.prompt.is_some() && prompted::may_name(ask.operation) =>
+        {
+            Cow::Borrowed("")
+        }
         (None, Some(raw)) => match without_escapes(raw) {
             Some(model) => Cow::Borrowed(model),
             None => serde_json::from_str(raw)
@@ -54,6 +60,9 @@ pub(super) fn peek(protocol: Protocol, ask: &Ask, bytes: &Bytes) -> Result<ChatR
     wire.names_others = found.others.is_some_and(|others| others != "null");
     if ask.model.is_none() {
         wire.model = found.model.map(span);
+    }
+    if prompted::may_name(ask.operation) {
+        wire.prompt = found.prompt.map(span);
     }
     // Only one protocol has a stream without usage.
     let mut include_usage = true;
@@ -181,6 +190,8 @@ struct Found<'a> {
     options: Option<&'a str>,
     /// Other models that may answer, in the words of some vendors.
     others: Option<&'a str>,
+    /// An object that names a prompt. Any other value of that field is a text for a vendor.
+    prompt: Option<&'a str>,
 }
 
 impl<'a> Found<'a> {
@@ -209,6 +220,9 @@ fn plain(text: &[u8]) -> Option<Found<'_>> {
         count += 1;
         match found.place(name) {
             Some(place) => *place = Some(std::str::from_utf8(value).ok()?),
+            None if name == PROMPT && value.starts_with(b"{") => {
+                found.prompt = Some(std::str::from_utf8(value).ok()?);
+            }
             None if is_misspelt(name) => return None,
             None => {}
         }
@@ -233,6 +247,8 @@ fn find(text: &str) -> Result<Found<'_>, Rejection> {
         rejection
     })
 }
+
+const PROMPT: &[u8] = prompted::FIELD.as_bytes();
 
 const CASE: &str = "A field differs from a known one in upper and lower case only.";
 
@@ -287,6 +303,14 @@ impl<'de> Visitor<'de> for Finder {
             }
             match place {
                 Some(place) => *place = Some(map.next_value::<&RawValue>()?.get()),
+                None if key.as_bytes() == PROMPT => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    if self.deep {
+                        // What is passed over has no limit of its own.
+                        serde_json::from_str::<Skip>(raw).map_err(de::Error::custom)?;
+                    }
+                    found.prompt = raw.starts_with('{').then_some(raw);
+                }
                 None if self.deep => {
                     map.next_value::<Skip>()?;
                 }
@@ -380,8 +404,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn found(found: &Found<'_>) -> [Option<String>; 3] {
-        [found.model, found.stream, found.options].map(|raw| raw.map(str::to_owned))
+    fn found(found: &Found<'_>) -> [Option<String>; 4] {
+        let all = [found.model, found.stream, found.options, found.prompt];
+        all.map(|raw| raw.map(str::to_owned))
     }
 
     proptest! {
@@ -389,7 +414,7 @@ mod tests {
         #[test]
         fn the_quick_reader_finds_what_the_whole_one_finds_or_leaves_it_to_that(
             fields in prop::collection::vec((
-                prop::sample::select(vec!["model", "stream", "stream_options", "Model", "messages", "x", "\\u006dodel"]),
+                prop::sample::select(vec!["model", "stream", "stream_options", "Model", "messages", "prompt", "x", "\\u006dodel"]),
                 prop::sample::select(vec!["\"m\"", "true", "false", "null", "1", "[{}]", "{\"include_usage\":true}", "nul", "[", "\"\\ud800\""]),
             ), 0..6),
             tail in prop::sample::select(vec!["", " \n", "}", "x"]),

@@ -105,6 +105,7 @@ pub(super) async fn complete(
         exchange.update(|facts| {
             facts.attempts = facts.attempts.saturating_add(1);
             facts.upstream = Some(provider.name.clone());
+            facts.upstream_model = Some(maker.model.clone());
             facts.losses = losses;
         });
     }

@@ -117,13 +117,14 @@ use self::{
     write::{JSON, followed, refusal, tell, written},
 };
 use super::{
-    ChatRequest, ChatResponse, Error, Operation, Protocol,
+    ChatRequest, ChatResponse, Error, Operation, Prompted, Protocol,
     catalog::{Entry, ModelFacts},
     codec::{self, Target},
-    dialect, explain,
+    dialect, explain, prompted,
 };
 use crate::{
-    Body, BoxError, Exchange, Principal, Reject, Rejection, principal::Carried, rejection::Kind,
+    Body, BoxError, Exchange, Extensible, Principal, Reject, Rejection, principal::Carried,
+    rejection::Kind,
 };
 use bytes::Bytes;
 #[cfg(feature = "gateway")]
@@ -150,6 +151,7 @@ pub struct Serve<S> {
     models: Arc<dyn Models>,
     bounds: Bounds,
     explain_scope: Arc<str>,
+    prompts: bool,
     #[cfg(feature = "authorize")]
     policy: Option<crate::authorize::Policy>,
 }
@@ -166,6 +168,7 @@ impl<S> Serve<S> {
                 time: TIME,
             },
             explain_scope: explain::SCOPE.into(),
+            prompts: false,
             #[cfg(feature = "authorize")]
             policy: None,
         }
@@ -193,6 +196,15 @@ impl<S> Serve<S> {
     #[must_use]
     pub fn explain_scope(mut self, scope: impl Into<Arc<str>>) -> Self {
         self.explain_scope = scope.into();
+        self
+    }
+
+    /// Lets a conversation that names a prompt of the gateway leave its model out, or call it `-`, for the prompt
+    /// to name one: where the chat service has a layer that renders prompts. Without such a layer the field
+    /// `prompt` is the vendor's.
+    #[must_use]
+    pub fn prompts(mut self) -> Self {
+        self.prompts = true;
         self
     }
 
@@ -404,6 +416,20 @@ impl<S> Serve<S> {
         Ok(())
     }
 
+    /// Whether the model is left to the prompt. Who may use that one is decided where it is known.
+    fn leaves_model(&self, request: &ChatRequest) -> Result<bool, Rejection> {
+        let Some(wire) = request.wire().filter(|wire| wire.prompt.is_some()) else {
+            return Ok(false);
+        };
+        let left = !prompted::names_model(request.model());
+        if left && !self.prompts && request.model().is_empty() && wire.model.is_none() {
+            return Err(Rejection::new(Kind::InvalidRequest)
+                .with_param("model")
+                .with_detail("A model is required."));
+        }
+        Ok(left && self.prompts)
+    }
+
     async fn answer(
         mut self,
         protocol: Protocol,
@@ -416,16 +442,21 @@ impl<S> Serve<S> {
     {
         let answer = async {
             let request = request?;
-            if Principal::of(&request).is_some_and(|who| !who.may_use_model(request.model())) {
+            let left = self.leaves_model(&request)?;
+            let may_not = |who: &Principal| !who.may_use_model(request.model());
+            if !left && Principal::of(&request).is_some_and(may_not) {
                 let unknown = Rejection::new(Kind::ModelNotFound).with_param("model");
                 return Err(Error::from(unknown));
             }
             self.one_model(&request)?;
-            let asked = codec::of(protocol).asked(&request);
+            let mut asked = codec::of(protocol).asked(&request);
             poll_fn(|cx| self.chat.poll_ready(cx))
                 .await
                 .map_err(Into::into)?;
             let answer = self.chat.call(request).await.map_err(Into::into)?;
+            if left && let Some(prompted) = answer.extensions().get::<Prompted>() {
+                asked.model = prompted.model.clone();
+            }
             Ok((answer, asked))
         };
         let answer = match answer.await {

@@ -74,10 +74,12 @@ impl Settings {
         })
     }
 
-    /// The model that answers.
+    /// The model that is asked, where the prompt leaves that open. Empty: the prompt does not.
     pub(super) fn model_of(&self, found: &Found) -> Result<Arc<str>, Rejection> {
-        let model = found.version.model().or(self.model.as_ref());
-        model.cloned().ok_or_else(|| {
+        if found.version.model().is_some() {
+            return Ok(Arc::default());
+        }
+        self.model.clone().ok_or_else(|| {
             Rejection::new(Kind::ModelNotFound)
                 .with_detail("The prompt names no model, and there is none for such prompts.")
         })

@@ -1,8 +1,8 @@
 //! An answer, piece by piece: server-sent events.
 
 use super::{
-    answer::{Noted, answered, refusal},
-    call::Record,
+    answer::{Noted, refusal},
+    call::Checked,
 };
 use crate::{
     BoxError, Exchange, Rejection,
@@ -26,7 +26,7 @@ const MOST: usize = 16 << 20;
 pub(super) struct Events {
     /// `None`: it is over.
     answer: Option<ChatResponse>,
-    record: Record,
+    checked: Checked,
     exchange: Option<Exchange>,
     completion: Completion,
     size: usize,
@@ -34,10 +34,10 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(answer: ChatResponse, record: Record, exchange: Option<Exchange>) -> Self {
+    pub(super) fn new(answer: ChatResponse, checked: Checked, exchange: Option<Exchange>) -> Self {
         Self {
             answer: Some(answer),
-            record,
+            checked,
             exchange,
             completion: Completion::default(),
             size: 0,
@@ -77,11 +77,8 @@ impl Events {
         self.answer = None;
         let usage = self.completion.usage;
         let noted = Noted { usage, attempts: 1 };
-        match answered(&self.record.found, &self.completion, &noted) {
-            Ok(document) => {
-                self.record.over(usage, None);
-                event("done", &document.to_string())
-            }
+        match self.checked.answered(&self.completion, &noted) {
+            Ok(document) => event("done", &document.to_string()),
             Err(flaw) => self.failed(&flaw.into_rejection()),
         }
     }
@@ -89,7 +86,6 @@ impl Events {
     fn failed(&mut self, rejection: &Rejection) -> Bytes {
         self.answer = None;
         let code = rejection.kind().code();
-        self.record.over(self.completion.usage, Some(code));
         let id = self.exchange.as_ref().map(|exchange| {
             exchange.update(|facts| {
                 facts.broke_off = true;

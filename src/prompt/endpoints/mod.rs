@@ -126,9 +126,15 @@
 //! | the body is no JSON by its header | 415 | `unsupported_media_type` | |
 //! | the model answered twice what is not of the schema | 502 | `output_invalid` | |
 //! | the version cannot be had, or is broken | 503 | `prompts_unavailable` | |
-//! | answered | 200 | | `x-gateway-prompt`, `x-gateway-prompt-version`, `x-gateway-prompt-label` |
+//! | answered | 200 | | `x-gateway-prompt: name@version`, `x-gateway-prompt-call` |
 //!
 //! **What if its store is down**: see the [registry](super): what is released is served on.
+//!
+//! # What is told
+//!
+//! The models are asked through a [`PromptLayer`]: calls are told and recorded as there. Of a prompt with a schema
+//! the [results](Registry::results) have the score `output_valid`: its mean is the share of answers that were of it, so that a repair is one
+//! answer that was not and one that was.
 //!
 //! # What is shared
 //!
@@ -153,14 +159,17 @@ mod tests;
 pub(crate) use self::{
     answer::{Noted, answered, refusal},
     asked::Query,
-    call::{TIME, parsed, request},
+    call::{TIME, parsed},
 };
 #[cfg(feature = "authorize")]
 #[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
 pub use self::rights::{NamePrompt, PromptNameLayer};
 
 use self::asked::Place;
-use super::{LabelName, Registry};
+use super::{
+    LabelName, PromptLayer, Registry,
+    layer::{Prompting, Rendered},
+};
 #[cfg(feature = "authorize")]
 use crate::authorize::Policy;
 use crate::{
@@ -178,6 +187,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
 };
+use tower_layer::Layer as _;
 use tower_service::Service;
 
 /// The most bytes of a body, by default.
@@ -237,9 +247,17 @@ impl Endpoints {
         }
     }
 
-    /// Asks these models.
+    /// Asks these models, behind a [`PromptLayer`] with defaults, which renders.
     #[must_use]
-    pub fn chat<S>(self, chat: S) -> Endpoints<S> {
+    pub fn chat<S>(self, models: S) -> Endpoints<Prompting<Rendered<S>>> {
+        let layer = PromptLayer::new(self.settings.registry.clone());
+        self.rendered_by(layer.layer(models))
+    }
+
+    /// Asks a chat service in which there is a [`PromptLayer`] of the same registry, with settings of your own, or with layers around
+    /// it.
+    #[must_use]
+    pub fn rendered_by<S>(self, chat: S) -> Endpoints<S> {
         Endpoints {
             settings: self.settings,
             chat,
@@ -344,10 +362,9 @@ impl<S> Endpoints<S> {
         ]
     }
 
-    /// Whether a path below its root names a prompt.
     #[cfg(feature = "gateway")]
-    pub(crate) fn is_of_prompt(&self, path: &str) -> bool {
-        matches!(Place::of(&self.settings.root, path), Some(Place::Prompt(_)))
+    pub(crate) fn root_path(&self) -> &Arc<str> {
+        &self.settings.root
     }
 
     /// The layer that tells policies which prompt a path names.
@@ -379,8 +396,7 @@ impl<S: fmt::Debug> fmt::Debug for Endpoints<S> {
 
 impl<S, B> Service<Request<B>> for Endpoints<S>
 where
-    S: Service<ChatRequest, Response = ChatResponse> + Clone + Send + 'static,
-    S::Error: Into<Error>,
+    S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
     S::Future: Send,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -413,8 +429,7 @@ where
 impl<S> Endpoints<S> {
     async fn answer<B>(self, parts: Parts, body: B) -> Result<Response<Body>, Rejection>
     where
-        S: Service<ChatRequest, Response = ChatResponse> + Clone + Send + 'static,
-        S::Error: Into<Error>,
+        S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
         S::Future: Send,
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -438,6 +453,12 @@ impl<S> Endpoints<S> {
             Place::Prompt(name) => settings.description(name, &parts).await,
         }
     }
+}
+
+/// Whether a path below this root names a prompt.
+#[cfg(feature = "gateway")]
+pub(crate) fn is_of_prompt(root: &str, path: &str) -> bool {
+    matches!(Place::of(root, path), Some(Place::Prompt(_)))
 }
 
 /// A document of JSON, for this caller and not to be kept.

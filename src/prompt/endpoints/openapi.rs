@@ -79,9 +79,8 @@ fn path(found: &Found, names: &Names<'_>, components: &mut Components) -> Value 
     let answered = value!({
         "description": "What the model said.",
         "headers": {
-            "x-gateway-prompt": header("The name of the prompt."),
-            "x-gateway-prompt-version": header("The number of the version that was used."),
-            "x-gateway-prompt-label": header("The label that it was found by."),
+            "x-gateway-prompt": header("The version that was used, as `name@version`."),
+            "x-gateway-prompt-call": header("By what name the call can be scored."),
         },
         "content": {
             "application/json": {"schema": answer},

@@ -27,9 +27,15 @@ impl PromptNameLayer {
 
 impl<B> Edit<Request<B>> for PromptNameLayer {
     fn edit(&self, request: &mut Request<B>) {
-        if let Some(Place::Prompt(name)) = Place::of(&self.root, request.uri().path()) {
-            let asked = PromptAsked(name.into());
-            request.extensions_mut().insert(asked);
+        let asked = match Place::of(&self.root, request.uri().path()) {
+            Some(Place::Prompt(name)) => Some(PromptAsked(name.into())),
+            _ => None,
+        };
+        let extensions = request.extensions_mut();
+        match asked {
+            Some(asked) => drop(extensions.insert(asked)),
+            // A layer in between has made another request of it.
+            None => drop(extensions.remove::<PromptAsked>()),
         }
     }
 }

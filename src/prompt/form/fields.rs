@@ -32,7 +32,8 @@ impl Faults {
     }
 }
 
-/// An object of which each field is asked for, and no other may be there. `null` is as if it were not there.
+/// An object of which each field is asked for, and no other may be there. `null` is as if it were
+/// not there.
 pub(in crate::prompt) struct Fields<'v, 'f> {
     map: &'v Map<String, Value>,
     at: &'f str,

@@ -347,8 +347,7 @@ fn name(text: &str) -> Result<PromptName, Rejection> {
 impl<S> Manage<S> {
     async fn answer<B>(self, parts: Parts, body: B) -> Result<Response<Body>, Failed>
     where
-        S: Service<ChatRequest, Response = ChatResponse> + Clone + Send + 'static,
-        S::Error: Into<Error>,
+        S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
         S::Future: Send,
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -420,8 +419,7 @@ fn not_by(allow: HeaderValue) -> Failed {
 
 impl<S, B> Service<Request<B>> for Manage<S>
 where
-    S: Service<ChatRequest, Response = ChatResponse> + Clone + Send + 'static,
-    S::Error: Into<Error>,
+    S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
     S::Future: Send,
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,

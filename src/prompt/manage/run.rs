@@ -8,12 +8,12 @@ use super::{
     told::milliseconds,
 };
 use crate::{
-    Exchange, Principal, Rejection,
-    llm::{ChatRequest, ChatResponse, Completion, Error, Usage},
+    Exchange, Extensible as _, Principal, Rejection,
+    llm::{ChatRequest, ChatResponse, Completion, Error, Prompted, Usage},
     principal::Carried,
     prompt::{
         At, Fault, Found, Variables,
-        endpoints::{Noted, answered, refusal, request},
+        endpoints::{Noted, answered, refusal},
         form::{Faults, Fields},
     },
     rejection::Kind,
@@ -152,8 +152,7 @@ impl Plan {
     /// Asks each case once of each version, and tells how that went.
     pub(super) async fn run<S>(self, chat: S, parts: &Parts, deadline: Duration) -> Value
     where
-        S: Service<ChatRequest, Response = ChatResponse> + Clone + Send + 'static,
-        S::Error: Into<Error>,
+        S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
         S::Future: Send,
     {
         let until = Instant::now() + deadline.min(Duration::from_secs(24 * 60 * 60));
@@ -321,24 +320,40 @@ fn carried(headers: &HeaderMap, extensions: &Extensions) -> Carried {
     }
 }
 
+/// What the model is asked: rendered here, so that it is no call of the prompt.
+fn request(
+    found: &Found,
+    variables: &Variables,
+    model: &Arc<str>,
+    carried: Carried,
+) -> Result<ChatRequest, Rejection> {
+    let version = &found.version;
+    let rendered = version.render(variables)?;
+    let mut request = ChatRequest::new().for_model(model).with_carried(carried);
+    *request.chat_mut()? = rendered;
+    let name = version.name().as_arc().clone();
+    let prompted = Prompted::new(name, version.number(), None, model.clone());
+    request.extensions_mut().insert(prompted);
+    Ok(request)
+}
+
 async fn ask<S>(
     mut chat: S,
     found: &Found,
-    model: &str,
+    model: &Arc<str>,
     variables: &Variables,
     carried: Carried,
 ) -> Ran
 where
-    S: Service<ChatRequest, Response = ChatResponse>,
-    S::Error: Into<Error>,
+    S: Service<ChatRequest, Response = ChatResponse, Error = Error>,
 {
     let began = Instant::now();
     let mut usage = None;
     let answer = async {
         let request = request(found, variables, model, carried)?.whole();
         let answer: Result<Completion, Error> = async {
-            poll_fn(|cx| chat.poll_ready(cx)).await.map_err(Into::into)?;
-            chat.call(request).await.map_err(Into::into)?.completion().await
+            poll_fn(|cx| chat.poll_ready(cx)).await?;
+            chat.call(request).await?.completion().await
         }
         .await;
         let completion = answer.map_err(|error| refusal(&error))?;

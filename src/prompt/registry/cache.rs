@@ -10,8 +10,8 @@ use std::{
 
 type Key = (PromptName, NonZeroU32);
 
-/// Two generations. What is asked for moves to the younger one; when that is full, the older one is dropped whole
-/// and it takes its place.
+/// Two generations. What is asked for moves to the younger one; when that is full, the older one is
+/// dropped whole and it takes its place.
 pub(super) struct Cache {
     generations: Mutex<Generations>,
     /// Of one generation.

@@ -17,8 +17,8 @@ pub struct Change {
     pub message: Option<String>,
     /// For [`create`](Registry::create): the number of the latest version that was seen, 0 for none.
     pub after: Option<u32>,
-    /// For [`move_label`](Registry::move_label): what it points at, `Some(None)` for nothing. `None`: wherever
-    /// it points.
+    /// For [`move_label`](Registry::move_label): what it points at, `Some(None)` for nothing.
+    /// `None`: wherever it points.
     pub from: Option<Option<Assignment>>,
 }
 

@@ -15,6 +15,9 @@ use crate::{
 };
 use std::{collections::HashMap, hash::Hash, num::NonZeroU32, sync::Arc};
 
+/// What the shares of a label take, in bytes: one for each bucket.
+const PLAN: usize = 10_000;
+
 /// All prompts, as of a revision of the store.
 #[derive(Clone, Default)]
 pub(super) struct Snapshot {
@@ -64,11 +67,17 @@ impl Entry {
             let label = label.clone();
             Some((label.clone(), Pointer { label, to }))
         });
+        let labels: HashMap<_, _> = labels.collect();
+        let plans = labels
+            .values()
+            .filter(|pointer| matches!(pointer.to, Target::Several { .. }));
+        let of_plans = plans.count() * PLAN;
+        let of_versions: usize = versions.values().map(|version| version.weight()).sum();
         Self {
             latest: versions.get(&head.latest).cloned(),
-            labels: labels.collect(),
+            labels,
             broken,
-            bytes: versions.values().map(|version| version.weight()).sum(),
+            bytes: of_versions + of_plans,
             head: Arc::new(head),
         }
     }

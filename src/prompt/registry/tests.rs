@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     future::ready,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
 };
 
 fn number(number: u32) -> NonZeroU32 {
@@ -46,7 +47,8 @@ async fn with_versions(registry: &Registry, name: &str, versions: u32) {
 }
 
 async fn point(registry: &Registry, label: &str, to: Assignment) -> LabelMove {
-    let moved = registry.move_label(&code(), "a", label, Some(to), Change::new());
+    let code = code();
+    let moved = registry.move_label(&code, "a", label, Some(to), Change::new());
     moved.await.unwrap()
 }
 

@@ -14,8 +14,8 @@ use std::{
     sync::LazyLock,
 };
 
-/// The most steps of one template.
-const FUEL: u64 = 50_000;
+/// The most steps of one rendering.
+pub(super) const FUEL: u64 = 50_000;
 
 /// The most bytes that filters make in one rendering.
 const WORK: usize = 8 << 20;
@@ -151,7 +151,8 @@ fn empty() -> Environment<'static> {
     env
 }
 
-/// How a value stands in a text: texts and numbers as they are, nothing for `none`, and lists and maps as JSON.
+/// How a value stands in a text: texts and numbers as they are, nothing for `none`, and lists and
+/// maps as JSON.
 fn say(out: &mut Output<'_>, _: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
     write(out, value)
 }
@@ -364,15 +365,15 @@ impl io::Write for Capped {
 
 #[cfg(test)]
 mod tests_of_names {
-    use super::*;
+    use super::{super::values::given, *};
 
     #[test]
     fn what_is_let_through_is_there() {
         begin();
         let env = environment();
         let kind = |text: &str| {
-            let context = std::collections::BTreeMap::from([("x", "y")]);
-            let rendered = env.render_str(text, Value::from_serialize(context));
+            let context = given(&serde_json::json!({"x": "y"}));
+            let rendered = env.render_str(text, context);
             rendered.map_err(|error| error.kind())
         };
         for name in FILTERS {
@@ -401,14 +402,12 @@ mod tests_of_names {
     fn each_value_has_one_way_to_stand_in_a_text() {
         begin();
         let env = environment();
-        let context = serde_json::json!({
+        let context = given(&serde_json::json!({
             "text": "a\"{{b}}", "none": null, "yes": true, "whole": 7, "part": 0.5, "list": ["a", 1, {"b": null}]
-        });
+        }));
         let text =
             "{{ text }}|{{ none }}|{{ yes }}|{{ whole }}|{{ part }}|{{ list }}|{{ list|tojson }}";
-        let made = env
-            .render_str(text, Value::from_serialize(context))
-            .unwrap();
+        let made = env.render_str(text, context).unwrap();
         assert_eq!(
             made,
             r#"a"{{b}}||true|7|0.5|["a",1,{"b":null}]|["a",1,{"b":null}]"#

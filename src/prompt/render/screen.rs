@@ -1,13 +1,14 @@
 //! What a template may not say.
 //!
 //! Fuel bounds how many steps a template takes, and not how much each of them makes: forty times
-//! `{% set x = x ~ x %}` are a few hundred steps and a terabyte. So nothing that a template gives a name to
-//! is larger than what it was given: values are not put together (`~`, `*`, `+` of anything but a
-//! number that is written there, lists of anything but literals), text is not captured (`{% set %}` as a block, `{% filter %}`,
-//! macros), and nothing calls itself.
+//! `{% set x = x ~ x %}` are a few hundred steps and a terabyte. So nothing that a template gives a
+//! name to is larger than what it was given: values are not put together (`~`, `*`, `+` of anything
+//! but a number that is written there, lists of anything but literals), text is not captured (`{%
+//! set %}` as a block, `{% filter %}`, macros), and nothing calls itself.
 //!
-//! Every `{%` and every `{{` is taken for a tag, wherever it stands: also those that the template engine takes
-//! for text. So whatever it takes for a tag was looked at, though some text is refused that does no harm.
+//! Every `{%` and every `{{` is taken for a tag, wherever it stands: also those that the template
+//! engine takes for text. So whatever it takes for a tag was looked at, though some text is refused
+//! that does no harm.
 
 use super::engine::{FILTERS, TESTS};
 use crate::prompt::fault::Fault;

@@ -206,6 +206,19 @@ fn no_template_goes_on_for_ever_or_fills_the_memory() {
 }
 
 #[test]
+fn all_templates_share_their_steps() {
+    let loops = "{% for a in range(5000) %}{% if a %}{% endif %}{% endfor %}";
+    let mut prompt = Prompt::new().user("{{ text }}").variable("text", json!({}));
+    for _ in 0..20 {
+        prompt = prompt.user(loops);
+    }
+    let error = compile(&prompt)
+        .render(&variables(json!({"text": "x"})))
+        .unwrap_err();
+    assert!(matches!(error.why(), RenderFault::TooLarge(_)), "{error}");
+}
+
+#[test]
 fn the_sum_of_all_parts_is_held_too() {
     let mut prompt = Prompt::new().variable("text", json!({}));
     for _ in 0..8 {

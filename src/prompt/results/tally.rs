@@ -3,8 +3,8 @@
 use super::{Outcome, ScoreResults, VersionResults};
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
-/// Each bucket is a tenth longer than the one before; the first ends at a millisecond, the last one at 1.1¹⁵⁹ of
-/// them, which is about an hour. What is beyond is in the last.
+/// Each bucket is a tenth longer than the one before; the first ends at a millisecond, the last one
+/// at 1.1¹⁵⁹ of them, which is about an hour. What is beyond is in the last.
 const BUCKETS: usize = 160;
 const GROWTH: f64 = 1.1;
 

@@ -62,7 +62,11 @@ impl Codec for Anthropic {
     }
 
     fn parse(&self, _: Operation, body: &[u8]) -> Result<Typed, Rejection> {
-        request::parse(body).map(Typed::Chat)
+        request::parse(body, false).map(Typed::Chat)
+    }
+
+    fn parse_beside(&self, body: &[u8]) -> Result<Typed, Rejection> {
+        request::parse(body, true).map(Typed::Chat)
     }
 
     fn asked(&self, request: &ChatRequest) -> Asked {

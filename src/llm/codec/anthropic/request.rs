@@ -20,8 +20,9 @@ use crate::{
 };
 use serde_json::Value;
 
-/// Reads all of a request. Known fields must have their types; unknown ones are kept.
-pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {
+/// Reads all of a request, in which something must be said, or may. Known fields must have their types;
+/// unknown ones are kept.
+pub(super) fn parse(body: &[u8], may_be_silent: bool) -> Result<Chat, Rejection> {
     let mut fields = Fields::new(document(body)?, Path::Root)?;
     fields.take("model");
     fields.bool("stream")?;
@@ -29,7 +30,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {
     let path = Path::Root;
     let path = path.key("messages");
     let said = fields.array("messages")?;
-    if said.is_empty() {
+    if said.is_empty() && !may_be_silent {
         return Err(path.fault("At least one message is required."));
     }
     for (index, value) in said.into_iter().enumerate() {

@@ -82,8 +82,12 @@ impl Codec for Gemini {
     fn parse(&self, operation: Operation, body: &[u8]) -> Result<Typed, Rejection> {
         match operation {
             Operation::Embeddings => embed::parse(body).map(Typed::Embed),
-            _ => request::parse(body).map(Typed::Chat),
+            _ => request::parse(body, false).map(Typed::Chat),
         }
+    }
+
+    fn parse_beside(&self, body: &[u8]) -> Result<Typed, Rejection> {
+        request::parse(body, true).map(Typed::Chat)
     }
 
     fn asked(&self, request: &ChatRequest) -> Asked {

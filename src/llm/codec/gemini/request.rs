@@ -19,8 +19,9 @@ use crate::{
 };
 use serde_json::{Map, Value};
 
-/// Reads all of a request. Known fields must have their types; unknown ones are kept.
-pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {
+/// Reads all of a request, in which something must be said, or may. Known fields must have their types;
+/// unknown ones are kept.
+pub(super) fn parse(body: &[u8], may_be_silent: bool) -> Result<Chat, Rejection> {
     let root = Path::Root;
     let mut whole = camel(document(body)?, root)?;
     // What is counted may stand a level deeper.
@@ -48,7 +49,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {
     }
     let at = path.key("contents");
     let said = listed(fields.take("contents"), at)?;
-    if said.is_empty() {
+    if said.is_empty() && !may_be_silent {
         return Err(at.fault("At least one content is required."));
     }
     for (index, value) in said.into_iter().enumerate() {

@@ -73,6 +73,10 @@ impl Codec for OpenAi {
         request::parse(operation, body)
     }
 
+    fn parse_beside(&self, body: &[u8]) -> Result<Typed, Rejection> {
+        request::parse_beside(body).map(Typed::Chat)
+    }
+
     fn asked(&self, request: &ChatRequest) -> Asked {
         let base64 = request.operation() == Operation::Embeddings
             && match request.wire() {

@@ -25,7 +25,7 @@ pub(super) fn parse(operation: Operation, body: &[u8]) -> Result<Typed, Rejectio
     let mut fields = Fields::new(document(body)?, Path::Root)?;
     fields.take("model");
     match operation {
-        Operation::Chat | Operation::CountTokens => chat(fields).map(Typed::Chat),
+        Operation::Chat | Operation::CountTokens => chat(fields, false).map(Typed::Chat),
         Operation::Completions => completions(fields).map(Typed::Chat),
         Operation::Embeddings => embed(fields).map(Typed::Embed),
         Operation::Rerank | Operation::Passthrough(_) => {
@@ -34,11 +34,18 @@ pub(super) fn parse(operation: Operation, body: &[u8]) -> Result<Typed, Rejectio
     }
 }
 
-fn chat(mut fields: Fields<'_>) -> Result<Chat, Rejection> {
+/// Reads a conversation in which nothing needs to be said.
+pub(super) fn parse_beside(body: &[u8]) -> Result<Chat, Rejection> {
+    let mut fields = Fields::new(document(body)?, Path::Root)?;
+    fields.take("model");
+    chat(fields, true)
+}
+
+fn chat(mut fields: Fields<'_>, may_be_silent: bool) -> Result<Chat, Rejection> {
     let path = Path::Root;
     let path = path.key("messages");
     let messages = fields.array("messages")?;
-    if messages.is_empty() {
+    if messages.is_empty() && !may_be_silent {
         return Err(path.fault("At least one message is required."));
     }
     let messages = messages.into_iter().enumerate();

@@ -73,7 +73,11 @@ impl Codec for Responses {
     }
 
     fn parse(&self, _: Operation, body: &[u8]) -> Result<Typed, Rejection> {
-        request::parse(body).map(Typed::Chat)
+        request::parse(body, false).map(Typed::Chat)
+    }
+
+    fn parse_beside(&self, body: &[u8]) -> Result<Typed, Rejection> {
+        request::parse(body, true).map(Typed::Chat)
     }
 
     fn asked(&self, request: &ChatRequest) -> Asked {

@@ -27,8 +27,9 @@ const LEAST_OUTPUT: u64 = 16;
 /// `status`, and what nobody here knows.
 pub(in super::super) const ITEM: &str = "item";
 
-/// Reads all of a request. Known fields must have their types; unknown ones are kept.
-pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {
+/// Reads all of a request, in which something must be said, or may. Known fields must have their types;
+/// unknown ones are kept.
+pub(super) fn parse(body: &[u8], may_be_silent: bool) -> Result<Chat, Rejection> {
     let root = Path::Root;
     let mut fields = Fields::new(document(body)?, root)?;
     fields.take("model");
@@ -53,6 +54,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Chat, Rejection> {
             messages = turns.into_messages();
         }
         Some(_) => return Err(path.fault("Expected a string or an array of items.")),
+        None if may_be_silent => {}
         None => return Err(path.fault("A string or an array of items is required.")),
     }
     let path = root.key("tools");
