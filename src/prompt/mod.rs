@@ -163,6 +163,7 @@ mod diff;
 pub mod endpoints;
 mod fault;
 mod form;
+pub mod guide;
 pub mod layer;
 pub mod manage;
 mod memory;

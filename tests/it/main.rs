@@ -66,6 +66,8 @@ mod passed;
 mod pool;
 #[cfg(all(feature = "gateway", feature = "prompts", feature = "testing"))]
 mod prompts;
+#[cfg(all(feature = "gateway", feature = "prompts"))]
+mod prompt_endpoints;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod proofs;
 #[cfg(all(feature = "client", feature = "testing"))]

@@ -79,7 +79,11 @@ pub(crate) fn answered(
     if !calls.is_empty() {
         put("tool_calls", calls.into());
     }
-    if let Some(finish) = completion.choices.first().and_then(|one| one.finish.as_ref()) {
+    if let Some(finish) = completion
+        .choices
+        .first()
+        .and_then(|one| one.finish.as_ref())
+    {
         put("finish_reason", word(finish).into());
     }
     if let Some(usage) = noted.usage {
@@ -136,7 +140,10 @@ fn output(found: &Found, completion: &Completion) -> Result<Value, Flaw> {
 /// JSON without the fence of Markdown that models like to put around it.
 fn bare(text: &str) -> &str {
     let text = text.trim();
-    let Some(inner) = text.strip_prefix("```").and_then(|text| text.strip_suffix("```")) else {
+    let Some(inner) = text
+        .strip_prefix("```")
+        .and_then(|text| text.strip_suffix("```"))
+    else {
         return text;
     };
     inner.strip_prefix("json").unwrap_or(inner).trim()
@@ -149,14 +156,24 @@ pub(super) fn repair(said: String, faults: &[Fault]) -> [Message; 2] {
         told.push_str("\n- ");
         if !fault.pointer.is_empty() {
             // Without line breaks: a pointer has names that the model made up.
-            told.extend(fault.pointer.chars().filter(|char| !char.is_control()).take(256));
+            told.extend(
+                fault
+                    .pointer
+                    .chars()
+                    .filter(|char| !char.is_control())
+                    .take(256),
+            );
             told.push_str(": ");
         }
         told.push_str(fault.what);
     }
     told.push_str("\nAnswer again with the whole JSON, corrected, and with nothing else.");
     // Some vendors refuse a message without text.
-    let said = if said.trim().is_empty() { "{}".to_owned() } else { said };
+    let said = if said.trim().is_empty() {
+        "{}".to_owned()
+    } else {
+        said
+    };
     [
         Message::text(Role::Assistant, said),
         Message::text(Role::User, told),
@@ -212,7 +229,13 @@ mod tests {
 
     #[test]
     fn a_fence_is_no_part_of_json() {
-        for text in ["{}", " {} ", "```json\n{}\n```", "```\n{}\n```\n", "```{}```"] {
+        for text in [
+            "{}",
+            " {} ",
+            "```json\n{}\n```",
+            "```\n{}\n```\n",
+            "```{}```",
+        ] {
             assert_eq!(bare(text), "{}", "{text}");
         }
         assert_eq!(bare("``` {}"), "``` {}");

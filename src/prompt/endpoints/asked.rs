@@ -251,10 +251,18 @@ mod tests {
             "label=%",
             "label=%ff",
         ] {
-            assert_eq!(chosen(bad).unwrap_err().kind(), Kind::InvalidRequest, "{bad}");
+            assert_eq!(
+                chosen(bad).unwrap_err().kind(),
+                Kind::InvalidRequest,
+                "{bad}"
+            );
         }
         for none in ["label=A", "label=12", "label="] {
-            assert_eq!(chosen(none).unwrap_err().kind(), Kind::PromptNotFound, "{none}");
+            assert_eq!(
+                chosen(none).unwrap_err().kind(),
+                Kind::PromptNotFound,
+                "{none}"
+            );
         }
     }
 

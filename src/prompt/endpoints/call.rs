@@ -42,7 +42,9 @@ where
 {
     let query = Query::read(parts.uri.query(), &["version", "label", "stream"])?;
     let streams = wants_events(&parts.headers, &query)?;
-    let found = settings.find(&name(asked)?, query.chosen()?, &parts).await?;
+    let found = settings
+        .find(&name(asked)?, query.chosen()?, &parts)
+        .await?;
     let bytes = serve::json_body(&parts.headers, body, settings.limit, TIME).await?;
     let variables = object(&bytes)?;
     let model = settings.model_of(&found)?;
@@ -102,17 +104,15 @@ pub(super) struct Checked {
 
 impl Checked {
     /// The document that answers. The registry is told whether an output is of its schema.
-    pub(super) fn answered(
-        &self,
-        completion: &Completion,
-        noted: &Noted,
-    ) -> Result<Value, Flaw> {
+    pub(super) fn answered(&self, completion: &Completion, noted: &Noted) -> Result<Value, Flaw> {
         let document = answered(&self.found, completion, noted);
         let version = &self.found.version;
         if is_json(version.prompt().output.as_ref()) {
             let value = if document.is_ok() { 1.0 } else { 0.0 };
             // One that there is no room for is not counted.
-            let _ = self.registry.score(version.name(), version.number(), VALID, value);
+            let _ = self
+                .registry
+                .score(version.name(), version.number(), VALID, value);
         }
         document
     }

@@ -68,9 +68,10 @@ impl Settings {
         self.registry.head(name).is_some_and(|head| match label {
             At::Latest => head.latest == version,
             At::Version(own) => *own == version,
-            At::Label(label) => head.labels.get(label).is_some_and(|to| {
-                to.shares().iter().any(|share| share.version == version)
-            }),
+            At::Label(label) => head
+                .labels
+                .get(label)
+                .is_some_and(|to| to.shares().iter().any(|share| share.version == version)),
         })
     }
 
@@ -93,15 +94,17 @@ impl Settings {
         let model = version.model().or(self.model.as_ref());
         let model = model.map_or("", |model| model);
         let principal = parts.extensions.get::<Principal>();
-        if principal.is_some_and(|who| {
-            !who.may_use_model(model) || !who.may_use_route(&self.template)
-        }) {
+        if principal
+            .is_some_and(|who| !who.may_use_model(model) || !who.may_use_route(&self.template))
+        {
             return false;
         }
         #[cfg(feature = "authorize")]
         if let Some(policy) = &self.policy {
             let mut extensions = parts.extensions.clone();
-            extensions.insert(crate::authorize::PromptAsked(version.name().as_arc().clone()));
+            extensions.insert(crate::authorize::PromptAsked(
+                version.name().as_arc().clone(),
+            ));
             let routes = std::slice::from_ref(&self.template);
             return policy.offers(&parts.headers, &extensions, routes, model);
         }
@@ -181,7 +184,10 @@ impl Settings {
             .unwrap_or_default();
         if let Some(map) = document.as_object_mut() {
             map.insert("variables".to_owned(), Value::Object(variables));
-            map.insert("variables_schema".to_owned(), version.variables_schema().clone());
+            map.insert(
+                "variables_schema".to_owned(),
+                version.variables_schema().clone(),
+            );
             if let Some(schema) = version.output_schema() {
                 map.insert("output_schema".to_owned(), schema.clone());
             }

@@ -118,7 +118,8 @@ impl Events {
         if self.size > MOST {
             return Some(self.failed(&Kind::UpstreamTooLarge.into()));
         }
-        let shown = Self::shown(&piece).map(|text| event("text", &json!({"text": text}).to_string()));
+        let shown =
+            Self::shown(&piece).map(|text| event("text", &json!({"text": text}).to_string()));
         self.completion.push(piece);
         if shown.is_some() {
             self.begin();

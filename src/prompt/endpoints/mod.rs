@@ -156,14 +156,15 @@ mod rights;
 #[cfg(test)]
 mod tests;
 
+pub use self::page::{Page, PageFuture, PageLayer};
+#[cfg(feature = "authorize")]
+#[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
+pub use self::rights::{NamePrompt, PromptNameLayer};
 pub(crate) use self::{
     answer::{Noted, answered, refusal},
     asked::Query,
     call::{TIME, parsed},
 };
-#[cfg(feature = "authorize")]
-#[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
-pub use self::rights::{NamePrompt, PromptNameLayer};
 
 use self::asked::Place;
 use super::{
@@ -178,7 +179,9 @@ use crate::{
     rejection::Kind,
 };
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts,
+};
 use http_body::Body as HttpBody;
 use std::{
     convert::Infallible,
@@ -217,6 +220,7 @@ struct Settings {
     key: Arc<KeyOf>,
     title: Arc<str>,
     has_security: bool,
+    has_public_page: bool,
     #[cfg(feature = "authorize")]
     policy: Option<Policy>,
 }
@@ -240,6 +244,7 @@ impl Endpoints {
                 }),
                 title: "Prompts".into(),
                 has_security: true,
+                has_public_page: false,
                 #[cfg(feature = "authorize")]
                 policy: None,
             }),
@@ -334,6 +339,13 @@ impl<S> Endpoints<S> {
         self.set(|settings| settings.has_security = false)
     }
 
+    /// In a gateway, shows the page to try prompts to everyone, for browsers have no token when they come. It says nothing of
+    /// any prompt. Elsewhere the [layer](Self::page_layer) does.
+    #[must_use]
+    pub fn public_page(self) -> Self {
+        self.set(|settings| settings.has_public_page = true)
+    }
+
     /// Lets callers find no prompts but those that this policy allows them to use. A layer of the same policy around the models
     /// decides on the calls.
     #[cfg(feature = "authorize")]
@@ -363,6 +375,11 @@ impl<S> Endpoints<S> {
     }
 
     #[cfg(feature = "gateway")]
+    pub(crate) fn has_public_page(&self) -> bool {
+        self.settings.has_public_page
+    }
+
+    #[cfg(feature = "gateway")]
     pub(crate) fn root_path(&self) -> &Arc<str> {
         &self.settings.root
     }
@@ -375,11 +392,10 @@ impl<S> Endpoints<S> {
         PromptNameLayer::new(self.settings.root.clone())
     }
 
-    /// The page to try prompts, for whoever serves it to people who have no token in their browser: it is the same for
-    /// everyone, and says nothing of any prompt.
+    /// The layer that answers with the page to try prompts, for outside of authentication.
     #[must_use]
-    pub fn page() -> Response<Body> {
-        page::page()
+    pub fn page_layer(&self) -> PageLayer {
+        PageLayer::new(self.settings.root.clone())
     }
 }
 

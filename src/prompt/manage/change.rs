@@ -1,6 +1,10 @@
 //! What is created, moved, previewed and scored.
 
-use super::{Settings, failed::{Failed, under}, missing, name};
+use super::{
+    Settings,
+    failed::{Failed, under},
+    missing, name,
+};
 use crate::{
     Body, Principal,
     prompt::{
@@ -79,7 +83,10 @@ fn message(fields: &mut Fields<'_, '_>, faults: &Faults) -> Change {
     let message = message.filter(|message| {
         let fits = message.len() <= 1024;
         if !fits {
-            faults.note(Fault::new("/message", "A message has 1024 bytes at the most."));
+            faults.note(Fault::new(
+                "/message",
+                "A message has 1024 bytes at the most.",
+            ));
         }
         fits
     });
@@ -148,10 +155,17 @@ impl Settings {
             let to = fields.one("to", |value, at| assignment(value, at, faults));
             let from = fields.one("from", |value, at| assignment(value, at, faults));
             let change = message(fields, faults);
-            let change = if names("from") { change.from(from) } else { change };
+            let change = if names("from") {
+                change.from(from)
+            } else {
+                change
+            };
             Some((to, change))
         })?;
-        let moved = self.registry.move_label(&actor, &name, &label, to, change).await;
+        let moved = self
+            .registry
+            .move_label(&actor, &name, &label, to, change)
+            .await;
         let moved = moved.map_err(|error| match error {
             RegistryError::Invalid(invalid) => Failed::below(&invalid, "/to"),
             error => error.into(),
@@ -177,7 +191,10 @@ impl Settings {
             };
             let many = [version.is_some(), label.is_some(), prompt.is_some()];
             if many.into_iter().filter(|is| *is).count() > 1 {
-                return faults.add("", "One of `version`, `label` and `prompt` can be previewed.");
+                return faults.add(
+                    "",
+                    "One of `version`, `label` and `prompt` can be previewed.",
+                );
             }
             Some((version.map(At::Version).or(label), prompt, variables))
         })?;

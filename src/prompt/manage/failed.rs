@@ -1,8 +1,7 @@
 //! What went wrong, with all that whoever writes prompts may know of it.
 
 use crate::{
-    Body, Reject, Rejection,
-    problem,
+    Body, Reject, Rejection, problem,
     prompt::{Fault, InvalidPrompt, RegistryError, RenderError, RenderFault},
 };
 use http::Response;
@@ -19,7 +18,13 @@ pub(super) enum Failed {
 impl Failed {
     /// Of what stands in a field of the body.
     pub(super) fn below(invalid: &InvalidPrompt, field: &str) -> Self {
-        Self::Invalid(invalid.faults().iter().map(|fault| under(fault, field)).collect())
+        Self::Invalid(
+            invalid
+                .faults()
+                .iter()
+                .map(|fault| under(fault, field))
+                .collect(),
+        )
     }
 
     /// Where a prompt that came in a body is at fault.
@@ -89,9 +94,12 @@ impl From<RegistryError> for Failed {
 impl From<RenderError> for Failed {
     fn from(error: RenderError) -> Self {
         match error.why() {
-            RenderFault::Variables(faults) => {
-                Self::Invalid(faults.iter().map(|fault| under(fault, "/variables")).collect())
-            }
+            RenderFault::Variables(faults) => Self::Invalid(
+                faults
+                    .iter()
+                    .map(|fault| under(fault, "/variables"))
+                    .collect(),
+            ),
             RenderFault::Template(fault) => Self::Invalid(vec![under(fault, "/prompt")]),
             RenderFault::TooLarge(_) => Self::Rejected(error.into()),
         }

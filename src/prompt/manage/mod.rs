@@ -405,7 +405,9 @@ impl<S> Manage<S> {
             Some(Place::Scores(name)) => settings.score(name, &body),
             Some(Place::Runs(name)) => {
                 let plan = settings.plan(&principal, name, &body).await?;
-                Ok(endpoints::json(&plan.run(self.chat, &parts, settings.deadline).await))
+                Ok(endpoints::json(
+                    &plan.run(self.chat, &parts, settings.deadline).await,
+                ))
             }
             _ => Err(not_by(allow)),
         }

@@ -37,7 +37,10 @@ impl Settings {
         let mut heads = self.registry.heads(after, limit + 1);
         let more = heads.len() > limit;
         heads.truncate(limit);
-        let prompts: Vec<_> = heads.iter().map(|head| told::head(&self.registry, head)).collect();
+        let prompts: Vec<_> = heads
+            .iter()
+            .map(|head| told::head(&self.registry, head))
+            .collect();
         Ok(json!({"prompts": prompts, "more": more, "problems": self.registry.problems()}))
     }
 
@@ -51,7 +54,10 @@ impl Settings {
     pub(super) async fn versions(&self, asked: &str, query: Option<&str>) -> Told {
         let query = Query::read(query, &["before", "limit"])?;
         let (before, limit) = (query.version("before")?, limit(&query, FEW, MOST_OF_FEW)?);
-        let mut all = self.registry.versions(&name(asked)?, before, limit + 1).await?;
+        let mut all = self
+            .registry
+            .versions(&name(asked)?, before, limit + 1)
+            .await?;
         let more = all.len() > limit;
         all.truncate(limit);
         let versions: Vec<_> = all.iter().map(told::version).collect();

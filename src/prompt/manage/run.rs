@@ -76,7 +76,10 @@ impl Settings {
             let cases = fields.list("cases", |value, at| case(value, at, faults));
             let model = fields.text("model");
             if numbers.is_empty() || numbers.len() > MOST_VERSIONS {
-                faults.note(Fault::new("/versions", "Expected the numbers of one version or two."));
+                faults.note(Fault::new(
+                    "/versions",
+                    "Expected the numbers of one version or two.",
+                ));
             }
             if numbers.len() == 2 && numbers.first() == numbers.last() {
                 faults.note(Fault::new("/versions", "A version is named twice."));
@@ -85,13 +88,19 @@ impl Settings {
                 faults.note(Fault::new("/cases", "Expected one case at least."));
             }
             if cases.len() > self.most_cases {
-                faults.note(Fault::new("/cases", "There are more cases than a run may have."));
+                faults.note(Fault::new(
+                    "/cases",
+                    "There are more cases than a run may have.",
+                ));
             }
             Some((numbers, cases, model))
         })?;
         let mut versions = Vec::new();
         for number in numbers {
-            let found = self.registry.find::<str>(&name, &At::Version(number), None).await?;
+            let found = self
+                .registry
+                .find::<str>(&name, &At::Version(number), None)
+                .await?;
             let own = found.version.model().or(self.model.as_ref()).cloned();
             let model = model.as_deref().map(Arc::from).or(own);
             let model = model.ok_or_else(|| {
@@ -99,7 +108,9 @@ impl Settings {
                 rejection.with_detail("The prompt names no model.")
             })?;
             if !principal.may_use_model(&model) {
-                return Err(Rejection::new(Kind::ModelNotFound).with_param("/model").into());
+                return Err(Rejection::new(Kind::ModelNotFound)
+                    .with_param("/model")
+                    .into());
             }
             versions.push((found, model));
         }
@@ -262,7 +273,8 @@ impl Sums {
                 });
                 if !rejection.faults().is_empty() {
                     let all = rejection.faults().iter();
-                    let all = all.map(|fault| json!({"param": &*fault.param, "detail": fault.detail}));
+                    let all =
+                        all.map(|fault| json!({"param": &*fault.param, "detail": fault.detail}));
                     error["errors"] = all.collect();
                 }
                 told["error"] = error;

@@ -1,6 +1,6 @@
 //! Records as JSON.
 
-use crate::prompt::{Registry, VersionRecord, VersionResults, PromptHead};
+use crate::prompt::{PromptHead, Registry, VersionRecord, VersionResults};
 use serde_json::{Map, Value, json};
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +40,9 @@ pub(super) fn version(record: &VersionRecord) -> Value {
 
 /// Milliseconds since 1970, as in exports.
 fn millis(at: SystemTime) -> u64 {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = at
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

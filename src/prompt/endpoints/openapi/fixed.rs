@@ -101,10 +101,15 @@ pub(super) fn schemas() -> Map<String, Value> {
                         "additionalProperties": schema("PromptVariable"),
                     }),
                 ),
-                ("variables_schema", object("The JSON schema of the object of variables.")),
+                (
+                    "variables_schema",
+                    object("The JSON schema of the object of variables."),
+                ),
                 (
                     "labels",
-                    object("Where its labels point: at the number of a version, or at several with their shares."),
+                    object(
+                        "Where its labels point: at the number of a version, or at several with their shares.",
+                    ),
                 ),
             ]),
         ),
@@ -228,7 +233,11 @@ pub(super) fn answers(good: Value, more: &[&str]) -> Value {
     all.insert("200".to_owned(), good);
     let any = ["401", "405", "429", "default"];
     for status in more.iter().chain(&any) {
-        let name = if *status == "default" { "Other" } else { status };
+        let name = if *status == "default" {
+            "Other"
+        } else {
+            status
+        };
         let to = json!({"$ref": format!("#/components/responses/Problem{name}")});
         all.insert((*status).to_owned(), to);
     }
@@ -238,17 +247,26 @@ pub(super) fn answers(good: Value, more: &[&str]) -> Value {
 /// What each status says.
 pub(super) fn responses() -> Map<String, Value> {
     let all = [
-        ("400", "The request is not valid: `param` or `errors` say where."),
+        (
+            "400",
+            "The request is not valid: `param` or `errors` say where.",
+        ),
         ("401", "The credentials are missing or not valid."),
         ("403", "The credentials do not permit this."),
-        ("404", "There is no such prompt, label, version or model for the caller."),
+        (
+            "404",
+            "There is no such prompt, label, version or model for the caller.",
+        ),
         ("405", "Another method is to be used: see `Allow`."),
         ("408", "The body did not arrive in time."),
         ("413", "The body, or what is made of it, is too large."),
         ("415", "The body is not JSON by its header."),
         ("429", "Too many calls in a short time: see `Retry-After`."),
         ("500", "A fault of the gateway."),
-        ("502", "The model failed. `output_invalid`: it answered twice what is not of the schema."),
+        (
+            "502",
+            "The model failed. `output_invalid`: it answered twice what is not of the schema.",
+        ),
         ("503", "Not for now: see `Retry-After`."),
         ("504", "The model did not answer in time."),
         ("Other", "Anything else that went wrong."),

@@ -12,7 +12,8 @@ pub(super) struct Names<'n> {
 impl<'n> Names<'n> {
     pub(super) fn new(names: impl Iterator<Item = &'n str> + Clone) -> Self {
         let taken = |operation: &str| {
-            operation.starts_with("describe_") || ["list_prompts", "get_openapi"].contains(&operation)
+            operation.starts_with("describe_")
+                || ["list_prompts", "get_openapi"].contains(&operation)
         };
         Self {
             operations: unique(names.clone(), snake, taken, "_"),
@@ -45,9 +46,17 @@ fn unique<'n>(
     }
     let named = |name: &'n str| {
         let mut own = called(name);
-        if taken(&own) || counts.get(&own.to_lowercase()).is_some_and(|&count| count > 1) {
+        if taken(&own)
+            || counts
+                .get(&own.to_lowercase())
+                .is_some_and(|&count| count > 1)
+        {
             let digest = Sha256::digest(name.as_bytes());
-            let digits: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            let digits: String = digest
+                .iter()
+                .take(4)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             own = format!("{own}{joint}{digits}");
         }
         (name, own)
@@ -61,7 +70,13 @@ fn snake(name: &str) -> String {
     if !name.starts_with(|first: char| first.is_ascii_alphabetic()) {
         out.push_str("p_");
     }
-    let letter = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
+    let letter = |char: char| {
+        if char.is_ascii_alphanumeric() {
+            char
+        } else {
+            '_'
+        }
+    };
     out.extend(name.chars().map(letter));
     out
 }
@@ -92,12 +107,23 @@ mod tests {
     #[test]
     fn no_two_prompts_are_called_the_same() {
         let all = [
-            "translate", "a.b", "a-b", "0", "describe_a", "list_prompts", "get_openapi", "ab", "a_b",
+            "translate",
+            "a.b",
+            "a-b",
+            "0",
+            "describe_a",
+            "list_prompts",
+            "get_openapi",
+            "ab",
+            "a_b",
         ];
         let names = Names::new(all.into_iter());
         assert_eq!(names.operation("translate"), "translate");
         assert_eq!(names.schema("translate"), "Translate");
-        assert_eq!((names.operation("0"), names.schema("0")), ("p_0".into(), "P0".into()));
+        assert_eq!(
+            (names.operation("0"), names.schema("0")),
+            ("p_0".into(), "P0".into())
+        );
         assert!(names.operation("a.b").starts_with("a_b_"));
         let operations: std::collections::HashSet<_> = all
             .iter()

@@ -85,11 +85,13 @@ impl Components {
                 }
                 (_, Value::Array(list)) => {
                     let all = list.iter();
-                    all.map(|inner| self.item(root, inner, prefix, known)).collect()
+                    all.map(|inner| self.item(root, inner, prefix, known))
+                        .collect()
                 }
-                ("additionalProperties" | "unevaluatedProperties" | "additionalItems", Value::Bool(_)) => {
-                    inner.clone()
-                }
+                (
+                    "additionalProperties" | "unevaluatedProperties" | "additionalItems",
+                    Value::Bool(_),
+                ) => inner.clone(),
                 (_, Value::Object(_)) => self.schema(root, inner, prefix, known),
                 _ => inner.clone(),
             };
