@@ -5,9 +5,10 @@
 //! PROMPTS=some/other/directory GATEWAY_KEY=some-long-secret cargo run --features prompts --example prompt_endpoints
 //! ```
 //!
-//! Without a vendor's key in the environment a built-in simulator answers. What is changed in the directory is served a second later.
-//! The page to try them needs the key, which it asks for. The same key manages them below `/admin/prompts`, where what is in
-//! files is read, and run against test sets, and not written.
+//! Without a vendor's key in the environment a built-in simulator answers. What is changed in the
+//! directory is served a second later. The page to try them needs the key, which it asks for. The same
+//! key manages them below `/admin/prompts`, where what is in files is read, and run against test sets,
+//! and not written.
 
 use std::{env, path::PathBuf};
 use tower_gateway::{

@@ -12,7 +12,8 @@
 //! | [judge](#judge) | [`Registry::results`](super::Registry::results) | `GET …/results`, `POST …/scores` | |
 //! | [take back](#take-back) | [`Registry::move_label`](super::Registry::move_label) | `PUT …/labels/production` | `labels` |
 //!
-//! `…` is where [management](super::manage) is mounted, `/admin/prompts` by default. All of it in one gateway:
+//! `…` is where [management](super::manage) is mounted, `/admin/prompts` by default. All of it in one
+//! gateway:
 //!
 #![cfg_attr(feature = "gateway", doc = "```")]
 #![cfg_attr(not(feature = "gateway"), doc = "```ignore")]
@@ -71,22 +72,19 @@
 //! assert_eq!(call("alice", "PUT", path, json!({"to": 1})).await.0, 403);
 //! assert_eq!(call("bob", "PUT", path, json!({"to": 1, "message": "the first"})).await.0, 200);
 //!
-//! // Use.
-//! let (_, told) = call("the application", "POST", "/prompts/translate", json!({"text": "Good morning"})).await;
-//! assert_eq!(told["version"], 1);
-//! let chat = json!({"prompt": {"name": "translate", "variables": {"text": "Good morning"}}});
-//! let (status, _) = call("the application", "POST", "/v1/chat/completions", chat).await;
-//! assert_eq!(status, 200);
+//! // Use. let (_, told) = call("the application", "POST", "/prompts/translate", json!({"text": "Good
+//! morning"})).await; assert_eq!(told["version"], 1); let chat = json!({"prompt": {"name": "translate",
+//! "variables": {"text": "Good morning"}}}); let (status, _) = call("the application", "POST",
+//! "/v1/chat/completions", chat).await; assert_eq!(status, 200);
 //!
-//! // Test and compare the next one.
-//! let second = says("Translate into {{ language }}, word by word.");
-//! call("alice", "POST", "/admin/prompts/translate/versions", second).await;
-//! let (_, told) = call("alice", "GET", "/admin/prompts/translate/diff?from=1&to=2", json!({})).await;
-//! assert!(told["diff"].as_str().unwrap().contains("+messages.0.content: Translate into {{ language }}, word by word."));
-//! let cases = json!([{"variables": {"text": "Good morning"}, "expect": {"contains": "Good morning"}}]);
-//! let run = json!({"versions": [1, 2], "cases": cases});
-//! let (_, told) = call("alice", "POST", "/admin/prompts/translate/runs", run).await;
-//! assert_eq!(told["versions"][1]["passed"], 1);
+//! // Test and compare the next one. let second = says("Translate into {{ language }}, word by word.");
+//! call("alice", "POST", "/admin/prompts/translate/versions", second).await; let (_, told) =
+//! call("alice", "GET", "/admin/prompts/translate/diff?from=1&to=2", json!({})).await;
+//! assert!(told["diff"].as_str().unwrap().contains("+messages.0.content: Translate into {{ language }},
+//! word by word.")); let cases =
+//! json!([{"variables": {"text": "Good morning"}, "expect": {"contains": "Good morning"}}]); let run =
+//! json!({"versions": [1, 2], "cases": cases}); let (_, told) = call("alice", "POST",
+//! "/admin/prompts/translate/runs", run).await; assert_eq!(told["versions"][1]["passed"], 1);
 //!
 //! // Try on some, judge, and take back: as it was, if nobody has moved it meanwhile.
 //! let shares = json!([{"version": 1, "weight": 9500}, {"version": 2, "weight": 500}]);
@@ -103,37 +101,43 @@
 //!
 //! # Write
 //!
-//! A prompt says which model is asked, what it is told, and which variables are filled in. Give each variable a schema that is as narrow
-//! as it can be: a `maxLength`, an `enum`. What does not fit is refused before a model is asked, and the schema is what callers
-//! see. Give a `default` to what is most often the same. Where the answer is for a program, give it an
+//! A prompt says which model is asked, what it is told, and which variables are filled in. Give each
+//! variable a schema that is as narrow as it can be: a `maxLength`, an `enum`. What does not fit is
+//! refused before a model is asked, and the schema is what callers see. Give a `default` to what is most
+//! often the same. Where the answer is for a program, give it an
 //! [output schema](super::Prompt::output_schema) too.
 //!
-//! Keep prompts [in files](super) if they are changed with the code and reviewed like it; in a database if others than
-//! developers change them, or if several gateways must have them. [Export and import](super::Import) lead from one to the other.
+//! Keep prompts [in files](super) if they are changed with the code and reviewed like it; in a database
+//! if others than developers change them, or if several gateways must have them.
+//! [Export and import](super::Import) lead from one to the other.
 //!
-//! What several prompts say is a [partial](super::Partial). Its text is copied into the versions that include it, so that no version ever
-//! changes.
+//! What several prompts say is a [partial](super::Partial). Its text is copied into the versions that
+//! include it, so that no version ever changes.
 //!
 //! # Look
 //!
-//! A preview shows what the model would be asked: nothing is called and nothing is kept. What stands in a variable is text there, whatever it
-//! looks like. A prompt in which variables stand among instructions still invites the model to follow them: put what comes from others into a
-//! message of its own, and say in the system message what it is.
+//! A preview shows what the model would be asked: nothing is called and nothing is kept. What stands in
+//! a variable is text there, whatever it looks like. A prompt in which variables stand among
+//! instructions still invites the model to follow them: put what comes from others into a message of its
+//! own, and say in the system message what it is.
 //!
 //! # Test
 //!
-//! A [run](super::manage#runs) asks each case once of one version or two. Cases without an expectation are for reading side by side. For
-//! test sets that are larger, or judged by a model, render in code, ask, and [score](super::Registry::score).
+//! A [run](super::manage#runs) asks each case once of one version or two. Cases without an expectation
+//! are for reading side by side. For test sets that are larger, or judged by a model, render in code,
+//! ask, and [score](super::Registry::score).
 //!
 //! # Compare
 //!
-//! A diff is of all that a version says: messages, variables, settings, schemas, and the texts of its partials.
+//! A diff is of all that a version says: messages, variables, settings, schemas, and the texts of its
+//! partials.
 //!
 //! # Release
 //!
-//! A label is moved: nothing is deployed, and every gateway over the same store serves the other version within a second. Move
-//! `staging` first, and `production` to what `staging` points at. Name [`from`](super::Change::from), and of two people who release at the same time
-//! one is told. It is recorded who moved what, when and why.
+//! A label is moved: nothing is deployed, and every gateway over the same store serves the other version
+//! within a second. Move `staging` first, and `production` to what
+//! `staging` points at. Name [`from`](super::Change::from), and of two people who release at the same
+//! time one is told. It is recorded who moved what, when and why.
 //!
 //! # Use
 //!
@@ -142,21 +146,24 @@
 //! - In a [chat](super::layer): `"prompt": {"name": "translate", "variables": {…}}` in any of the protocols, beside further messages.
 //! - In code: [`by_label`](super::Registry::by_label), [`render`](super::Version::render).
 //!
-//! Who may use which is for a policy to say: [`Rule::prompts`](https://docs.rs/tower-gateway/latest/tower_gateway/authorize/struct.Rule.html#method.prompts).
+//! Who may use which is for a policy to say:
+//! [`Rule::prompts`](https://docs.rs/tower-gateway/latest/tower_gateway/authorize/struct.Rule.html#method.prompts).
 //!
 //! # Try on some
 //!
-//! A label with shares gives 5 % of the callers the new version, and always the same ones; when its share grows they stay. Which
-//! version it was stands in the header `x-gateway-prompt`, in the access log and in the trace.
+//! A label with shares gives 5 % of the callers the new version, and always the same ones; when its
+//! share grows they stay. Which version it was stands in the header `x-gateway-prompt`, in the access
+//! log and in the trace.
 //!
 //! # Judge
 //!
-//! [Results](super::Registry::results) have calls, errors, tokens, price and times of each version, in this process, and the metrics tell the
-//! same. How good an answer was only the application knows: a thumb, a sale, an edit. It says so with the name of the call
-//! (`x-gateway-prompt-call`, see [`Scores`](super::Scores)), or with the [number of the version](super::manage). Of a prompt with a schema
-//! `output_valid` is scored by itself.
+//! [Results](super::Registry::results) have calls, errors, tokens, price and times of each version, in
+//! this process, and the metrics tell the same. How good an answer was only the application knows: a
+//! thumb, a sale, an edit. It says so with the name of the call
+//! (`x-gateway-prompt-call`, see [`Scores`](super::Scores)), or with the
+//! [number of the version](super::manage). Of a prompt with a schema `output_valid` is scored by itself.
 //!
 //! # Take back
 //!
-//! Move the label to what it pointed at before: the [history](super::Registry::label_history) says what that was. A version is never
-//! deleted, so there is always something to go back to.
+//! Move the label to what it pointed at before: the [history](super::Registry::label_history) says what
+//! that was. A version is never deleted, so there is always something to go back to.

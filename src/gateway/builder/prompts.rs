@@ -15,8 +15,8 @@ use crate::{
 use tower_service::Service;
 
 impl GatewayBuilder {
-    /// Lets conversations name one of these [prompts](crate::prompt::layer): a registry, or a [`PromptLayer`] with
-    /// settings of its own.
+    /// Lets conversations name one of these [prompts](crate::prompt::layer): a registry, or a
+    /// [`PromptLayer`] with settings of its own.
     ///
     /// ```
     /// use tower_gateway::{gateway::Gateway, llm::Simulator, prompt::Registry};
@@ -30,9 +30,9 @@ impl GatewayBuilder {
     /// ```
     ///
     /// It stands in front of all [layers](Self::chat_layer) around the models. A policy
-    /// ([`authorize`](Self::authorize)) decides on the prompt and on the model that it leads to, before anything is
-    /// rendered: [`Rule::prompts`](crate::authorize::Rule::prompts) says who may call which. The metrics tell
-    /// how the versions do.
+    /// ([`authorize`](Self::authorize)) decides on the prompt and on the model that it leads to, before
+    /// anything is rendered: [`Rule::prompts`](crate::authorize::Rule::prompts) says who may call which.
+    /// The metrics tell how the versions do.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn prompts(mut self, layer: impl Into<PromptLayer>) -> Self {
         self.once("prompts", "put all prompts into one registry");
@@ -44,8 +44,9 @@ impl GatewayBuilder {
 }
 
 impl GatewayBuilder {
-    /// Sets how the prompts are [endpoints](crate::prompt::endpoints), or with `None` that they are none. By default those of
-    /// [`prompts`](Self::prompts) are, at `/prompts` and below; with this call alone conversations can name them as well.
+    /// Sets how the prompts are [endpoints](crate::prompt::endpoints), or with
+    /// `None` that they are none. By default those of [`prompts`](Self::prompts) are, at `/prompts` and
+    /// below; with this call alone conversations can name them as well.
     ///
     /// ```
     /// use tower_gateway::{gateway::Gateway, llm::Simulator, prompt::{Registry, endpoints::Endpoints}};
@@ -60,8 +61,9 @@ impl GatewayBuilder {
     /// # Ok::<_, tower_gateway::gateway::BuildError>(())
     /// ```
     ///
-    /// They ask the models of the gateway, through all layers around these. A policy ([`authorize`](Self::authorize)) decides on the route
-    /// `/prompts/{name}`, on the prompt, and on the model; a prompt that it does not allow is in no list.
+    /// They ask the models of the gateway, through all layers around these. A policy
+    /// ([`authorize`](Self::authorize)) decides on the route `/prompts/{name}`, on the prompt, and on
+    /// the model; a prompt that it does not allow is in no list.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn prompt_endpoints(mut self, endpoints: impl Into<Option<Endpoints>>) -> Self {
         self.once("prompt_endpoints", "one `Endpoints` serves all prompts");
@@ -69,8 +71,8 @@ impl GatewayBuilder {
         self
     }
 
-    /// Serves the [management](crate::prompt::manage) of prompts, where it says, with runs against the models of the gateway.
-    /// Without a layer that finds out who calls, nobody is let in there.
+    /// Serves the [management](crate::prompt::manage) of prompts, where it says, with runs against the
+    /// models of the gateway. Without a layer that finds out who calls, nobody is let in there.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn manage_prompts(mut self, manage: Manage) -> Self {
         self.once("manage_prompts", "one `Manage` serves all prompts");

@@ -186,7 +186,8 @@ fn plain(text: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(out).ok().map(Into::into)
 }
 
-/// Whether events are wanted: as the query says, or else if the type of event streams is accepted, and no less than JSON.
+/// Whether events are wanted: as the query says, or else if the type of event streams is accepted, and
+/// no less than JSON.
 pub(super) fn wants_events(headers: &HeaderMap, query: &Query<'_>) -> Result<bool, Rejection> {
     if let Some(stream) = query.flag("stream")? {
         return Ok(stream);

@@ -1,7 +1,7 @@
 //! Each prompt an endpoint: variables in as JSON, an answer out as JSON or as events.
 //!
-//! [`Endpoints`] serves the prompts of a [`Registry`] over HTTP, so that whoever can post JSON can use a model,
-//! and knows of no model, no message and no template.
+//! [`Endpoints`] serves the prompts of a [`Registry`] over HTTP, so that whoever can post JSON can use a
+//! model, and knows of no model, no message and no template.
 //!
 //! | request | answer |
 //! |---|---|
@@ -62,11 +62,12 @@
 //!
 //! # What is asked
 //!
-//! The body is the object of the variables, as `application/json`, of 1 MiB [at the most](Endpoints::body_limit), and may be
-//! compressed with `gzip` or `deflate`. A field that is there twice is an error. Which version is meant is in the query: `?version=3`,
-//! `?label=staging`, `?label=latest`; by default that of the label [`production`](Endpoints::label). Whether other ones may be
-//! asked for can be [a matter of a scope](Endpoints::choice_scope). Where a label points at several versions, the caller has one of
-//! them by [its name](Principal::id), or by [what you say](Endpoints::key).
+//! The body is the object of the variables, as `application/json`, of 1 MiB
+//! [at the most](Endpoints::body_limit), and may be compressed with `gzip` or `deflate`. A field that is there twice is an error. Which version is meant is in the query: `?version=3`,
+//! `?label=staging`, `?label=latest`; by default that of the label [`production`](Endpoints::label).
+//! Whether other ones may be asked for can be [a matter of a scope](Endpoints::choice_scope). Where a
+//! label points at several versions, the caller has one of them by [its name](Principal::id), or by
+//! [what you say](Endpoints::key).
 //!
 //! # What is answered
 //!
@@ -82,21 +83,23 @@
 //!
 //! Where `n` is set, that is the first choice.
 //!
-//! **Output** is checked against the schema of the prompt. An answer that is no JSON or not of the schema goes back to the model
-//! once, with what is wrong and where. If that does not help, the answer is 502 `output_invalid`. An
-//! answer that was cut off, held back or refused by the model is not asked again.
+//! **Output** is checked against the schema of the prompt. An answer that is no JSON or not of the
+//! schema goes back to the model once, with what is wrong and where. If that does not help, the answer
+//! is 502 `output_invalid`. An answer that was cut off, held back or refused by the model is not asked
+//! again.
 //!
-//! **Events** (`Accept: text/event-stream`, or `?stream=true`) are `text` with `{"text": …}`, as often as there is more, and at the end
-//! `done` with the same document that is answered otherwise, or `error` with a problem document. What was shown cannot be repaired: an
-//! output that is not of the schema ends with `error`.
+//! **Events** (`Accept: text/event-stream`, or `?stream=true`) are `text` with `{"text": …}`, as often
+//! as there is more, and at the end `done` with the same document that is answered otherwise, or `error`
+//! with a problem document. What was shown cannot be repaired: an output that is not of the schema ends
+//! with `error`.
 //!
 //! # Who may
 //!
-//! A prompt that the caller may not use is not there: 404, and in no list or document. It may not use one whose model its key is [not
-//! for](Principal::may_use_model). A policy decides on the route `/prompts/{name}`, on the name of the prompt, and on the model:
-//! `Endpoints::listed_by` shows callers what it allows, a layer of the same policy around the models decides on the calls, and
-//! `PromptNameLayer` tells one on the HTTP plane which prompt is meant. In a gateway all of this is done by
-//! [`prompt_endpoints`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.GatewayBuilder.html).
+//! A prompt that the caller may not use is not there: 404, and in no list or document. It may not use
+//! one whose model its key is [not for](Principal::may_use_model). A policy decides on the route
+//! `/prompts/{name}`, on the name of the prompt, and on the model: `Endpoints::listed_by` shows callers
+//! what it allows, a layer of the same policy around the models decides on the calls, and
+//! `PromptNameLayer` tells one on the HTTP plane which prompt is meant. In a gateway all of this is done by [`prompt_endpoints`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.GatewayBuilder.html).
 //!
 //! ```
 //! # #[cfg(feature = "authorize")] {
@@ -132,13 +135,14 @@
 //!
 //! # What is told
 //!
-//! The models are asked through a [`PromptLayer`]: calls are told and recorded as there. Of a prompt with a schema
-//! the [results](Registry::results) have the score `output_valid`: its mean is the share of answers that were of it, so that a repair is one
-//! answer that was not and one that was.
+//! The models are asked through a [`PromptLayer`]: calls are told and recorded as there. Of a prompt
+//! with a schema the [results](Registry::results) have the score `output_valid`: its mean is the share
+//! of answers that were of it, so that a repair is one answer that was not and one that was.
 //!
 //! # What is shared
 //!
-//! Clones share the registry and the settings; each call clones the chat service, and waits for it in its future.
+//! Clones share the registry and the settings; each call clones the chat service, and waits for it in
+//! its future.
 //!
 //! # Cancellation
 //!
@@ -259,8 +263,8 @@ impl Endpoints {
         self.rendered_by(layer.layer(models))
     }
 
-    /// Asks a chat service in which there is a [`PromptLayer`] of the same registry, with settings of your own, or with layers around
-    /// it.
+    /// Asks a chat service in which there is a [`PromptLayer`] of the same registry, with settings of
+    /// your own, or with layers around it.
     #[must_use]
     pub fn rendered_by<S>(self, chat: S) -> Endpoints<S> {
         Endpoints {
@@ -276,8 +280,8 @@ impl<S> Endpoints<S> {
         self
     }
 
-    /// Sets the path below which they are served, in the place of `/prompts`: without a slash at its end, and as requests have it
-    /// when they come here.
+    /// Sets the path below which they are served, in the place of `/prompts`: without a slash at its
+    /// end, and as requests have it when they come here.
     #[must_use]
     pub fn root(self, root: &str) -> Self {
         self.set(|settings| {
@@ -310,15 +314,15 @@ impl<S> Endpoints<S> {
         self.set(|settings| settings.limit = bytes)
     }
 
-    /// Sets which scope whoever names a version or a label needs. By default whoever may use a prompt may choose among
-    /// all of its versions.
+    /// Sets which scope whoever names a version or a label needs. By default whoever may use a prompt
+    /// may choose among all of its versions.
     #[must_use]
     pub fn choice_scope(self, scope: impl Into<Arc<str>>) -> Self {
         self.set(|settings| settings.choice_scope = Some(scope.into()))
     }
 
-    /// Sets by what a call keeps its version, where a label points at several: by default the name of its
-    /// principal. Without a key it has any, by their shares.
+    /// Sets by what a call keeps its version, where a label points at several: by default the name of
+    /// its principal. Without a key it has any, by their shares.
     #[must_use]
     pub fn key(
         self,
@@ -339,15 +343,15 @@ impl<S> Endpoints<S> {
         self.set(|settings| settings.has_security = false)
     }
 
-    /// In a gateway, shows the page to try prompts to everyone, for browsers have no token when they come. It says nothing of
-    /// any prompt. Elsewhere the [layer](Self::page_layer) does.
+    /// In a gateway, shows the page to try prompts to everyone, for browsers have no token when they
+    /// come. It says nothing of any prompt. Elsewhere the [layer](Self::page_layer) does.
     #[must_use]
     pub fn public_page(self) -> Self {
         self.set(|settings| settings.has_public_page = true)
     }
 
-    /// Lets callers find no prompts but those that this policy allows them to use. A layer of the same policy around the models
-    /// decides on the calls.
+    /// Lets callers find no prompts but those that this policy allows them to use. A layer of the same
+    /// policy around the models decides on the calls.
     #[cfg(feature = "authorize")]
     #[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
     #[must_use]
@@ -361,7 +365,8 @@ impl<S> Endpoints<S> {
         &self.settings.registry
     }
 
-    /// The paths at which it wants to be served, as templates of [routes](crate::route): for all methods.
+    /// The paths at which it wants to be served, as templates of [routes](crate::route): for all
+    /// methods.
     #[must_use]
     pub fn routes(&self) -> [String; 4] {
         let root = &self.settings.root;

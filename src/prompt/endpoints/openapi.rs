@@ -1,7 +1,7 @@
 //! One OpenAPI 3.1 document for all prompts.
 //!
-//! It is made of what the registry holds, when it is asked for: other prompts, other schemas. What is derived from types
-//! when this is compiled knows none of them.
+//! It is made of what the registry holds, when it is asked for: other prompts, other schemas. What is
+//! derived from types when this is compiled knows none of them.
 
 mod fixed;
 mod names;

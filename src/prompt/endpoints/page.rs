@@ -18,7 +18,8 @@ const PAGE: &str = include_str!("page.html");
 /// What stands in it for what is new every time.
 const PLACE: &str = "NONCE";
 
-/// The page. It is the same for everyone, but for the nonce that lets its own script and style run and nothing else.
+/// The page. It is the same for everyone, but for the nonce that lets its own script and style run and
+/// nothing else.
 pub(super) fn page() -> Response<Body> {
     let nonce = fresh_id();
     let mut response = Response::new(Body::from(PAGE.replace(PLACE, &nonce)));
@@ -47,8 +48,8 @@ pub(super) fn page() -> Response<Body> {
     response
 }
 
-/// Answers with the page to try prompts, for callers whom nobody has asked yet who they are: a browser that comes for the first time has
-/// no token to show.
+/// Answers with the page to try prompts, for callers whom nobody has asked yet who they are: a browser
+/// that comes for the first time has no token to show.
 ///
 /// It stands outside of authentication, and answers `GET` and `HEAD` of `{root}/` and nothing else.
 #[derive(Clone, Debug)]

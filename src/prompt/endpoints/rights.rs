@@ -9,9 +9,11 @@ use http::Request;
 use std::sync::Arc;
 use tower_layer::Layer;
 
-/// Tells policies further in which prompt a path names, for [`Rule::prompts`](crate::authorize::Rule::prompts).
+/// Tells policies further in which prompt a path names, for
+/// [`Rule::prompts`](crate::authorize::Rule::prompts).
 ///
-/// It stands outside of the [`AuthorizeLayer`](crate::authorize::AuthorizeLayer). Paths that are not below its root go through it as they are.
+/// It stands outside of the [`AuthorizeLayer`](crate::authorize::AuthorizeLayer). Paths that are not
+/// below its root go through it as they are.
 #[derive(Clone, Debug)]
 pub struct PromptNameLayer {
     root: Arc<str>,

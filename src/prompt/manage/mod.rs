@@ -68,23 +68,27 @@
 //!
 //! # Who may
 //!
-//! Whoever has the scope [`prompts:admin`](Manage::scope). A [protected](super::RegistryBuilder::protect) label is moved by whoever
-//! has [`prompts:release`](Manage::release_scope) or the scope of that label beside it. Scores are taken from whoever has
-//! [`prompts:score`](Manage::score_scope) too, which is all that an application needs. Without a
-//! [`Principal`] nobody is let in: it is 401. It is the principal's name that is recorded, and nothing that a body says.
+//! Whoever has the scope [`prompts:admin`](Manage::scope). A
+//! [protected](super::RegistryBuilder::protect) label is moved by whoever has
+//! [`prompts:release`](Manage::release_scope) or the scope of that label beside it. Scores are taken
+//! from whoever has [`prompts:score`](Manage::score_scope) too, which is all that an application needs.
+//! Without a [`Principal`] nobody is let in: it is 401. It is the principal's name that is recorded, and
+//! nothing that a body says.
 //!
 //! # Runs
 //!
-//! `versions`, one number or two; `cases`, 50 [at the most](Manage::most_cases), each with `variables`, and if you like a `name` and what
-//! to `expect`: a `text` that is the answer, one that it `contains`, or the `output` as JSON; and if you like a
-//! `model` in the place of the prompt's. Each case is asked once of each version, four at the same time, and all of it ends after
-//! [two minutes](Manage::deadline): what is not over then has the error `timeout`. Calls are made by the caller: its limits count, and
-//! it must be allowed to use the model. They are in no [results](Registry::results). Without a [chat service](Manage::chat) each
-//! case has the error `model_not_found`.
+//! `versions`, one number or two; `cases`, 50 [at the most](Manage::most_cases), each with
+//! `variables`, and if you like a `name` and what to `expect`: a `text` that is the answer, one that it
+//! `contains`, or the `output` as JSON; and if you like a
+//! `model` in the place of the prompt's. Each case is asked once of each version, four at the same time, and all of it ends after [two minutes](Manage::deadline): what is not over then has the error `timeout`.
+//! Calls are made by the caller: its limits count, and it must be allowed to use the model. They are in
+//! no [results](Registry::results). Without a [chat service](Manage::chat) each case has the error
+//! `model_not_found`.
 //!
 //! # Answers
 //!
-//! Bodies are JSON of 4 MiB at the most. What is not known in a body or in a query is an error, and so is a field that is there twice.
+//! Bodies are JSON of 4 MiB at the most. What is not known in a body or in a query is an error, and so
+//! is a field that is there twice.
 //!
 //! | what | status | code | headers |
 //! |---|--:|---|---|
@@ -106,8 +110,8 @@
 //!
 //! # Cancellation
 //!
-//! A change that is dropped while it is under way was made or was not, never half. A run that is dropped calls no model from
-//! then on.
+//! A change that is dropped while it is under way was made or was not, never half. A run that is dropped
+//! calls no model from then on.
 
 mod change;
 mod failed;
@@ -164,7 +168,8 @@ struct Settings {
 }
 
 impl Manage {
-    /// Below `/admin/prompts`, for whoever has the scope `prompts:admin`. Runs need a [chat service](Self::chat).
+    /// Below `/admin/prompts`, for whoever has the scope `prompts:admin`. Runs need a
+    /// [chat service](Self::chat).
     #[must_use]
     pub fn new(registry: Registry) -> Self {
         Self {
@@ -198,8 +203,8 @@ impl<S> Manage<S> {
         self
     }
 
-    /// Sets the path below which it is served, in the place of `/admin/prompts`: without a slash at its end, and as requests have
-    /// it when they come here. It is empty where a router has taken it off.
+    /// Sets the path below which it is served, in the place of `/admin/prompts`: without a slash at its
+    /// end, and as requests have it when they come here. It is empty where a router has taken it off.
     #[must_use]
     pub fn root(self, root: &str) -> Self {
         self.set(|settings| settings.root = root.trim_end_matches('/').into())
@@ -241,7 +246,8 @@ impl<S> Manage<S> {
         self.set(|settings| settings.deadline = time)
     }
 
-    /// The paths at which it wants to be served, as templates of [routes](crate::route): for all methods.
+    /// The paths at which it wants to be served, as templates of [routes](crate::route): for all
+    /// methods.
     #[must_use]
     pub fn routes(&self) -> [String; 2] {
         let root = &self.settings.root;

@@ -32,7 +32,8 @@ impl<'n> Names<'n> {
     }
 }
 
-/// What each is called. Of those that would be called the same each has a few digits more, which depend on nothing but its name.
+/// What each is called. Of those that would be called the same each has a few digits more, which depend
+/// on nothing but its name.
 fn unique<'n>(
     names: impl Iterator<Item = &'n str> + Clone,
     called: fn(&str) -> String,

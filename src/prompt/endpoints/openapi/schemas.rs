@@ -40,7 +40,8 @@ impl Components {
         super::fixed::schema(&own)
     }
 
-    /// A schema as it can stand here: what it refers to in itself is among the components, where generators look for it.
+    /// A schema as it can stand here: what it refers to in itself is among the components, where
+    /// generators look for it.
     pub(super) fn embed(&mut self, root: &Value, prefix: &str) -> Value {
         let mut known = HashMap::new();
         self.schema(root, root, prefix, &mut known)
