@@ -35,9 +35,9 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 /// assert_eq!(prompt.variables["language"].default(), Some(&"French".into()));
 /// assert!(prompt.variables["text"].is_required());
 ///
-/// let wrong = serde_json::json!({"messages": [{"role": "user", "contents": "Hello"}]});
+/// let wrong = serde_json::json!({"messages": [{"role": "user", "content": "Hello", "nom": "x"}]});
 /// let wrong = Prompt::from_json(&wrong).unwrap_err();
-/// assert_eq!(&*wrong.faults()[0].pointer, "/messages/0/contents");
+/// assert_eq!(&*wrong.faults()[0].pointer, "/messages/0/nom");
 /// # Ok::<_, serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -408,10 +408,12 @@ fn add(
     faults: &mut Vec<Fault>,
 ) {
     let before = faults.len();
-    screen::screen(&template, at, partials, faults);
+    let set = screen::screen(&template, at, partials, faults);
     if faults.len() > before {
         return;
     }
+    // It may be set in a branch: whether it is there shows when it is rendered.
+    let set: Vec<_> = set.into_iter().map(str::to_owned).collect();
     if let Err(error) = env.add_template_owned(at.to_owned(), template) {
         let fault = Fault::new(at, "The template cannot be read.");
         let fault = fault.about(error.detail().unwrap_or_default());
@@ -427,7 +429,10 @@ fn add(
     let mut unknown: Vec<_> = template
         .undeclared_variables(false)
         .into_iter()
-        .filter(|name| !declared.contains_key(name) && !engine::FUNCTIONS.contains(&&**name))
+        .filter(|name| {
+            let is_known = declared.contains_key(name) || set.contains(name);
+            !is_known && !engine::FUNCTIONS.contains(&&**name)
+        })
         .collect();
     unknown.sort_unstable();
     for name in unknown {

@@ -59,7 +59,8 @@
 //! `gzip` (of one member) or `deflate`. It has at most [`limit`](Serve::limit) bytes before and after,
 //! 32 MiB by default, else 413; what is longer is not read on. It has
 //! [two minutes](Serve::body_time) to arrive, else 408. Of a request for a vendor of the same protocol
-//! only the model's name and the wish for a stream are parsed.
+//! only the model's name and the wish for a stream are parsed. Where [prompts](Serve::prompts) are rendered
+//! a conversation that names one is read whole.
 //!
 //! # What is passed on
 //!

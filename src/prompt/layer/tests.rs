@@ -195,10 +195,10 @@ async fn a_dropped_call_is_counted_once_and_is_no_error() {
 
 #[tokio::test]
 async fn the_price_is_that_of_the_model_which_was_called() {
-    use crate::llm::catalog::{ModelFacts, Price, Rate};
+    use crate::llm::catalog::{ModelFacts, Rate, Rates};
     let registry = registry().await;
     let rate = |dollars: &str| dollars.parse::<Rate>().unwrap();
-    let facts = ModelFacts::new("lab", "m-1").price(Price::new(rate("1"), rate("2")));
+    let facts = ModelFacts::new("lab", "m-1").price(Rates::new(rate("1"), rate("2")));
     let layer = PromptLayer::new(registry.clone()).catalog(Catalog::empty().with(facts));
     let mut request = named(call());
     let exchange = Exchange::enter(&mut request);

@@ -43,13 +43,15 @@ enum Token<'t> {
     Sign(char),
 }
 
-/// Looks through a template, which stands at this place, and may include these.
-pub(super) fn screen<T>(
-    template: &str,
+/// Looks through a template, which stands at this place, and may include these. Gives the names
+/// that it sets.
+pub(super) fn screen<'t, T>(
+    template: &'t str,
     at: &str,
     partials: &BTreeMap<String, T>,
     faults: &mut Vec<Fault>,
-) {
+) -> Vec<&'t str> {
+    let mut set = Vec::new();
     let mut fault = |from: usize, what: &'static str, about: Option<&str>| {
         let line = template[..from].matches('\n').count() + 1;
         let fault = Fault::new(at, what).line(line);
@@ -96,7 +98,12 @@ pub(super) fn screen<T>(
             "for" if tokens.contains(&Token::Word("recursive")) => {
                 Some("A loop does not call itself.")
             }
-            tag if TAGS.contains(&tag) => None,
+            tag if TAGS.contains(&tag) => {
+                if let [Token::Word("set"), Token::Word(name), ..] = tokens[..] {
+                    set.push(name);
+                }
+                None
+            }
             tag => {
                 fault(from, "Templates have no such tag.", Some(tag));
                 continue;
@@ -124,6 +131,7 @@ pub(super) fn screen<T>(
             }
         }
     }
+    set
 }
 
 /// What a bracket holds.
@@ -158,6 +166,11 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
             Token::Sign(sign) => ")]}".contains(sign),
         });
         match token {
+            Token::Word("self" | "super" | "caller")
+                if before.is_none_or(|before| tokens[before] != Token::Sign('.')) =>
+            {
+                return Some("A template has no blocks that could be called.");
+            }
             Token::Sign('~' | '*') => {
                 return Some(
                     "Values are not put together by `~` or `*`: write one after the other.",
@@ -276,7 +289,7 @@ mod tests {
             "{% for key, value in map|items %}{{ 1 + loop.index0 }}{{ key }}{% else %}-{% endfor %}",
             "{%- if kind == 'a' and not (b or c) -%}A{%+ elif kind in [\"b\", 'c', 1, none] %}B{% else %}C{% endif %}",
             "{% set first = items[0].name|default(\"x\", true) %}{{ first[1:] }}",
-            "{% include \"tone\" %}{%- include 'tone' -%}",
+            "{% include \"tone\" %}{%- include 'tone' -%}{{ x.self }}",
             "{{ 'a' if x is defined and y is not none and n is divisibleby(3) }}",
             "{% raw %}{{ literally }}{% endraw %}",
             "{{ {\"a\": {\"b\": [1, 2]}} | tojson }}{{ range(1, n - 1)|join(\", \") }}",
@@ -312,6 +325,8 @@ mod tests {
             "{% set x|upper %}{% endset %}",
             "{% set x.y = 1 %}",
             "{% for y in x recursive %}{{ loop(y) }}{% endfor %}",
+            "{{ self.a() }}",
+            "{{ super() }}",
             "{% filter upper %}{{ x }}{% endfilter %}",
             "{% macro a() %}{{ a() }}{% endmacro %}",
             "{% call a() %}{% endcall %}",

@@ -80,7 +80,7 @@ pub(super) fn check(prompt: &Prompt) -> Vec<Fault> {
         let mut chars = name.chars();
         let begins = chars.next().is_some_and(|char| char.is_ascii_alphabetic());
         let goes_on = chars.all(|char| char.is_ascii_alphanumeric() || char == '_');
-        let reserved = ["loop", "self", "super"].contains(&name.as_str())
+        let reserved = ["loop", "self", "super", "caller"].contains(&name.as_str())
             || engine::FUNCTIONS.contains(&name.as_str())
             || screen::is_word(name);
         check(

@@ -148,7 +148,7 @@ fn variables_are_told_all_their_faults_at_once() {
 fn what_a_template_was_not_given_is_a_fault_when_it_is_made() {
     for (template, wanted) in [
         ("{{ env }}", "not declared"),
-        ("{{ self }}", "not declared"),
+        ("{{ self }}", "no blocks"),
         ("{{ text|attr('x') }}", "no such filter"),
         ("{{ text|map(attribute='x') }}", "no such filter"),
         ("{{ namespace(a=1) }}", "not declared"),
@@ -342,6 +342,18 @@ fn blocks_on_lines_of_their_own_leave_no_lines() {
         .render(&variables(json!({"items": ["a", null, 1]})))
         .unwrap();
     assert_eq!(texts(&chat), ["Items:\n- a\n- \n- 1\nEnd\n"]);
+}
+
+#[test]
+fn a_name_that_is_set_in_a_branch_is_there_after_it() {
+    let template = "{% if a %}{% set b = 'yes' %}{% else %}{% set b = 'no' %}{% endif %}{{ b }}";
+    let version = compile(
+        &Prompt::new()
+            .user(template)
+            .variable("a", json!({"type": "boolean"})),
+    );
+    let chat = version.render(&variables(json!({"a": false}))).unwrap();
+    assert_eq!(texts(&chat), ["no"]);
 }
 
 #[test]
