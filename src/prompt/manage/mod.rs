@@ -398,18 +398,17 @@ impl<S> Manage<S> {
             return Err(not_by(allow));
         }
         endpoints::Query::read(query, &[])?;
-        let path = parts.uri.path().to_owned();
         let bytes = serve::json_body(&parts.headers, body, LIMIT, endpoints::TIME).await?;
         let body: Value = endpoints::parsed(&bytes)?;
-        // The path is read again, for what it was read of is needed below.
-        match Place::of(&settings.root, &path) {
-            Some(Place::Versions(name)) => settings.create(&actor, &path, name, &body).await,
-            Some(Place::Label(name, label)) => {
+        let path = parts.uri.path();
+        match place {
+            Place::Versions(name) => settings.create(&actor, path, name, &body).await,
+            Place::Label(name, label) => {
                 settings.move_label(&principal, name, label, &body).await
             }
-            Some(Place::Preview(name)) => settings.preview(&actor, name, &body).await,
-            Some(Place::Scores(name)) => settings.score(name, &body),
-            Some(Place::Runs(name)) => {
+            Place::Preview(name) => settings.preview(&actor, name, &body).await,
+            Place::Scores(name) => settings.score(name, &body),
+            Place::Runs(name) => {
                 let plan = settings.plan(&principal, name, &body).await?;
                 Ok(endpoints::json(
                     &plan.run(self.chat, &parts, settings.deadline).await,
