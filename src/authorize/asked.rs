@@ -123,7 +123,7 @@ impl<'a> Asked<'a> {
             route,
             model: Model::Unknown,
             #[cfg(feature = "prompts")]
-            prompt: extensions.get().map(|PromptAsked(name)| &**name),
+            prompt: extensions.get::<PromptAsked>().map(|asked| &*asked.0),
             #[cfg(not(feature = "prompts"))]
             prompt: None,
             now: None,

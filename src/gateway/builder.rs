@@ -516,7 +516,6 @@ impl GatewayBuilder {
             let policy = self.authorized.as_ref().map(Authorized::policy);
             let (routes, manage) = (std::mem::take(&mut self.routes), self.prompt_management.take());
             self.routes = prompts::routed(routes, endpoints, manage, policy, &chat);
-            self.has_routes = true;
         }
         let mut serve = Serve::new(chat).models(directory.clone());
         #[cfg(feature = "prompts")]

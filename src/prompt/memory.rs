@@ -20,23 +20,23 @@ use std::{
 pub struct MemoryStore(Arc<Mutex<Table>>);
 
 #[derive(Default)]
-struct Table {
+pub(super) struct Table {
     revision: u64,
-    prompts: BTreeMap<PromptName, Kept>,
+    pub(super) prompts: BTreeMap<PromptName, Kept>,
     /// The prompts by the revisions in which they changed last.
     changed: BTreeMap<u64, PromptName>,
 }
 
 #[derive(Default)]
-struct Kept {
-    versions: BTreeMap<NonZeroU32, VersionRecord>,
-    labels: BTreeMap<LabelName, Assignment>,
-    moves: Vec<RecordedMove>,
+pub(super) struct Kept {
+    pub(super) versions: BTreeMap<NonZeroU32, VersionRecord>,
+    pub(super) labels: BTreeMap<LabelName, Assignment>,
+    pub(super) moves: Vec<RecordedMove>,
     revision: u64,
 }
 
 impl Kept {
-    fn latest(&self) -> Option<&VersionRecord> {
+    pub(super) fn latest(&self) -> Option<&VersionRecord> {
         self.versions.values().next_back()
     }
 
@@ -62,7 +62,7 @@ impl Table {
         self.revision
     }
 
-    fn create(&mut self, new: NewVersion) -> Result<Created, StoreError> {
+    pub(super) fn create(&mut self, new: NewVersion) -> Result<Created, StoreError> {
         let latest = self.prompts.get(&new.name).and_then(Kept::latest);
         if let Some(same) = latest.filter(|latest| latest.digest == new.digest) {
             return Ok(Created::Same(same.version));
@@ -81,7 +81,7 @@ impl Table {
         Ok(Created::New(number))
     }
 
-    fn import(&mut self, record: VersionRecord) -> Imported {
+    pub(super) fn import(&mut self, record: VersionRecord) -> Imported {
         let name = record.name.clone();
         let kept = self.prompts.entry(name.clone()).or_default();
         match kept.versions.get(&record.version) {
@@ -95,7 +95,7 @@ impl Table {
         }
     }
 
-    fn move_label(&mut self, moved: LabelMove) -> Moved {
+    pub(super) fn move_label(&mut self, moved: LabelMove) -> Moved {
         let Some(kept) = self.prompts.get_mut(&moved.name) else {
             return Moved::NoPrompt;
         };
@@ -119,6 +119,22 @@ impl Table {
             kept.moves.push(RecordedMove { revision, moved });
         }
         Moved::Done(revision)
+    }
+
+    /// Takes a move that was made elsewhere, wherever the label points here.
+    pub(super) fn replay(&mut self, moved: LabelMove) {
+        let name = moved.name.clone();
+        let Some(kept) = self.prompts.get_mut(&name) else {
+            return;
+        };
+        match &moved.to {
+            Some(to) => kept.labels.insert(moved.label.clone(), to.clone()),
+            None => kept.labels.remove(&moved.label),
+        };
+        let revision = self.touch(&name);
+        if let Some(kept) = self.prompts.get_mut(&name) {
+            kept.moves.push(RecordedMove { revision, moved });
+        }
     }
 
     fn changes(&self, since: u64, limit: usize) -> Changes {
@@ -147,7 +163,7 @@ impl MemoryStore {
     }
 
     // A table is valid after every statement that can panic.
-    fn table(&self) -> MutexGuard<'_, Table> {
+    pub(super) fn table(&self) -> MutexGuard<'_, Table> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

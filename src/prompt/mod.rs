@@ -81,6 +81,19 @@
 //! version says for ever what it said first, and whoever changes a partial creates the versions
 //! that shall have it.
 //!
+//! # Where they are kept
+//!
+//! | store | for |
+//! |---|---|
+//! | [`MemoryStore`] | tests, and prompts that stand in code |
+//! | [`FileStore`] | prompts that people write as files, in version control |
+//! | `store::SqliteStore` (feature `sqlite`) | one machine, any number of processes |
+//! | `store::PostgresStore` (feature `postgres`) | many machines |
+//!
+//! `store::prompts` opens each of the last three by its URL. [`Export`] and [`Import`] carry
+//! everything from one to another: versions with their numbers and authors, and the moves of labels.
+//! Any other place is a [`Store`].
+//!
 //! # Templates
 //!
 //! Texts of messages, the URLs of pictures, sounds and documents in them, and partials are
@@ -119,6 +132,7 @@
 //! | a protected label, without the scope | 403 | `insufficient_permissions` | |
 //! | no such prompt, label or version | 404 | `prompt_not_found` | |
 //! | somebody else has changed it meanwhile | 409 | `conflict` | |
+//! | the prompts are files, which this one does not write | 409 | `conflict` | |
 //! | what is rendered becomes too large, or takes too many steps | 413 | `request_too_large` | |
 //! | the store does not answer | 503 | `prompts_unavailable` | |
 //!
@@ -162,6 +176,7 @@ mod content;
 mod diff;
 pub mod endpoints;
 mod fault;
+mod files;
 mod form;
 pub mod guide;
 pub mod layer;
@@ -180,6 +195,7 @@ pub use self::{
     content::{At, Partial, PartialSource, Pinned, Prompt, Variable, Variables},
     diff::diff,
     fault::{Fault, InvalidPrompt},
+    files::{FileFault, FileStore},
     layer::{Call, PromptLayer, Scores},
     memory::MemoryStore,
     name::{InvalidName, LATEST, LabelName, PromptName},

@@ -158,7 +158,12 @@ pub(super) fn digest(prompt: &Prompt) -> Box<str> {
 
 /// Now, in whole milliseconds: what a store gives back is what it was given.
 pub(super) fn now() -> SystemTime {
-    let since = SystemTime::now()
+    whole_millis(SystemTime::now())
+}
+
+/// A time, in whole milliseconds.
+pub(super) fn whole_millis(time: SystemTime) -> SystemTime {
+    let since = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_millis(since.as_millis() as u64)

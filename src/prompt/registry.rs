@@ -515,14 +515,15 @@ impl Registry {
         Export::new(self.0.store.clone())
     }
 
-    /// What is wrong for now: the store, if the last refresh failed, and versions in it that cannot
-    /// be compiled.
+    /// What is wrong for now: the store, if the last refresh failed, what it tells itself, and versions
+    /// in it that cannot be compiled.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let snapshot = self.0.snapshot();
         let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner);
         let mut all: Vec<_> = failed.iter().map(ToString::to_string).collect();
         drop(failed);
+        all.extend(self.0.store.problems());
         if let Some(name) = &snapshot.left_out {
             all.push(format!("there is no room for prompt {name}"));
         }

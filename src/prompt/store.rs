@@ -72,6 +72,11 @@ pub trait Store: Send + Sync + 'static {
     /// changed last, `limit` at the most. After 0: all. This is what every gateway asks again and
     /// again: where nothing changed it must cost little.
     fn changes_since(&self, revision: u64, limit: usize) -> Pending<'_, Changes>;
+
+    /// What is wrong in it for now, for whoever operates it: such as files that cannot be read. By default nothing.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What became of a version that was to be created.
@@ -176,5 +181,9 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn changes_since(&self, revision: u64, limit: usize) -> Pending<'_, Changes> {
         S::changes_since(self, revision, limit)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        S::problems(self)
     }
 }

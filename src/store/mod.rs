@@ -2,8 +2,8 @@
 //!
 //! | store | for | keeps |
 //! |---|---|---|
-//! | [`SqliteStore`] (feature `sqlite`) | one machine, any number of processes | [API keys](crate::auth::stored) |
-//! | [`PostgresStore`] (feature `postgres`) | many machines | [API keys](crate::auth::stored) |
+//! | [`SqliteStore`] (feature `sqlite`) | one machine, any number of processes | [API keys](crate::auth::stored), with the feature `prompts` [prompts](crate::prompt) |
+//! | [`PostgresStore`] (feature `postgres`) | many machines | the same |
 //!
 #![cfg_attr(feature = "sqlite", doc = "```")]
 #![cfg_attr(not(feature = "sqlite"), doc = "```ignore")]
@@ -46,6 +46,8 @@
 mod migrate;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "prompts")]
+mod prompts;
 mod sql;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -81,6 +83,55 @@ pub async fn keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
         "file" => {
             let path = url.trim_start_matches("file:");
             Ok(Arc::new(crate::auth::stored::FileKeys::open(path)?))
+        }
+        _ => Err(StoreError::invalid(
+            "the URL of the store must begin with sqlite:, postgres: or file:",
+        )),
+    }
+}
+
+/// The prompts in the database at this URL: `sqlite:…`, `postgres://…`, or `file:…` for a
+/// [directory](crate::prompt::FileStore).
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_gateway::{prompt::{Actor, Change, Prompt, Registry}, store};
+///
+/// // Or `sqlite:prompts.db`, `postgres://gateway:secret@db.internal/gateway?sslmode=verify-full`, `file:prompts`.
+/// let registry = Registry::open(store::prompts("sqlite::memory:").await?).await?;
+/// let prompt = Prompt::new().user("Hello, {{ name }}.").variable("name", serde_json::json!({}));
+/// registry.create(&Actor::code("setup"), "greet", prompt, Change::new()).await?;
+/// assert!(registry.by_label::<str>("greet", "latest", None).is_some());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "sqlite"))]
+/// # fn main() {}
+/// ```
+///
+/// # Errors
+///
+/// If the URL is none of these, if the program was built without the feature for it, or if the
+/// database cannot be reached or brought up to date.
+#[cfg(feature = "prompts")]
+pub async fn prompts(url: &str) -> Result<Arc<dyn crate::prompt::Store>, StoreError> {
+    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+        #[cfg(feature = "sqlite")]
+        "sqlite" => Ok(Arc::new(SqliteStore::connect(url).await?)),
+        #[cfg(not(feature = "sqlite"))]
+        "sqlite" => Err(StoreError::invalid(
+            "this was built without the feature `sqlite`",
+        )),
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::connect(url).await?)),
+        #[cfg(not(feature = "postgres"))]
+        "postgres" | "postgresql" => Err(StoreError::invalid(
+            "this was built without the feature `postgres`",
+        )),
+        "file" => {
+            let path = url.trim_start_matches("file:");
+            Ok(Arc::new(crate::prompt::FileStore::open(path).await?))
         }
         _ => Err(StoreError::invalid(
             "the URL of the store must begin with sqlite:, postgres: or file:",

@@ -1,9 +1,16 @@
 //! PostgreSQL.
 
+#[cfg(feature = "prompts")]
+use super::prompts::{self, prompts};
 use super::{
     Pool,
     migrate::{Migration, SCHEMA, migrations, missing},
     sql::{self, database, fault},
+};
+#[cfg(feature = "prompts")]
+use crate::prompt::{
+    Assignment, Changes, Created, Imported, LabelMove, LabelName, Moved, NewVersion, PromptHead,
+    PromptName, RecordedMove, Store, VersionRecord,
 };
 use crate::{
     auth::stored::{Grant, KeyFilter, KeyLookup, KeyStore, StoredKey, from_millis, to_millis},
@@ -13,12 +20,15 @@ use sqlx::{
     ConnectOptions as _, Connection as _, PgPool, Row as _,
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
+#[cfg(feature = "prompts")]
+use std::num::NonZeroU32;
 use std::{fmt, str::FromStr as _, sync::Arc, time::SystemTime};
 use tokio::time::timeout;
 
 const MIGRATIONS: &[Migration] = migrations! {
     "postgres":
     1 "0001_api_keys",
+    2 "0002_prompts",
 };
 
 /// A database of PostgreSQL 12 or newer, which any number of machines may share.
@@ -107,4 +117,12 @@ database!(
     "SELECT COUNT(*) FROM pg_catalog.pg_class WHERE oid = to_regclass('gateway_schema')",
     // The number is ours: "gateway" in ASCII.
     "SET LOCAL statement_timeout = '50s'; SELECT pg_advisory_xact_lock(29099075147620729)"
+);
+
+#[cfg(feature = "prompts")]
+prompts!(
+    PostgresStore,
+    PgRow,
+    // As above: who has waited for the row that counts sees what its holder has done.
+    "BEGIN ISOLATION LEVEL READ COMMITTED"
 );

@@ -1,9 +1,16 @@
 //! SQLite, in this process.
 
+#[cfg(feature = "prompts")]
+use super::prompts::{self, prompts};
 use super::{
     Pool,
     migrate::{Migration, SCHEMA, migrations, missing},
     sql::{self, database, fault},
+};
+#[cfg(feature = "prompts")]
+use crate::prompt::{
+    Assignment, Changes, Created, Imported, LabelMove, LabelName, Moved, NewVersion, PromptHead,
+    PromptName, RecordedMove, Store, VersionRecord,
 };
 use crate::{
     auth::stored::{Grant, KeyFilter, KeyLookup, KeyStore, StoredKey, from_millis, to_millis},
@@ -15,6 +22,8 @@ use sqlx::{
         SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
     },
 };
+#[cfg(feature = "prompts")]
+use std::num::NonZeroU32;
 use std::{
     fmt,
     fs::OpenOptions,
@@ -28,6 +37,7 @@ use tokio::time::{Instant, sleep, timeout};
 const MIGRATIONS: &[Migration] = migrations! {
     "sqlite":
     1 "0001_api_keys",
+    2 "0002_prompts",
 };
 
 /// A database in one file of this machine, which any number of its processes may share. SQLite comes
@@ -146,3 +156,6 @@ database!(
     "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'gateway_schema'",
     "SELECT 1"
 );
+
+#[cfg(feature = "prompts")]
+prompts!(SqliteStore, SqliteRow, "BEGIN IMMEDIATE");

@@ -109,7 +109,7 @@ impl<'q> Query<'q> {
             return Ok(None);
         };
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|_| digits);
+        let number = text.parse::<u64>().ok().filter(|_| digits);
         match number.filter(|number| (least..=most).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => Err(refused(name, "Expected a number within its bounds.")),

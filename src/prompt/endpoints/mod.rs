@@ -224,6 +224,7 @@ struct Settings {
     key: Arc<KeyOf>,
     title: Arc<str>,
     has_security: bool,
+    #[cfg_attr(not(feature = "gateway"), allow(dead_code))]
     has_public_page: bool,
     #[cfg(feature = "authorize")]
     policy: Option<Policy>,

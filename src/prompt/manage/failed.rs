@@ -42,9 +42,8 @@ impl Failed {
         };
         let rejection = Rejection::from(InvalidPrompt::new(faults.iter().cloned()));
         let document = problem::document(&rejection, None);
-        let mut response: Response<Body> = match Response::reject(rejection) {
-            Ok(response) => response,
-        };
+        let response: Result<Response<Body>, Infallible> = Response::reject(rejection);
+        let mut response = response?;
         // The same, with what is not for callers of prompts.
         if let Ok(mut told) = serde_json::from_slice::<Value>(&document)
             && let Some(map) = told.as_object_mut()

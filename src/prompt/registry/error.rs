@@ -4,7 +4,7 @@ use crate::{
     Rejection,
     prompt::{fault::InvalidPrompt, name::InvalidName, record::Assignment},
     rejection::Kind,
-    storage::StoreError,
+    storage::{Failure, StoreError},
 };
 use std::{error::Error, fmt, num::NonZeroU32, sync::Arc};
 
@@ -97,6 +97,9 @@ impl From<RegistryError> for Rejection {
                 Self::new(Kind::Conflict).with_detail("The label points elsewhere.")
             }
             RegistryError::Forbidden(_) => Self::new(Kind::Forbidden),
+            RegistryError::Store(error) if error.failure() == Failure::Invalid => {
+                Self::new(Kind::Conflict).with_detail("The store does not take this change.")
+            }
             RegistryError::Store(_) => Self::new(Kind::PromptsUnavailable),
         };
         rejection.with_source(error)
