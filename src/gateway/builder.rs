@@ -514,7 +514,10 @@ impl GatewayBuilder {
         #[cfg(feature = "prompts")]
         if endpoints.is_some() || self.prompt_management.is_some() {
             let policy = self.authorized.as_ref().map(Authorized::policy);
-            let (routes, manage) = (std::mem::take(&mut self.routes), self.prompt_management.take());
+            let (routes, manage) = (
+                std::mem::take(&mut self.routes),
+                self.prompt_management.take(),
+            );
             self.routes = prompts::routed(routes, endpoints, manage, policy, &chat);
         }
         let mut serve = Serve::new(chat).models(directory.clone());

@@ -215,7 +215,6 @@ async fn a_policy_decides_on_prompt_and_model() {
         ("/prompts/think", "POST", 404),
         ("/prompts/think", "GET", 404),
         ("/prompts/%74hink", "POST", 404),
-        ("/prompts//translate", "POST", 403),
         ("/prompts/", "GET", 403),
     ] {
         assert_eq!(
@@ -384,7 +383,7 @@ async fn endpoints_stand_in_a_router_of_axum_with_layers_of_ones_own() {
         .route_service("/prompts", named.clone())
         .route_service("/prompts/{*rest}", named)
         .layer(AuthLayer::new(|_: Credential| async {
-            Ok(Principal::new("alice"))
+            Ok::<_, Rejection>(Principal::new("alice"))
         }));
     let request = Request::post("/prompts/translate")
         .header("authorization", "Bearer x")

@@ -144,7 +144,11 @@ fn called(request: &mut ChatRequest) -> Result<(Call, Chat), Rejection> {
 
 async fn choose(settings: &Settings, request: &mut ChatRequest) -> Result<(), Rejection> {
     let (call, own) = called(request)?;
-    let found = match request.extensions_mut().remove::<Found>() {
+    let found = match request.extensions().get::<Found>() {
+        Some(_) => request.extensions_mut().remove::<Found>(),
+        None => None,
+    };
+    let found = match found {
         // Someone further out has found it.
         Some(found) if *found.version.name() == call.name => found,
         _ => {

@@ -403,9 +403,7 @@ impl<S> Manage<S> {
         let path = parts.uri.path();
         match place {
             Place::Versions(name) => settings.create(&actor, path, name, &body).await,
-            Place::Label(name, label) => {
-                settings.move_label(&principal, name, label, &body).await
-            }
+            Place::Label(name, label) => settings.move_label(&principal, name, label, &body).await,
             Place::Preview(name) => settings.preview(&actor, name, &body).await,
             Place::Scores(name) => settings.score(name, &body),
             Place::Runs(name) => {
