@@ -46,6 +46,8 @@ fn writes() {
     let (Ok(url), Ok(writer)) = (env::var(URL), env::var(WRITER)) else {
         return;
     };
+    // The name of the test may stand before.
+    println!();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
