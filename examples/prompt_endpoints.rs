@@ -13,7 +13,7 @@
 use std::{env, path::PathBuf};
 use tower_gateway::{
     BoxError,
-    auth::{ApiKeys, stored::Grant},
+    auth::{ApiKeys, Grant},
     gateway::{Env, Gateway, Server},
     llm::{Provider, Simulator},
     prompt::{FileStore, Registry, endpoints::Endpoints, manage::Manage},

@@ -20,7 +20,7 @@
 //! use axum::{body::{Body, to_bytes}, http::Request};
 //! use serde_json::{Value, json};
 //! use tower::ServiceExt;
-//! use tower_gateway::{auth::{ApiKeys, stored::Grant}, gateway::Gateway, llm::Simulator};
+//! use tower_gateway::{auth::{ApiKeys, Grant}, gateway::Gateway, llm::Simulator};
 //! use tower_gateway::prompt::{Registry, manage::Manage};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -29,9 +29,9 @@
 //! let author = Grant::new("alice").scopes(["prompts:admin"]);
 //! let owner = Grant::new("bob").scopes(["prompts:admin", "prompts:release"]);
 //! let keys = ApiKeys::new()
-//!     .add(author, "the key that alice has")
-//!     .add(owner, "the key that bob has")
-//!     .add("app", "the key that the application has");
+//!     .add(author, "the-key-of-alice")
+//!     .add(owner, "the-key-of-bob")
+//!     .add("app", "the-key-of-the-application");
 //! let gateway = Gateway::builder()
 //!     .api_keys(keys)
 //!     .prompts(registry.clone())
@@ -42,7 +42,7 @@
 //!     let request = Request::builder()
 //!         .method(method)
 //!         .uri(path)
-//!         .header("authorization", format!("Bearer the key that {who} has"))
+//!         .header("authorization", format!("Bearer the-key-of-{who}"))
 //!         .header("content-type", "application/json")
 //!         .body(Body::from(body.to_string()))
 //!         .unwrap();
@@ -72,9 +72,9 @@
 //! assert_eq!(call("alice", "PUT", path, json!({"to": 1})).await.0, 403);
 //! assert_eq!(call("bob", "PUT", path, json!({"to": 1, "message": "the first"})).await.0, 200);
 //!
-//! // Use. let (_, told) = call("the application", "POST", "/prompts/translate", json!({"text": "Good
+//! // Use. let (_, told) = call("the-application", "POST", "/prompts/translate", json!({"text": "Good
 //! morning"})).await; assert_eq!(told["version"], 1); let chat = json!({"prompt": {"name": "translate",
-//! "variables": {"text": "Good morning"}}}); let (status, _) = call("the application", "POST",
+//! "variables": {"text": "Good morning"}}}); let (status, _) = call("the-application", "POST",
 //! "/v1/chat/completions", chat).await; assert_eq!(status, 200);
 //!
 //! // Test and compare the next one. let second = says("Translate into {{ language }}, word by word.");
