@@ -72,19 +72,22 @@
 //! assert_eq!(call("alice", "PUT", path, json!({"to": 1})).await.0, 403);
 //! assert_eq!(call("bob", "PUT", path, json!({"to": 1, "message": "the first"})).await.0, 200);
 //!
-//! // Use. let (_, told) = call("the-application", "POST", "/prompts/translate", json!({"text": "Good
-//! morning"})).await; assert_eq!(told["version"], 1); let chat = json!({"prompt": {"name": "translate",
-//! "variables": {"text": "Good morning"}}}); let (status, _) = call("the-application", "POST",
-//! "/v1/chat/completions", chat).await; assert_eq!(status, 200);
+//! // Use.
+//! let (_, told) = call("the-application", "POST", "/prompts/translate", json!({"text": "Good morning"})).await;
+//! assert_eq!(told["version"], 1);
+//! let chat = json!({"prompt": {"name": "translate", "variables": {"text": "Good morning"}}});
+//! let (status, _) = call("the-application", "POST", "/v1/chat/completions", chat).await;
+//! assert_eq!(status, 200);
 //!
-//! // Test and compare the next one. let second = says("Translate into {{ language }}, word by word.");
-//! call("alice", "POST", "/admin/prompts/translate/versions", second).await; let (_, told) =
-//! call("alice", "GET", "/admin/prompts/translate/diff?from=1&to=2", json!({})).await;
-//! assert!(told["diff"].as_str().unwrap().contains("+messages.0.content: Translate into {{ language }},
-//! word by word.")); let cases =
-//! json!([{"variables": {"text": "Good morning"}, "expect": {"contains": "Good morning"}}]); let run =
-//! json!({"versions": [1, 2], "cases": cases}); let (_, told) = call("alice", "POST",
-//! "/admin/prompts/translate/runs", run).await; assert_eq!(told["versions"][1]["passed"], 1);
+//! // Test and compare the next one.
+//! let second = says("Translate into {{ language }}, word by word.");
+//! call("alice", "POST", "/admin/prompts/translate/versions", second).await;
+//! let (_, told) = call("alice", "GET", "/admin/prompts/translate/diff?from=1&to=2", json!({})).await;
+//! assert!(told["diff"].as_str().unwrap().contains("+messages.0.content: Translate into {{ language }}, word by word."));
+//! let cases = json!([{"variables": {"text": "Good morning"}, "expect": {"contains": "Good morning"}}]);
+//! let run = json!({"versions": [1, 2], "cases": cases});
+//! let (_, told) = call("alice", "POST", "/admin/prompts/translate/runs", run).await;
+//! assert_eq!(told["versions"][1]["passed"], 1);
 //!
 //! // Try on some, judge, and take back: as it was, if nobody has moved it meanwhile.
 //! let shares = json!([{"version": 1, "weight": 9500}, {"version": 2, "weight": 500}]);

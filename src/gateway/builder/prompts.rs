@@ -32,7 +32,8 @@ impl GatewayBuilder {
     /// It stands in front of all [layers](Self::chat_layer) around the models. A policy
     /// ([`authorize`](Self::authorize)) decides on the prompt and on the model that it leads to, before
     /// anything is rendered: [`Rule::prompts`](crate::authorize::Rule::prompts) says who may call which.
-    /// The metrics tell how the versions do.
+    /// The metrics tell how the versions do. And each of them is an [endpoint](Self::prompt_endpoints),
+    /// unless you say otherwise.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn prompts(mut self, layer: impl Into<PromptLayer>) -> Self {
         self.once("prompts", "put all prompts into one registry");
@@ -94,8 +95,11 @@ impl GatewayBuilder {
             (None, Some(layer)) => Some(Endpoints::new(layer.registry().clone())),
             (None, None) => None,
         };
-        let layer =
-            layer.or_else(|| Some(PromptLayer::new(endpoints.as_ref()?.registry().clone())));
+        let layer = layer.or_else(|| {
+            let registry = endpoints.as_ref()?.registry().clone();
+            self.gauges.prompts(registry.clone());
+            Some(PromptLayer::new(registry))
+        });
         let layer = layer.map(|layer| layer.priced_by(self.catalog.clone()));
         if let Some(endpoints) = &endpoints {
             let page = endpoints.has_public_page().then(|| endpoints.page_layer());
