@@ -95,6 +95,11 @@ pub(super) struct Seen {
     pub(super) allowed: bool,
 }
 
+/// The prompt that a request over HTTP is for, where its path names one. In the extensions.
+#[cfg(feature = "prompts")]
+#[derive(Clone)]
+pub(crate) struct PromptAsked(pub(crate) Arc<str>);
+
 impl<'a> Asked<'a> {
     /// What a carrier of headers and extensions tells: the principal, the address of the client, and what
     /// was noted further out of the method, the path and the route.
@@ -117,6 +122,9 @@ impl<'a> Asked<'a> {
             path: None,
             route,
             model: Model::Unknown,
+            #[cfg(feature = "prompts")]
+            prompt: extensions.get::<PromptAsked>().map(|asked| &*asked.0),
+            #[cfg(not(feature = "prompts"))]
             prompt: None,
             now: None,
             #[cfg(all(feature = "cel", feature = "llm"))]

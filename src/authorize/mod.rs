@@ -165,6 +165,8 @@ mod window;
 #[cfg(feature = "cel")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cel")))]
 pub use self::expression::{Expression, InvalidExpression};
+#[cfg(feature = "prompts")]
+pub(crate) use self::asked::PromptAsked;
 pub use self::{
     asked::{Ask, Asked},
     policy::{Decision, Effect, Policy, Stats},

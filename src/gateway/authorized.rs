@@ -15,6 +15,9 @@ use tower_layer::Layer;
 pub(super) struct Authorized {
     policy: Policy,
     served: Arc<OnceLock<Served>>,
+    /// Below which path prompts are called.
+    #[cfg(feature = "prompts")]
+    prompts: Arc<OnceLock<Arc<str>>>,
 }
 
 /// What is served where.
@@ -28,6 +31,8 @@ impl Authorized {
         Self {
             policy,
             served: Arc::default(),
+            #[cfg(feature = "prompts")]
+            prompts: Arc::default(),
         }
     }
 
@@ -40,6 +45,29 @@ impl Authorized {
         let _ = self.served.set(Served { chat, routes });
     }
 
+    /// Says where prompts are called, likewise.
+    #[cfg(feature = "prompts")]
+    pub(super) fn settle_prompts(&self, root: Arc<str>) {
+        let _ = self.prompts.set(root);
+    }
+
+    /// Whether a call of a route comes to a model, as those of prompts do.
+    #[cfg(feature = "prompts")]
+    fn calls_prompt(&self) -> impl Fn(&Asked<'_>) -> bool + Send + Sync + 'static {
+        let prompts = self.prompts.clone();
+        move |asked| {
+            let root = prompts.get().zip(asked.path());
+            asked.method() == Some(&http::Method::POST)
+                && root
+                    .is_some_and(|(root, path)| crate::prompt::endpoints::is_of_prompt(root, path))
+        }
+    }
+
+    #[cfg(not(feature = "prompts"))]
+    fn calls_prompt(&self) -> impl Fn(&Asked<'_>) -> bool + Send + Sync + 'static {
+        |_| false
+    }
+
     fn found(&self) -> AuthorizeLayer {
         let served = self.served.clone();
         AuthorizeLayer::new(self.policy.clone()).route(move |asked| served.get()?.template(asked))
@@ -48,16 +76,19 @@ impl Authorized {
     /// For the HTTP plane: models are known further in.
     pub(super) fn outer(&self) -> AuthorizeLayer {
         let served = self.served.clone();
+        let calls_prompt = self.calls_prompt();
         let of_models = move |asked: &Asked<'_>| {
             let path = asked.path();
-            served.get().is_some_and(|served| served.chat) && path.is_some_and(planes::of_models)
+            let serves = served.get().is_some_and(|served| served.chat);
+            serves && (path.is_some_and(planes::of_models) || calls_prompt(asked))
         };
         self.found().deferring(of_models)
     }
 
     /// For the routes: a layer between here and the outer one may have made another request of it.
     pub(super) fn inner(&self) -> AuthorizeLayer {
-        self.found().recheck()
+        // Calls of prompts are decided around the models.
+        self.found().deferring(self.calls_prompt()).recheck()
     }
 
     /// For what serves models, likewise: with what is seen here the layer around them decides.

@@ -82,6 +82,10 @@ pub struct GatewayBuilder {
     explain_scope: Option<Arc<str>>,
     #[cfg(feature = "prompts")]
     prompts: Option<crate::prompt::PromptLayer>,
+    #[cfg(feature = "prompts")]
+    prompt_endpoints: Option<Option<crate::prompt::endpoints::Endpoints>>,
+    #[cfg(feature = "prompts")]
+    prompt_management: Option<crate::prompt::manage::Manage>,
 }
 
 impl GatewayBuilder {
@@ -111,6 +115,10 @@ impl GatewayBuilder {
             explain_scope: None,
             #[cfg(feature = "prompts")]
             prompts: None,
+            #[cfg(feature = "prompts")]
+            prompt_endpoints: None,
+            #[cfg(feature = "prompts")]
+            prompt_management: None,
         }
     }
 
@@ -395,9 +403,7 @@ impl GatewayBuilder {
             );
         }
         #[cfg(feature = "prompts")]
-        let prompts = self.prompts.take().filter(|_| serves_chat);
-        #[cfg(feature = "prompts")]
-        let prompts = prompts.map(|layer| layer.priced_by(self.catalog.clone()));
+        let (prompts, endpoints) = self.take_prompts(serves_chat);
         let directory = Directory::new(
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
@@ -437,6 +443,17 @@ impl GatewayBuilder {
             drain: drain.clone(),
         }
         .layer(chat);
+        #[cfg(feature = "prompts")]
+        let prompts_at = endpoints.as_ref().map(|all| all.root_path().clone());
+        #[cfg(feature = "prompts")]
+        if endpoints.is_some() || self.prompt_management.is_some() {
+            let policy = self.authorized.as_ref().map(Authorized::policy);
+            let (routes, manage) = (
+                std::mem::take(&mut self.routes),
+                self.prompt_management.take(),
+            );
+            self.routes = prompts::routed(routes, endpoints, manage, policy, &chat);
+        }
         let mut serve = Serve::new(chat).models(directory.clone());
         #[cfg(feature = "prompts")]
         if prompts.is_some() {
@@ -463,11 +480,19 @@ impl GatewayBuilder {
         let (limits, spare) = (self.route_limits, drain.clone());
         let routes = routes.ok();
         let rechecked = self.authorized.map(|authorized| {
+            #[cfg(feature = "prompts")]
+            if let Some(root) = &prompts_at {
+                authorized.settle_prompts(root.clone());
+            }
             authorized.settle(serves_chat, routes.clone());
             (authorized.inner(), authorized.before_models())
         });
         let (of_routes, of_models) = rechecked.unzip();
         let bounded = |routes| option_layer(of_routes).layer(Bounded::new(routes, limits, spare));
+        #[cfg(feature = "prompts")]
+        let named = prompts_at.map(crate::prompt::endpoints::PromptNameLayer::new);
+        #[cfg(feature = "prompts")]
+        let bounded = |routes| option_layer(named).layer(bounded(routes));
         let planes = Planes {
             chat: serves_chat.then(|| option_layer(of_models).layer(serve)),
             routes: routes.map(bounded),

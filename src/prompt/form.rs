@@ -3,7 +3,9 @@
 mod fields;
 mod said;
 
-use self::fields::{Faults, Fields, put};
+pub(super) use self::fields::{Faults, Fields};
+
+use self::fields::put;
 use super::{
     content::{At, Partial, PartialSource, Pinned, Prompt, Variable},
     fault::{InvalidPrompt, below},

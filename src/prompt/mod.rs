@@ -174,10 +174,13 @@
 
 mod content;
 mod diff;
+pub mod endpoints;
 mod fault;
 mod files;
 mod form;
+pub mod guide;
 pub mod layer;
+pub mod manage;
 mod memory;
 mod name;
 mod record;

@@ -70,6 +70,8 @@ pub enum Kind {
     UpstreamTooLarge,
     /// The upstream's answer cannot be understood.
     UpstreamMalformed,
+    /// A model answered, twice, what is not of the schema that it was given.
+    OutputInvalid,
     /// The upstream refuses the credentials of the gateway.
     UpstreamAuth,
     /// The gateway's account with the upstream has no money or quota left. Nobody is helped by asking
@@ -255,6 +257,12 @@ impl Kind {
                 "upstream_malformed",
                 Service,
                 "The upstream's answer cannot be read.",
+            ),
+            Self::OutputInvalid => Row(
+                502,
+                "output_invalid",
+                Service,
+                "The model's answer is not of the form that was asked for.",
             ),
             Self::UpstreamAuth => Row(
                 502,

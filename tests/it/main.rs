@@ -65,6 +65,8 @@ mod once;
 mod passed;
 #[cfg(all(feature = "gateway", feature = "testing"))]
 mod pool;
+#[cfg(all(feature = "gateway", feature = "prompts"))]
+mod prompt_endpoints;
 #[cfg(all(feature = "prompts", any(feature = "sqlite", feature = "postgres")))]
 mod prompt_stores;
 #[cfg(all(feature = "gateway", feature = "prompts", feature = "testing"))]

@@ -2,13 +2,21 @@
 
 use super::GatewayBuilder;
 use crate::{
-    gateway::{directory::ChatService, slot::Entry},
-    prompt::PromptLayer,
+    Body,
+    authorize::Policy,
+    gateway::{
+        directory::ChatService,
+        slot::{Entry, Slot},
+    },
+    llm::{ChatRequest, ChatResponse, Error},
+    prompt::{PromptLayer, endpoints::Endpoints, manage::Manage},
+    route::{Methods, Routes},
 };
+use tower_service::Service;
 
 impl GatewayBuilder {
-    /// Lets conversations name one of these [prompts](crate::prompt::layer): a registry, or a [`PromptLayer`] with
-    /// settings of its own.
+    /// Lets conversations name one of these [prompts](crate::prompt::layer): a registry, or a
+    /// [`PromptLayer`] with settings of its own.
     ///
     /// ```
     /// use tower_gateway::{gateway::Gateway, llm::Simulator, prompt::Registry};
@@ -22,9 +30,10 @@ impl GatewayBuilder {
     /// ```
     ///
     /// It stands in front of all [layers](Self::chat_layer) around the models. A policy
-    /// ([`authorize`](Self::authorize)) decides on the prompt and on the model that it leads to, before anything is
-    /// rendered: [`Rule::prompts`](crate::authorize::Rule::prompts) says who may call which. The metrics tell
-    /// how the versions do.
+    /// ([`authorize`](Self::authorize)) decides on the prompt and on the model that it leads to, before
+    /// anything is rendered: [`Rule::prompts`](crate::authorize::Rule::prompts) says who may call which.
+    /// The metrics tell how the versions do. And each of them is an [endpoint](Self::prompt_endpoints),
+    /// unless you say otherwise.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn prompts(mut self, layer: impl Into<PromptLayer>) -> Self {
         self.once("prompts", "put all prompts into one registry");
@@ -33,6 +42,109 @@ impl GatewayBuilder {
         self.prompts = Some(layer);
         self
     }
+}
+
+impl GatewayBuilder {
+    /// Sets how the prompts are [endpoints](crate::prompt::endpoints), or with
+    /// `None` that they are none. By default those of [`prompts`](Self::prompts) are, at `/prompts` and
+    /// below; with this call alone conversations can name them as well.
+    ///
+    /// ```
+    /// use tower_gateway::{gateway::Gateway, llm::Simulator, prompt::{Registry, endpoints::Endpoints}};
+    ///
+    /// let registry = Registry::in_memory();
+    /// let endpoints = Endpoints::new(registry.clone()).root("/ask").public_page();
+    /// let gateway = Gateway::builder()
+    ///     .prompts(registry)
+    ///     .prompt_endpoints(endpoints)
+    ///     .simulator(Simulator::new())
+    ///     .build()?;
+    /// # Ok::<_, tower_gateway::gateway::BuildError>(())
+    /// ```
+    ///
+    /// They ask the models of the gateway, through all layers around these. A policy
+    /// ([`authorize`](Self::authorize)) decides on the route `/prompts/{name}`, on the prompt, and on
+    /// the model; a prompt that it does not allow is in no list.
+    #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
+    pub fn prompt_endpoints(mut self, endpoints: impl Into<Option<Endpoints>>) -> Self {
+        self.once("prompt_endpoints", "one `Endpoints` serves all prompts");
+        self.prompt_endpoints = Some(endpoints.into());
+        self
+    }
+
+    /// Serves the [management](crate::prompt::manage) of prompts, where it says, with runs against the
+    /// models of the gateway. Without a layer that finds out who calls, nobody is let in there.
+    #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
+    pub fn manage_prompts(mut self, manage: Manage) -> Self {
+        self.once("manage_prompts", "one `Manage` serves all prompts");
+        self.prompt_management = Some(manage);
+        self
+    }
+
+    /// The layer and the endpoints that were asked for. What needs an outer layer has it from now on.
+    pub(super) fn take_prompts(
+        &mut self,
+        serves_chat: bool,
+    ) -> (Option<PromptLayer>, Option<Endpoints>) {
+        let (layer, endpoints) = (self.prompts.take(), self.prompt_endpoints.take());
+        if !serves_chat {
+            return (None, None);
+        }
+        let endpoints = match (endpoints, &layer) {
+            (Some(endpoints), _) => endpoints,
+            (None, Some(layer)) => Some(Endpoints::new(layer.registry().clone())),
+            (None, None) => None,
+        };
+        let layer = layer.or_else(|| {
+            let registry = endpoints.as_ref()?.registry().clone();
+            self.gauges.prompts(registry.clone());
+            Some(PromptLayer::new(registry))
+        });
+        let layer = layer.map(|layer| layer.priced_by(self.catalog.clone()));
+        if let Some(endpoints) = &endpoints {
+            let page = endpoints.has_public_page().then(|| endpoints.page_layer());
+            if let Some(page) = page {
+                self.http.push(Entry::http(Slot::Limits, page));
+            }
+            self.http
+                .push(Entry::http(Slot::Limits, endpoints.name_layer()));
+        }
+        (layer, endpoints)
+    }
+}
+
+/// With the endpoints and the management among the routes.
+pub(super) fn routed<S>(
+    mut routes: Routes,
+    endpoints: Option<Endpoints>,
+    manage: Option<Manage>,
+    policy: Option<&Policy>,
+    chat: &S,
+) -> Routes
+where
+    S: Service<ChatRequest, Response = ChatResponse, Error = Error, Future: Send>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+{
+    if let Some(endpoints) = endpoints {
+        let endpoints = match policy {
+            Some(policy) => endpoints.listed_by(policy.clone()),
+            None => endpoints,
+        };
+        let endpoints = endpoints.rendered_by(chat.clone());
+        for path in endpoints.routes() {
+            routes = routes.route::<_, Body>(path, Methods::ANY, endpoints.clone());
+        }
+    }
+    if let Some(manage) = manage {
+        let manage = manage.chat(chat.clone());
+        for path in manage.routes() {
+            routes = routes.route::<_, Body>(path, Methods::ANY, manage.clone());
+        }
+    }
+    routes
 }
 
 /// Outside of what is there. A policy stands between the halves.

@@ -109,6 +109,8 @@ mod target;
 mod unserved;
 mod write;
 
+#[cfg(feature = "prompts")]
+pub(crate) use self::read::json_body;
 pub(super) use self::target::decoded;
 use self::{
     passed::passed,

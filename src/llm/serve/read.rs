@@ -50,8 +50,25 @@ where
         let request = uploaded(asked, form)?;
         return Ok(request.with_carried(carried));
     }
-    is_json(&carried.headers)?;
-    let body = tokio::time::timeout(bounds.time, collect(body, bounds.bytes))
+    let body = json_body(&carried.headers, body, bounds.bytes, bounds.time).await?;
+    let request = codec::of(protocol).peek(ask, body)?;
+    Ok(request.with_carried(carried))
+}
+
+/// A body of JSON, as bytes: of this many at the most, before and after it is decompressed, and all of it
+/// within this time.
+pub(crate) async fn json_body<B>(
+    headers: &HeaderMap,
+    body: B,
+    most: usize,
+    time: Duration,
+) -> Result<Bytes, Rejection>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    is_json(headers)?;
+    let body = tokio::time::timeout(time, collect(body, most))
         .await
         .map_err(|_| {
             Rejection::new(Kind::RequestTimeout)
@@ -66,9 +83,7 @@ where
                     .with_source(error),
             },
         })?;
-    let body = decompressed(&carried.headers, body, bounds.bytes)?;
-    let request = codec::of(protocol).peek(ask, body)?;
-    Ok(request.with_carried(carried))
+    decompressed(headers, body, most)
 }
 
 /// A form whose model is known, or the vendor's own.

@@ -6,35 +6,35 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 /// What was found wrong so far.
 #[derive(Default)]
-pub(super) struct Faults(RefCell<Vec<Fault>>);
+pub(in crate::prompt) struct Faults(RefCell<Vec<Fault>>);
 
 impl Faults {
     /// Notes a fault. There is nothing in its place.
-    pub(super) fn add<T>(&self, at: &str, what: &'static str) -> Option<T> {
+    pub(in crate::prompt) fn add<T>(&self, at: &str, what: &'static str) -> Option<T> {
         self.note(Fault::new(at, what));
         None
     }
 
-    pub(super) fn note(&self, fault: Fault) {
+    pub(in crate::prompt) fn note(&self, fault: Fault) {
         let mut all = self.0.borrow_mut();
         if all.len() < MOST {
             all.push(fault);
         }
     }
 
-    pub(super) fn object<'v>(&self, value: &'v Value, at: &str) -> Option<&'v Map<String, Value>> {
+    pub(in crate::prompt) fn object<'v>(&self, value: &'v Value, at: &str) -> Option<&'v Map<String, Value>> {
         let map = value.as_object();
         map.or_else(|| self.add(at, "Expected an object."))
     }
 
-    pub(super) fn into_inner(self) -> Vec<Fault> {
+    pub(in crate::prompt) fn into_inner(self) -> Vec<Fault> {
         self.0.into_inner()
     }
 }
 
 /// An object of which each field is asked for, and no other may be there. `null` is as if it were
 /// not there.
-pub(super) struct Fields<'v, 'f> {
+pub(in crate::prompt) struct Fields<'v, 'f> {
     map: &'v Map<String, Value>,
     at: &'f str,
     faults: &'f Faults,
@@ -42,7 +42,7 @@ pub(super) struct Fields<'v, 'f> {
 }
 
 impl<'v, 'f> Fields<'v, 'f> {
-    pub(super) fn new(map: &'v Map<String, Value>, at: &'f str, faults: &'f Faults) -> Self {
+    pub(in crate::prompt) fn new(map: &'v Map<String, Value>, at: &'f str, faults: &'f Faults) -> Self {
         Self {
             map,
             at,
@@ -57,7 +57,7 @@ impl<'v, 'f> Fields<'v, 'f> {
     }
 
     /// What stands in a field, read.
-    pub(super) fn one<T>(
+    pub(in crate::prompt) fn one<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&'v Value, &str) -> Option<T>,
@@ -67,7 +67,7 @@ impl<'v, 'f> Fields<'v, 'f> {
     }
 
     /// The same of a field that must be there.
-    pub(super) fn needed<T>(
+    pub(in crate::prompt) fn needed<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&'v Value, &str) -> Option<T>,
@@ -80,7 +80,7 @@ impl<'v, 'f> Fields<'v, 'f> {
         }
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub(in crate::prompt) fn text(&mut self, key: &'static str) -> Option<String> {
         let faults = self.faults;
         self.one(key, |value, at| {
             let text = value.as_str().map(str::to_owned);
@@ -88,7 +88,7 @@ impl<'v, 'f> Fields<'v, 'f> {
         })
     }
 
-    pub(super) fn needed_text(&mut self, key: &'static str) -> Option<String> {
+    pub(in crate::prompt) fn needed_text(&mut self, key: &'static str) -> Option<String> {
         let faults = self.faults;
         self.needed(key, |value, at| {
             let text = value.as_str().map(str::to_owned);
@@ -96,7 +96,7 @@ impl<'v, 'f> Fields<'v, 'f> {
         })
     }
 
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+    pub(in crate::prompt) fn flag(&mut self, key: &'static str) -> Option<bool> {
         let faults = self.faults;
         self.one(key, |value, at| {
             let flag = value.as_bool();
@@ -104,7 +104,7 @@ impl<'v, 'f> Fields<'v, 'f> {
         })
     }
 
-    pub(super) fn float(&mut self, key: &'static str) -> Option<f64> {
+    pub(in crate::prompt) fn float(&mut self, key: &'static str) -> Option<f64> {
         let faults = self.faults;
         self.one(key, |value, at| {
             let number = value.as_f64();
@@ -112,7 +112,7 @@ impl<'v, 'f> Fields<'v, 'f> {
         })
     }
 
-    pub(super) fn whole(&mut self, key: &'static str) -> Option<u64> {
+    pub(in crate::prompt) fn whole(&mut self, key: &'static str) -> Option<u64> {
         let faults = self.faults;
         self.one(key, |value, at| {
             let number = value.as_u64();
@@ -121,11 +121,11 @@ impl<'v, 'f> Fields<'v, 'f> {
     }
 
     /// Whatever stands there, as it is.
-    pub(super) fn value(&mut self, key: &'static str) -> Option<Value> {
+    pub(in crate::prompt) fn value(&mut self, key: &'static str) -> Option<Value> {
         self.get(key).cloned()
     }
 
-    pub(super) fn list<T>(
+    pub(in crate::prompt) fn list<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&'v Value, &str) -> Option<T>,
@@ -142,7 +142,7 @@ impl<'v, 'f> Fields<'v, 'f> {
         list.unwrap_or_default()
     }
 
-    pub(super) fn map<T>(
+    pub(in crate::prompt) fn map<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&'v Value, &str) -> Option<T>,
@@ -158,14 +158,14 @@ impl<'v, 'f> Fields<'v, 'f> {
     }
 
     /// What vendors want to see and this crate does not know.
-    pub(super) fn extra(&mut self) -> Map<String, Value> {
+    pub(in crate::prompt) fn extra(&mut self) -> Map<String, Value> {
         let faults = self.faults;
         let extra = self.one("extra", |value, at| faults.object(value, at).cloned());
         extra.unwrap_or_default()
     }
 
     /// Whatever was not asked for is a fault.
-    pub(super) fn finish(self) {
+    pub(in crate::prompt) fn finish(self) {
         for key in self.map.keys() {
             if !self.known.contains(&key.as_str()) {
                 let at = below(self.at, key);

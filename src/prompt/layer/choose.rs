@@ -144,13 +144,20 @@ fn called(request: &mut ChatRequest) -> Result<(Call, Chat), Rejection> {
 
 async fn choose(settings: &Settings, request: &mut ChatRequest) -> Result<(), Rejection> {
     let (call, own) = called(request)?;
-    let at = call.at.as_ref().unwrap_or(&settings.at);
-    let key = (settings.sticky)(request, &own);
-    let found = settings
-        .registry
-        .find(&call.name, at, key.as_deref())
-        .await
-        .map_err(|error| not_found(&call, error))?;
+    let found = match request.extensions().get::<Found>() {
+        Some(_) => request.extensions_mut().remove::<Found>(),
+        None => None,
+    };
+    let found = match found {
+        // Someone further out has found it.
+        Some(found) if *found.version.name() == call.name => found,
+        _ => {
+            let at = call.at.as_ref().unwrap_or(&settings.at);
+            let key = (settings.sticky)(request, &own);
+            let found = settings.registry.find(&call.name, at, key.as_deref());
+            found.await.map_err(|error| not_found(&call, error))?
+        }
+    };
     let is_locked = (settings.locked)(&found.version);
     let model = model(request, &found, is_locked)?;
     let may_not = |who: &Principal| !who.may_use_model(&model);
