@@ -165,3 +165,17 @@ async fn a_model_is_asked_a_second_time_only_where_that_is_meant_and_both_count(
         assert_eq!(exchange.facts().attempts, attempts);
     }
 }
+
+/// A deadline alone around a model: one that does not answer in time, and one that speaks on after it.
+#[tokio::test(start_paused = true)]
+async fn a_model_that_is_late_is_a_timeout() {
+    let layer = DeadlineLayer::new().within(SECOND);
+    let hangs = layer.layer(service_fn(async |_: ChatRequest| {
+        pending::<Result<ChatResponse, Error>>().await
+    }));
+    let start = Instant::now();
+    let error = hangs.oneshot(ChatRequest::new()).await.unwrap_err();
+    assert_eq!((error.kind(), start.elapsed()), (Kind::Timeout, SECOND));
+    let (words, broken, _) = told(layer, Turns::new([Simulator::new()])).await;
+    assert_eq!((&*words, broken), (ANSWER, None));
+}
