@@ -84,9 +84,13 @@ fn path(found: &Found, names: &Names<'_>, components: &mut Components) -> Value 
         },
         "content": {
             "application/json": {"schema": answer},
+            // Without a type: it is a text, of which some readers see each event as an object.
             "text/event-stream": {"schema": {
-                "type": "string",
-                "description": "Events: `text` with `{\"text\": …}`, and at the end `done` with the answer, or `error` with a problem.",
+                "description": "Events: `text` with more of it, `done` with the answer, `error` with a problem.",
+                "properties": {
+                    "event": {"enum": ["text", "done", "error"]},
+                    "data": {"type": "string", "contentMediaType": "application/json"},
+                },
             }},
         },
     });

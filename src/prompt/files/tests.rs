@@ -285,7 +285,7 @@ async fn a_prompt_without_a_number_becomes_one_with_numbers() {
     let refused = registry.create(&code, "a", Prompt::new().user("two"), Change::new());
     let refused = refused.await.unwrap_err();
     assert!(matches!(refused, RegistryError::Store(_)));
-    assert_eq!(crate::Rejection::from(refused).status(), 409);
+    assert_eq!(crate::Rejection::from(refused).kind().status(), 409);
 
     fs::create_dir(folder.0.join("a")).unwrap();
     folder.write("a/1.md", "one");

@@ -216,7 +216,8 @@ async fn the_price_is_that_of_the_model_which_was_called() {
 async fn the_model_is_the_one_of_the_request_or_else_of_the_prompt() {
     let registry = registry().await;
     let nobody = Prompt::new().user("Hello");
-    let created = registry.create(&Actor::code("test"), "open", nobody, Change::new());
+    let code = Actor::code("test");
+    let created = registry.create(&code, "open", nobody, Change::new());
     created.await.unwrap();
     let ask = async |layer: PromptLayer, model: &str, call: Call, who: Option<Principal>| {
         let service = Model::new(How::Answers);

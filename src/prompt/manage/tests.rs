@@ -157,7 +157,9 @@ async fn who_did_it_is_the_principal_whatever_a_body_says() {
         (200, &json!(false)),
         "it says the same"
     );
-    let (status, ..) = ask(&manage, Some(admin()), "POST", "/b/versions", &body).await;
+    let other = json!({"messages": [{"role": "user", "content": "y"}]});
+    let other = json!({"prompt": other, "after": 0});
+    let (status, ..) = ask(&manage, Some(admin()), "POST", "/b/versions", &other).await;
     assert_eq!(status, 409, "it is not the first any more");
     let (_, told, _) = ask(&manage, Some(admin()), "GET", "/b/versions/1", &json!({})).await;
     assert_eq!(
