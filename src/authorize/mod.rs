@@ -162,11 +162,11 @@ mod service;
 mod tests;
 mod window;
 
+#[cfg(feature = "prompts")]
+pub(crate) use self::asked::PromptAsked;
 #[cfg(feature = "cel")]
 #[cfg_attr(docsrs, doc(cfg(feature = "cel")))]
 pub use self::expression::{Expression, InvalidExpression};
-#[cfg(feature = "prompts")]
-pub(crate) use self::asked::PromptAsked;
 pub use self::{
     asked::{Ask, Asked},
     policy::{Decision, Effect, Policy, Stats},

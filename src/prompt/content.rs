@@ -1,7 +1,7 @@
 //! What a prompt is made of.
 
 use super::{
-    fault::{Fault, InvalidPrompt},
+    fault::{Fault, InvalidPrompt, what},
     form,
     name::{InvalidName, LabelName, PromptName},
 };
@@ -195,17 +195,11 @@ impl Prompt {
             }
             let fault = |what| Fault::new(super::fault::below("/partials", name), what);
             let Some((version, found)) = find(&partial.source) else {
-                faults.push(
-                    fault("There is no such version of this prompt.")
-                        .about(&*partial.source.prompt),
-                );
+                faults.push(fault(what::NO_VERSION).about(&*partial.source.prompt));
                 continue;
             };
             let Some(text) = &found.text else {
-                faults.push(
-                    fault("The prompt has messages, and not a `text` to include.")
-                        .about(&*partial.source.prompt),
-                );
+                faults.push(fault(what::NO_TEXT).about(&*partial.source.prompt));
                 continue;
             };
             if found.partials.values().any(|inner| inner.pinned.is_none()) {

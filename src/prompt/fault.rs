@@ -6,6 +6,21 @@ use std::{error::Error, fmt};
 /// The most faults that are told at once.
 pub(super) const MOST: usize = 32;
 
+/// What is wrong, where other code goes by it.
+pub(super) mod what {
+    pub(in crate::prompt) const NO_FIELD: &str = "There is no such field.";
+    pub(in crate::prompt) const MISSING: &str = "This field is missing.";
+    pub(in crate::prompt) const NOT_DECLARED: &str =
+        "The template uses a variable that is not declared.";
+    pub(in crate::prompt) const NO_VERSION: &str = "There is no such version of this prompt.";
+    pub(in crate::prompt) const NO_TEXT: &str =
+        "The prompt has messages, and not a `text` to include.";
+    pub(in crate::prompt) const PARTIAL_NEEDS: &str =
+        "The partial needs a variable that is not declared.";
+    pub(in crate::prompt) const NOTHING_SAID: &str =
+        "A prompt has either `messages` or, if it is a partial, a `text`.";
+}
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

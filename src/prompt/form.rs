@@ -8,7 +8,7 @@ pub(super) use self::fields::{Faults, Fields};
 use self::fields::put;
 use super::{
     content::{At, Partial, PartialSource, Pinned, Prompt, Variable},
-    fault::{InvalidPrompt, below},
+    fault::{InvalidPrompt, below, what},
     name::{LabelName, PromptName},
 };
 use crate::llm::{ResponseFormat, Sampling, Tool, ToolChoice};
@@ -96,11 +96,10 @@ pub(super) fn write(prompt: &Prompt) -> Value {
     Value::Object(map)
 }
 
-/// A schema; `null` and `{}` stand for any text.
+/// A schema; `null` stands for any text.
 fn variable(value: &Value, at: &str, faults: &Faults) -> Option<Variable> {
     let schema = match value {
         Value::Null => serde_json::json!({"type": "string"}),
-        Value::Object(map) if map.is_empty() => serde_json::json!({"type": "string"}),
         Value::Object(_) => value.clone(),
         _ => return faults.add(at, "Expected a JSON schema: an object."),
     };
@@ -209,7 +208,7 @@ fn tool(value: &Value, at: &str, faults: &Faults) -> Option<Tool> {
     };
     of.finish();
     if tool.name.is_empty() && tool.extra.is_empty() {
-        return faults.add(&below(at, "name"), "This field is missing.");
+        return faults.add(&below(at, "name"), what::MISSING);
     }
     Some(tool)
 }

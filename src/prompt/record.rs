@@ -2,7 +2,7 @@
 
 use super::{
     content::Prompt,
-    fault::{Fault, InvalidPrompt, below},
+    fault::{Fault, InvalidPrompt, below, what},
     form,
     name::{LabelName, PromptName},
 };
@@ -266,7 +266,7 @@ impl Assignment {
                 .keys()
                 .find(|key| !["version", "weight"].contains(&key.as_str()))
             {
-                return Err(Fault::new(below(&at, more), "There is no such field.").into());
+                return Err(Fault::new(below(&at, more), what::NO_FIELD).into());
             }
             let version = share.get("version").unwrap_or(&Value::Null);
             let version = number(version, &below(&at, "version"))?;
@@ -353,6 +353,13 @@ impl LabelMove {
             message: None,
             at: now(),
         }
+    }
+
+    /// Says why.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<Box<str>>) -> Self {
+        self.message = Some(message.into());
+        self
     }
 }
 

@@ -372,10 +372,9 @@ impl Registry {
                 return Err(InvalidPrompt::from(Fault::new("", what)).into());
             }
             let by = actor.name().clone();
-            let moved = LabelMove {
-                message: message.clone(),
-                ..LabelMove::new(name.clone(), label.clone(), from.cloned(), to.clone(), by)
-            };
+            let mut moved =
+                LabelMove::new(name.clone(), label.clone(), from.cloned(), to.clone(), by);
+            moved.message.clone_from(&message);
             // Nothing is moved, and so there is nothing to record.
             if moved.from == moved.to {
                 return Ok(moved);

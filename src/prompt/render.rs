@@ -14,7 +14,7 @@ use self::{
 };
 use super::{
     content::{Partial, Prompt, Variable, Variables},
-    fault::{Fault, InvalidPrompt, MOST, below},
+    fault::{Fault, InvalidPrompt, MOST, below, what},
     form,
     version::RenderFault,
 };
@@ -102,8 +102,8 @@ impl Compiled {
             let needed = partial.pinned.iter().flat_map(|pinned| &pinned.variables);
             for variable in needed {
                 if !prompt.variables.contains_key(variable) {
-                    let what = "The partial needs a variable that is not declared.";
-                    faults.push(Fault::new(below("/partials", name), what).about(variable));
+                    let at = below("/partials", name);
+                    faults.push(Fault::new(at, what::PARTIAL_NEEDS).about(variable));
                 }
             }
         }
@@ -436,8 +436,12 @@ fn add(
         .collect();
     unknown.sort_unstable();
     for name in unknown {
-        let what = "The template uses a variable that is not declared.";
-        faults.push(Fault::new(at, what).about(name));
+        let line = screen::line_of(template.source(), &name);
+        let fault = Fault::new(at, what::NOT_DECLARED).about(name);
+        faults.push(match line {
+            Some(line) => fault.line(line),
+            None => fault,
+        });
     }
 }
 

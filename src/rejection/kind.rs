@@ -183,12 +183,9 @@ impl Kind {
                 Caller,
                 "The model does not exist, or you do not have access to it.",
             ),
-            Self::PromptNotFound => Row(
-                404,
-                "prompt_not_found",
-                Caller,
-                "There is no such prompt.",
-            ),
+            Self::PromptNotFound => {
+                Row(404, "prompt_not_found", Caller, "There is no such prompt.")
+            }
             Self::PromptsUnavailable => Row(
                 503,
                 "prompts_unavailable",

@@ -73,12 +73,13 @@ pub(super) fn read(path: &Arc<Path>, text: &str) -> Result<Document, Vec<FileFau
         one(broken.line.map(|line| line + 1), broken.what, mend)
     })?;
     let mut lines = Lines::default();
+    let rows: Vec<_> = front.lines().collect();
     for (at, line) in document.lines {
-        // The text of a block begins in the line below its mark.
-        let raw = front.lines().nth(line - 1).unwrap_or_default().trim_end();
-        let raw = raw.trim_end_matches(|char: char| char.is_ascii_digit() || "+-".contains(char));
-        if raw.ends_with(['|', '>']) {
-            lines.texts.insert(at.clone(), line + 2);
+        // A block is found at its first line that is not blank, and begins below its mark.
+        let above = rows.iter().take(line - 1);
+        let mark = above.rposition(|row| !row.trim().is_empty());
+        if let Some(mark) = mark.filter(|mark| is_mark(rows[*mark])) {
+            lines.texts.insert(at.clone(), mark + 3);
         }
         lines.known.insert(at, line + 1);
     }
@@ -115,6 +116,17 @@ pub(super) fn read(path: &Arc<Path>, text: &str) -> Result<Document, Vec<FileFau
         }),
         _ => Err(lines.faults(path, &InvalidPrompt::new(faults))),
     }
+}
+
+/// Whether the text of a block may begin below this line of YAML.
+fn is_mark(line: &str) -> bool {
+    let line = match line.find(" #") {
+        Some(comment) => &line[..comment],
+        None => line,
+    };
+    let line = line.trim_end();
+    line.trim_end_matches(|char: char| char.is_ascii_digit() || "+-".contains(char))
+        .ends_with(['|', '>'])
 }
 
 /// The front matter, what stands below it, and in which line that begins. `None`: it has no end.

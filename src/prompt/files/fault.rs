@@ -1,6 +1,6 @@
 //! What is wrong with a file.
 
-use crate::prompt::fault::Fault;
+use crate::prompt::fault::{Fault, what};
 use std::{fmt, path::Path, sync::Arc};
 
 /// What is wrong with a file of a [`FileStore`](super::FileStore), where, and what would mend it.
@@ -57,26 +57,24 @@ fn mend(fault: &Fault) -> String {
     let name = fault.pointer.rsplit('/').next().unwrap_or_default();
     let about = fault.about.as_deref().unwrap_or_default();
     match fault.what {
-        "There is no such field." => match about.strip_prefix("there are ") {
+        what::NO_FIELD => match about.strip_prefix("there are ") {
             Some(known) => format!("Take `{name}` away, or write one of: {known}."),
             None => format!("Take `{name}` away."),
         },
-        "This field is missing." => format!("Add `{name}`."),
-        "There is no such variable." => {
+        what::MISSING => format!("Add `{name}`."),
+        what::NOT_DECLARED => {
             format!("Declare `{about}` under `variables`, or correct the name.")
         }
-        "There is no such version of this prompt." => {
+        what::NO_VERSION => {
             format!("Add the prompt `{about}`, or correct the name under `partials`.")
         }
-        "The prompt has messages, and not a `text` to include." => {
+        what::NO_TEXT => {
             format!("Write `partial: true` into the front matter of `{about}`.")
         }
-        "The partial needs a variable that is not declared." => {
+        what::PARTIAL_NEEDS => {
             format!("Declare `{about}` under `variables`.")
         }
-        what if what.starts_with("A prompt has either") => {
-            "Write the message below the front matter.".into()
-        }
+        what::NOTHING_SAID => "Write the message below the front matter.".into(),
         what if what.starts_with("Expected") => format!("Write that as `{name}`."),
         _ if fault.pointer.starts_with("/variables") || fault.pointer.starts_with("/output") => {
             "Correct the schema.".into()

@@ -156,7 +156,7 @@ async fn a_change_is_seen_and_a_broken_file_takes_nothing_down() {
         ),
         (
             "---\nmodel: fast\n---\n\nx\n{{ y }}",
-            "a.md:6: /messages/0/content: There is no such variable.",
+            "a.md:6: /messages/0/content: The template uses a variable that is not declared. (y) Declare `y` under",
         ),
         (
             "---\nmodel: fast\n---\nsystem:\nx\n\nuser:\n\n{% if %}\n",
@@ -165,6 +165,10 @@ async fn a_change_is_seen_and_a_broken_file_takes_nothing_down() {
         (
             "---\nmessages:\n- role: user\n  content: |\n    one\n    {{ y }}\n---\n",
             "a.md:6: /messages/0/content: ",
+        ),
+        (
+            "---\nmessages:\n- role: user\n  content: |-\n\n    one\n    {{ y }}\n---\n",
+            "a.md:7: /messages/0/content: ",
         ),
         (
             "---\nvariables:\n  x: {type: text}\n---\nx",

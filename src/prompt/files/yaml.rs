@@ -212,8 +212,12 @@ mod tests {
         });
         assert_eq!(document.value, expected);
         let line = |pointer: &str| document.lines[pointer];
-        assert_eq!((line("/a"), line("/b/0"), line("/b/1/c~1d")), (1, 3, 4));
+        assert_eq!((line("/a"), line("/b/0"), line("/b/1/c~1d")), (1, 3, 5));
         assert_eq!(line("/no"), 7);
+        // A block is found at its first line that is not blank.
+        let blank = read("a: |+ # c\n\n\n  x\nb: >\n  y\n").unwrap();
+        assert_eq!(blank.value, json!({"a": "\n\nx\n", "b": "y\n"}));
+        assert_eq!((blank.lines["/a"], blank.lines["/b"]), (4, 6));
         assert_eq!(read("").unwrap().value, Value::Null);
     }
 

@@ -1,6 +1,6 @@
 //! The fields of an object, each asked for once.
 
-use crate::prompt::fault::{Fault, MOST, below};
+use crate::prompt::fault::{Fault, MOST, below, what};
 use serde_json::{Map, Value};
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -22,7 +22,11 @@ impl Faults {
         }
     }
 
-    pub(in crate::prompt) fn object<'v>(&self, value: &'v Value, at: &str) -> Option<&'v Map<String, Value>> {
+    pub(in crate::prompt) fn object<'v>(
+        &self,
+        value: &'v Value,
+        at: &str,
+    ) -> Option<&'v Map<String, Value>> {
         let map = value.as_object();
         map.or_else(|| self.add(at, "Expected an object."))
     }
@@ -42,7 +46,11 @@ pub(in crate::prompt) struct Fields<'v, 'f> {
 }
 
 impl<'v, 'f> Fields<'v, 'f> {
-    pub(in crate::prompt) fn new(map: &'v Map<String, Value>, at: &'f str, faults: &'f Faults) -> Self {
+    pub(in crate::prompt) fn new(
+        map: &'v Map<String, Value>,
+        at: &'f str,
+        faults: &'f Faults,
+    ) -> Self {
         Self {
             map,
             at,
@@ -74,9 +82,7 @@ impl<'v, 'f> Fields<'v, 'f> {
     ) -> Option<T> {
         match self.get(key) {
             Some(value) => read(value, &below(self.at, key)),
-            None => self
-                .faults
-                .add(&below(self.at, key), "This field is missing."),
+            None => self.faults.add(&below(self.at, key), what::MISSING),
         }
     }
 
@@ -170,9 +176,8 @@ impl<'v, 'f> Fields<'v, 'f> {
             if !self.known.contains(&key.as_str()) {
                 let at = below(self.at, key);
                 let known = self.known.join(", ");
-                self.faults.note(
-                    Fault::new(at, "There is no such field.").about(format!("there are {known}")),
-                );
+                self.faults
+                    .note(Fault::new(at, what::NO_FIELD).about(format!("there are {known}")));
             }
         }
     }

@@ -4,7 +4,7 @@ use crate::{
     Rejection,
     prompt::{
         content::{At, Variables},
-        fault::below,
+        fault::{below, what},
         name::{LabelName, PromptName},
     },
     rejection::Kind,
@@ -85,7 +85,7 @@ impl Call {
         let (version, label) = (take("version"), take("label"));
         let variables = take("variables");
         if let Some(unknown) = fields.keys().next() {
-            return Err(fault(&below("", unknown), "There is no such field."));
+            return Err(fault(&below("", unknown), what::NO_FIELD));
         }
         let (field, name) = match (name, id) {
             (Some(_), Some(_)) => {

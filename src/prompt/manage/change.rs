@@ -10,6 +10,7 @@ use crate::{
     prompt::{
         Actor, Assignment, At, Change, Created, Fault, LATEST, LabelName, Prompt, RegistryError,
         Variables, Version, endpoints,
+        fault::what,
         form::{Faults, Fields},
     },
 };
@@ -150,7 +151,7 @@ impl Settings {
         let names = |field| body.get(field).is_some();
         let (to, change) = read(body, |fields, faults| {
             if !names("to") {
-                faults.note(Fault::new("/to", "This field is missing."));
+                faults.note(Fault::new("/to", what::MISSING));
             }
             let to = fields.one("to", |value, at| assignment(value, at, faults));
             let from = fields.one("from", |value, at| assignment(value, at, faults));

@@ -1,6 +1,6 @@
 //! JSON schemas that come from outside.
 
-use crate::prompt::fault::{Fault, MOST, below};
+use crate::prompt::fault::{Fault, MOST, below, what};
 use jsonschema::{PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value};
 
@@ -213,7 +213,7 @@ fn sentence(error: &ValidationError<'_>) -> &'static str {
     match error.kind().keyword() {
         "type" => "It is not of the type that the schema says.",
         "required" => "This is missing.",
-        "additionalProperties" | "unevaluatedProperties" => "There is no such field.",
+        "additionalProperties" | "unevaluatedProperties" => what::NO_FIELD,
         "enum" | "const" => "It is not one of the values that there are.",
         "minLength" => "It is too short.",
         "maxLength" => "It is too long.",

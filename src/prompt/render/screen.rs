@@ -53,24 +53,14 @@ pub(super) fn screen<'t, T>(
 ) -> Vec<&'t str> {
     let mut set = Vec::new();
     let mut fault = |from: usize, what: &'static str, about: Option<&str>| {
-        let line = template[..from].matches('\n').count() + 1;
-        let fault = Fault::new(at, what).line(line);
+        let fault = Fault::new(at, what).line(line_at(template, from));
         faults.push(match about {
             Some(about) => fault.about(about),
             None => fault,
         });
     };
-    let starts = template.match_indices('{');
-    for (from, _) in starts {
-        let rest = &template[from + 1..];
-        let (end, rest) = if let Some(rest) = rest.strip_prefix('%') {
-            ("%}", rest)
-        } else if let Some(rest) = rest.strip_prefix('{') {
-            ("}}", rest)
-        } else {
-            continue;
-        };
-        let tokens = match tokens(rest.strip_prefix(['-', '+']).unwrap_or(rest), end) {
+    for (from, end, rest) in tags(template) {
+        let tokens = match tokens(rest, end) {
             Ok(tokens) => tokens,
             Err(what) => {
                 fault(from, what, None);
@@ -132,6 +122,33 @@ pub(super) fn screen<'t, T>(
         }
     }
     set
+}
+
+/// All that may be a tag: where it begins, how it ends, and what stands behind its first sign.
+fn tags(template: &str) -> impl Iterator<Item = (usize, &'static str, &str)> {
+    template.match_indices('{').filter_map(|(from, _)| {
+        let rest = &template[from + 1..];
+        let (end, rest) = match rest.strip_prefix('%') {
+            Some(rest) => ("%}", rest),
+            None => ("}}", rest.strip_prefix('{')?),
+        };
+        Some((from, end, rest.strip_prefix(['-', '+']).unwrap_or(rest)))
+    })
+}
+
+fn line_at(template: &str, from: usize) -> usize {
+    template[..from].matches('\n').count() + 1
+}
+
+/// In which line the tag begins that first names a variable.
+pub(super) fn line_of(template: &str, variable: &str) -> Option<usize> {
+    let mut tags = tags(template);
+    let (from, ..) = tags.find(|(_, end, rest)| {
+        let tokens = tokens(rest, end).unwrap_or_default();
+        let mut named = (0..tokens.len()).filter(|nth| tokens[*nth] == Token::Word(variable));
+        named.any(|nth| nth == 0 || tokens[nth - 1] != Token::Sign('.'))
+    })?;
+    Some(line_at(template, from))
 }
 
 /// What a bracket holds.
@@ -354,5 +371,7 @@ mod tests {
         let lines: Vec<_> = faults.iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [Some(3), Some(3), Some(4)]);
         assert_eq!(faults[2].about.as_deref(), Some("none"));
+        assert_eq!(line_of("a.b\n{{ a.b }}\n{% if b %}", "b"), Some(3));
+        assert_eq!(line_of("{{ 'b' }} b", "b"), None);
     }
 }

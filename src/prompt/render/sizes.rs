@@ -3,7 +3,7 @@
 use super::{engine, screen};
 use crate::prompt::{
     content::Prompt,
-    fault::{Fault, below},
+    fault::{Fault, below, what},
 };
 
 /// The largest prompt, as text in bytes.
@@ -28,11 +28,7 @@ pub(super) fn check(prompt: &Prompt) -> Vec<Fault> {
     };
     let parts = prompt.messages.iter().map(|message| message.parts.len());
     let one = prompt.text.is_some() != !prompt.messages.is_empty();
-    check(
-        one,
-        "",
-        "A prompt has either `messages` or, if it is a partial, a `text`.",
-    );
+    check(one, "", what::NOTHING_SAID);
     check(
         prompt.messages.len() <= MOST_MESSAGES,
         "/messages",

@@ -7,8 +7,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use tower_gateway::prompt::{
-    Assignment, Changes, Created, Imported, LabelMove, MOST_AT_ONCE, MemoryStore, Moved,
-    NewVersion, Prompt, VersionRecord,
+    Assignment, Changes, Created, Imported, MOST_AT_ONCE, MemoryStore, Moved, NewVersion, Prompt,
+    VersionRecord,
 };
 
 async fn memory() -> Option<Store> {
@@ -262,10 +262,7 @@ async fn moves_are_remembered_and_paged(store: Store) {
         moves("a", "x", None, to(1)),
         moves("a", "y", None, to(2)),
         moves("b", "x", None, to(1)),
-        LabelMove {
-            message: Some("it's \"better\"\u{0}\n".into()),
-            ..moves("a", "x", to(1), to(2))
-        },
+        moves("a", "x", to(1), to(2)).message("it's \"better\"\u{0}\n"),
         moves("a", "x", to(2), None),
     ];
     for change in &made {

@@ -60,10 +60,7 @@ async fn fill(store: &Store) {
     for change in [
         moves("support.translate", "production", None, to(1)),
         moves("support.translate", "staging", None, to(20)),
-        LabelMove {
-            message: Some("try it".into()),
-            ..moves("support.translate", "production", to(1), Some(split))
-        },
+        moves("support.translate", "production", to(1), Some(split)).message("try it"),
         moves("support.translate", "staging", to(20), None),
         moves("tone", "stable", None, to(1)),
     ] {
