@@ -76,7 +76,7 @@ pub(super) fn read(path: &Arc<Path>, text: &str) -> Result<Document, Vec<FileFau
     let rows: Vec<_> = front.lines().collect();
     for (at, line) in document.lines {
         // A block is found at its first line that is not blank, and begins below its mark.
-        let above = rows.iter().take(line - 1);
+        let mut above = rows.iter().take(line - 1);
         let mark = above.rposition(|row| !row.trim().is_empty());
         if let Some(mark) = mark.filter(|mark| is_mark(rows[*mark])) {
             lines.texts.insert(at.clone(), mark + 3);
