@@ -238,8 +238,11 @@ async fn exercise(registry: &Registry, name: &str, count: u32) -> Result<(), Fai
             match moved.await {
                 // Others were faster, again and again.
                 Err(RegistryError::Elsewhere(_)) => {}
-                other => break other?,
-            };
+                other => {
+                    other?;
+                    break;
+                }
+            }
         }
         println!("move {version} {text}");
     }
