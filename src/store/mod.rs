@@ -166,19 +166,6 @@ impl Default for Pool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_would_wait_for_ever_waits_for_hours() {
-        let endless = Pool::new()
-            .acquire_timeout(Duration::MAX)
-            .statement_timeout(Duration::MAX);
-        assert_eq!(endless.patience(), 3 * HOUR);
-    }
-}
-
 /// What a URL stands for.
 enum Opened<'u> {
     #[cfg(feature = "sqlite")]
@@ -209,5 +196,18 @@ async fn opened(url: &str) -> Result<Opened<'_>, StoreError> {
         _ => Err(StoreError::invalid(
             "the URL of the store must begin with sqlite:, postgres: or file:",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_would_wait_for_ever_waits_for_hours() {
+        let endless = Pool::new()
+            .acquire_timeout(Duration::MAX)
+            .statement_timeout(Duration::MAX);
+        assert_eq!(endless.patience(), 3 * HOUR);
     }
 }
