@@ -60,8 +60,8 @@ pub struct Asked<'a> {
     path: Option<&'a str>,
     route: Option<Arc<str>>,
     pub(super) model: Model<'a>,
-    prompt: Option<&'a str>,
-    now: Option<SystemTime>,
+    pub(super) prompt: Prompt<'a>,
+    pub(super) now: Option<SystemTime>,
     /// About how many tokens a call of a model has.
     #[cfg(all(feature = "cel", feature = "llm"))]
     pub(super) tokens: Option<u64>,
@@ -77,6 +77,16 @@ pub(super) enum Model<'a> {
     Unknown,
     /// A layer further in will know it.
     Later,
+    Named(&'a str),
+}
+
+/// What is known of the prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Prompt<'a> {
+    /// Nothing. It would be known with the model.
+    Unknown,
+    /// That none is called.
+    None,
     Named(&'a str),
 }
 
@@ -123,9 +133,12 @@ impl<'a> Asked<'a> {
             route,
             model: Model::Unknown,
             #[cfg(feature = "prompts")]
-            prompt: extensions.get::<PromptAsked>().map(|asked| &*asked.0),
+            prompt: match extensions.get::<PromptAsked>() {
+                Some(PromptAsked(name)) => Prompt::Named(name),
+                None => Prompt::Unknown,
+            },
             #[cfg(not(feature = "prompts"))]
-            prompt: None,
+            prompt: Prompt::Unknown,
             now: None,
             #[cfg(all(feature = "cel", feature = "llm"))]
             tokens: None,
@@ -178,7 +191,14 @@ impl<'a> Asked<'a> {
     /// Of this prompt.
     #[must_use]
     pub fn with_prompt(mut self, prompt: &'a str) -> Self {
-        self.prompt = Some(prompt);
+        self.prompt = Prompt::Named(prompt);
+        self
+    }
+
+    /// Of no prompt, which is known before the model is.
+    #[must_use]
+    pub fn without_prompt(mut self) -> Self {
+        self.prompt = Prompt::None;
         self
     }
 
@@ -292,10 +312,23 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The prompt, where one is called. It is known with the model.
+    /// The prompt, where one is called. It is known with the model at the latest.
     #[must_use]
     pub fn prompt(&self) -> Option<&'a str> {
-        self.prompt
+        match self.prompt {
+            Prompt::Named(prompt) => Some(prompt),
+            Prompt::None | Prompt::Unknown => None,
+        }
+    }
+
+    /// Whether it is known that no prompt is called.
+    pub(super) fn calls_no_prompt(&self) -> bool {
+        match self.prompt {
+            Prompt::Named(_) => false,
+            Prompt::None => true,
+            // With the model it would be known.
+            Prompt::Unknown => self.model().is_some(),
+        }
     }
 
     /// When.

@@ -96,12 +96,11 @@ impl Condition {
                 Model::Named(model) if denies => models.iter().any(|it| alias(it, model)).into(),
                 Model::Named(model) => names(models, model).into(),
             },
-            Self::Prompts(prompts) => match (asked.prompt(), asked.model) {
-                (Some(prompt), _) => names(prompts, prompt).into(),
-                // With the model it would be known.
-                (None, Model::Named(_)) => Truth::No,
-                (None, Model::Later) => Truth::Later,
-                (None, Model::Unknown) => Truth::Unknown,
+            Self::Prompts(prompts) => match asked.prompt() {
+                Some(prompt) => names(prompts, prompt).into(),
+                None if asked.calls_no_prompt() => Truth::No,
+                None if asked.model == Model::Later => Truth::Later,
+                None => Truth::Unknown,
             },
             Self::Header(name, text) => header(asked, name, text),
             Self::Clients(networks) => asked

@@ -39,7 +39,7 @@ use std::{
 /// | `client` | a map: `address`, a string, if it is known |
 /// | `now` | a timestamp: `now.getHours() < 18`, or `now.getHours("Europe/Berlin") < 18` |
 /// | `model` | a string, on the plane of the models |
-/// | `prompt` | a string, there too: empty where no prompt is called |
+/// | `prompt` | a string, there too, and over HTTP where it is known: empty where no prompt is called |
 ///
 /// What is not there is an error, and so is an answer that is no boolean; an expression that fails
 /// [cannot be evaluated](super#what-cannot-be-evaluated). `has(principal.team)` asks whether something is

@@ -86,7 +86,7 @@
 //! | on the method | where the request has none, and where it differs from one that is named in the case of letters only |
 //! | on the route | where no router has matched one, and for a path that is not in its [normal form](crate::path) |
 //! | on the model | where there is none and none to come: a plain route. A rule that denies models names the routes it is for |
-//! | on the prompt | where no model is asked, and none will be |
+//! | on the prompt | where no model is asked, and none will be, unless it is known that none is called. A gateway knows that of each path but those of models and of endpoints of prompts |
 //! | on a header | where some of its lines, or items of a list, fit and others do not, and where one is there whose name differs from its own in `_` for `-`. A header that is absent fits nothing |
 //! | on the client | where its address is not known |
 //! | on the time | before 1970 |
@@ -162,6 +162,8 @@ mod service;
 mod tests;
 mod window;
 
+#[cfg(feature = "gateway")]
+pub(crate) use self::asked::Prompt;
 #[cfg(feature = "prompts")]
 pub(crate) use self::asked::PromptAsked;
 #[cfg(feature = "cel")]

@@ -142,7 +142,11 @@ impl Rule {
     }
 
     /// For calls of prompts of one of these names, over HTTP or as a model's. A `*` at the end stands for any
-    /// ending, and a `*` alone for any prompt. A call without a prompt is none of them.
+    /// ending, and a `*` alone for any prompt.
+    ///
+    /// A call that is known to be of no prompt is none of them: a plain route of a gateway, and a conversation
+    /// that names none. Where that [cannot be known](super#what-cannot-be-evaluated), as in a layer of one's
+    /// own around routes, a rule that denies prompts names the routes that it is for.
     ///
     /// A rule that allows prompts and names no models allows whatever model the prompt or the caller names.
     #[must_use]

@@ -1,6 +1,9 @@
 //! The layer, and what it decides.
 
-use super::{Ask, Asked, Decision, Effect, Policy, asked::Model};
+use super::{
+    Ask, Asked, Decision, Effect, Policy,
+    asked::{Model, Prompt},
+};
 use crate::{
     Exchange, Rejection,
     admit::{Admit, Admitted},
@@ -15,10 +18,12 @@ use tower_layer::Layer;
 pub struct AuthorizeLayer {
     policy: Policy,
     route: Option<Arc<RouteOf>>,
+    prompt: Option<Arc<PromptOf>>,
     deferring: Option<Arc<Deferring>>,
     recheck: bool,
 }
 
+type PromptOf = dyn for<'a> Fn(&Asked<'a>) -> Prompt<'a> + Send + Sync;
 type RouteOf = dyn Fn(&Asked<'_>) -> Option<Arc<str>> + Send + Sync;
 type Deferring = dyn Fn(&Asked<'_>) -> bool + Send + Sync;
 
@@ -31,6 +36,7 @@ impl AuthorizeLayer {
         Self {
             policy,
             route: None,
+            prompt: None,
             deferring: None,
             recheck: false,
         }
@@ -45,6 +51,17 @@ impl AuthorizeLayer {
         route: impl Fn(&Asked<'_>) -> Option<Arc<str>> + Send + Sync + 'static,
     ) -> Self {
         self.route = Some(Arc::new(route));
+        self
+    }
+
+    /// Sets where it is found which prompt is called, or that none is, once the route is known. It alone says
+    /// so then: a name that was noted of a path further out is forgotten where it says otherwise.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn prompt(
+        mut self,
+        prompt: impl for<'a> Fn(&Asked<'a>) -> Prompt<'a> + Send + Sync + 'static,
+    ) -> Self {
+        self.prompt = Some(Arc::new(prompt));
         self
     }
 
@@ -90,8 +107,8 @@ impl AuthorizeLayer {
             let found = route(&asked);
             asked = asked.with_route(found);
         }
-        if let Some(now) = policy.now() {
-            asked = asked.with_now(now);
+        if let Some(prompt) = &self.prompt {
+            asked.prompt = prompt(&asked);
         }
         let deferring = self.deferring.as_ref();
         let deferred = asked.model().is_none() && deferring.is_some_and(|is| is(&asked));
@@ -100,24 +117,43 @@ impl AuthorizeLayer {
             _ if deferred => Model::Later,
             _ => Model::Unknown,
         };
-        let decided = policy.decide(&asked);
-        let shadow = policy.shadowed(&asked);
-        // What comes to a layer further in is counted there.
-        if !deferred || decided.effect == Effect::Deny {
-            policy.count(&decided, shadow.as_ref());
+        let effect = policy.ruled(&mut asked, deferred)?;
+        let seen = self.deferring.is_some().then(|| {
+            let allowed = effect == Effect::Allow;
+            asked.seen(policy.clone(), allowed)
+        });
+        #[cfg(feature = "prompts")]
+        if self.prompt.is_some() && asked.prompt().is_none() {
+            req.extensions_mut().remove::<super::PromptAsked>();
         }
-        if let Some(exchange) = Exchange::of(req) {
-            note(exchange, &asked, &decided, shadow.as_ref());
-        }
-        if decided.effect == Effect::Deny {
-            return Err(policy.rejection(&decided, &asked));
-        }
-        if self.deferring.is_some() {
-            let allowed = decided.effect == Effect::Allow;
-            let seen = asked.seen(policy.clone(), allowed);
+        if let Some(seen) = seen {
             req.extensions_mut().insert(seen);
         }
         Ok(())
+    }
+}
+
+impl Policy {
+    /// Decides on a call, now, and tells of it in its exchange and in what is counted. What is decided once
+    /// more `further_in` is counted there, if it comes there.
+    pub(crate) fn ruled(
+        &self,
+        asked: &mut Asked<'_>,
+        further_in: bool,
+    ) -> Result<Effect, Rejection> {
+        asked.now = self.now().or(asked.now);
+        let decided = self.decide(asked);
+        let shadow = self.shadowed(asked);
+        if !further_in || decided.effect == Effect::Deny {
+            self.count(&decided, shadow.as_ref());
+        }
+        if let Some(exchange) = asked.extensions().get() {
+            note(exchange, asked, &decided, shadow.as_ref());
+        }
+        match decided.effect {
+            Effect::Deny => Err(self.rejection(&decided, asked)),
+            effect => Ok(effect),
+        }
     }
 }
 

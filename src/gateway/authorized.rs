@@ -3,10 +3,11 @@
 use super::{directory::ChatService, planes, slot::Entry};
 use crate::{
     Body,
-    authorize::{Asked, AuthorizeLayer, Policy},
+    authorize::{Asked, AuthorizeLayer, Policy, Prompt},
     llm::serve,
     route::Router,
 };
+use http::Method;
 use std::sync::{Arc, OnceLock};
 use tower_layer::Layer;
 
@@ -15,15 +16,21 @@ use tower_layer::Layer;
 pub(super) struct Authorized {
     policy: Policy,
     served: Arc<OnceLock<Served>>,
-    /// Below which path prompts are called.
-    #[cfg(feature = "prompts")]
-    prompts: Arc<OnceLock<Arc<str>>>,
 }
 
 /// What is served where.
-struct Served {
-    chat: bool,
-    routes: Option<Router<Body>>,
+pub(super) struct Served {
+    pub(super) chat: bool,
+    pub(super) routes: Option<Router<Body>>,
+    pub(super) prompts: Option<ServedPrompts>,
+}
+
+/// Where prompts are endpoints.
+pub(super) struct ServedPrompts {
+    /// The path below which they stand.
+    pub(super) root: Arc<str>,
+    /// The template of the route of each.
+    pub(super) template: Arc<str>,
 }
 
 impl Authorized {
@@ -31,8 +38,6 @@ impl Authorized {
         Self {
             policy,
             served: Arc::default(),
-            #[cfg(feature = "prompts")]
-            prompts: Arc::default(),
         }
     }
 
@@ -41,54 +46,37 @@ impl Authorized {
     }
 
     /// Says what is served. To be called once, before the first request.
-    pub(super) fn settle(&self, chat: bool, routes: Option<Router<Body>>) {
-        let _ = self.served.set(Served { chat, routes });
+    pub(super) fn settle(&self, served: Served) {
+        let _ = self.served.set(served);
     }
 
-    /// Says where prompts are called, likewise.
-    #[cfg(feature = "prompts")]
-    pub(super) fn settle_prompts(&self, root: Arc<str>) {
-        let _ = self.prompts.set(root);
-    }
-
-    /// Whether a call of a route comes to a model, as those of prompts do.
-    #[cfg(feature = "prompts")]
-    fn calls_prompt(&self) -> impl Fn(&Asked<'_>) -> bool + Send + Sync + 'static {
-        let prompts = self.prompts.clone();
-        move |asked| {
-            let root = prompts.get().zip(asked.path());
-            asked.method() == Some(&http::Method::POST)
-                && root
-                    .is_some_and(|(root, path)| crate::prompt::endpoints::is_of_prompt(root, path))
-        }
-    }
-
-    #[cfg(not(feature = "prompts"))]
-    fn calls_prompt(&self) -> impl Fn(&Asked<'_>) -> bool + Send + Sync + 'static {
-        |_| false
-    }
-
-    fn found(&self) -> AuthorizeLayer {
-        let served = self.served.clone();
-        AuthorizeLayer::new(self.policy.clone()).route(move |asked| served.get()?.template(asked))
+    /// Knows the route and the prompt of a request, and leaves those to others that `defers` says.
+    fn layer(
+        &self,
+        defers: impl Fn(&Served, &Asked<'_>) -> bool + Send + Sync + 'static,
+    ) -> AuthorizeLayer {
+        let [routes, prompts, models] = [(); 3].map(|()| self.served.clone());
+        AuthorizeLayer::new(self.policy.clone())
+            .route(move |asked| routes.get()?.template(asked))
+            .prompt(move |asked| {
+                prompts
+                    .get()
+                    .map_or(Prompt::Unknown, |served| served.prompt(asked))
+            })
+            .deferring(move |asked| models.get().is_some_and(|served| defers(served, asked)))
     }
 
     /// For the HTTP plane: models are known further in.
     pub(super) fn outer(&self) -> AuthorizeLayer {
-        let served = self.served.clone();
-        let calls_prompt = self.calls_prompt();
-        let of_models = move |asked: &Asked<'_>| {
-            let path = asked.path();
-            let serves = served.get().is_some_and(|served| served.chat);
-            serves && (path.is_some_and(planes::of_models) || calls_prompt(asked))
-        };
-        self.found().deferring(of_models)
+        self.layer(|served, asked| {
+            let of_models = served.chat && asked.path().is_some_and(planes::of_models);
+            of_models || served.decides_on_prompt(asked)
+        })
     }
 
     /// For the routes: a layer between here and the outer one may have made another request of it.
     pub(super) fn inner(&self) -> AuthorizeLayer {
-        // Calls of prompts are decided around the models.
-        self.found().deferring(self.calls_prompt()).recheck()
+        self.layer(Served::decides_on_prompt).recheck()
     }
 
     /// For what serves models, likewise: with what is seen here the layer around them decides.
@@ -116,5 +104,40 @@ impl Served {
         }
         let routes = self.routes.as_ref()?;
         routes.template(method, uri, asked.headers()).cloned()
+    }
+
+    /// The endpoints of prompts, if one of them will answer: by its route, for what a path looks like others
+    /// may stand at.
+    fn endpoints(&self, asked: &Asked<'_>) -> Option<&ServedPrompts> {
+        let prompts = self.prompts.as_ref()?;
+        (**asked.route()? == *prompts.template).then_some(prompts)
+    }
+
+    /// Which prompt is called. Of a model it is known further in.
+    fn prompt<'a>(&self, asked: &Asked<'a>) -> Prompt<'a> {
+        let Some(path) = asked.path() else {
+            return Prompt::Unknown;
+        };
+        match self.endpoints(asked) {
+            Some(prompts) => prompts.name(path).map_or(Prompt::Unknown, Prompt::Named),
+            None if self.chat && planes::of_models(path) => Prompt::Unknown,
+            None => Prompt::None,
+        }
+    }
+
+    /// Whether the endpoint of a prompt will answer, which knows by its model whether it may.
+    fn decides_on_prompt(&self, asked: &Asked<'_>) -> bool {
+        let decides = [Method::GET, Method::HEAD, Method::POST];
+        asked
+            .method()
+            .is_some_and(|method| decides.contains(method))
+            && self.endpoints(asked).is_some()
+    }
+}
+
+impl ServedPrompts {
+    /// Which one stands at a path.
+    fn name<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(&*self.root)?.strip_prefix('/')
     }
 }

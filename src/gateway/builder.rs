@@ -9,13 +9,13 @@ mod prompts;
 use self::models::Offered;
 use super::{
     GatewayService, Shared,
-    authorized::Authorized,
+    authorized::{Authorized, Served},
     bounds::{Bounded, Limits},
     directory::{ChatService, Directory, List, Vendor},
     drain::{Drain, DrainLayer},
     fault::{BuildError, Fault},
     gauges::Gauges,
-    planes::Planes,
+    planes::{self, Planes},
     settled::{HttpService, Settled},
     slot::{Entry, Slot, short},
     speakers::Speakers,
@@ -367,21 +367,8 @@ impl GatewayBuilder {
             + 'static,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let of_models = |root: &str| {
-            path.strip_prefix(root)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        if of_models("/v1") || llm::dialect::is_google(path) {
-            self.fault(
-                format!("route({path:?})"),
-                "paths below /v1, /v1beta, /v1alpha and /upload/v1beta are those of models: choose another",
-            );
-        }
-        if matches!(path, "/health/live" | "/health/ready" | "/v2/rerank") {
-            self.fault(
-                format!("route({path:?})"),
-                "the gateway answers this itself: choose another path",
-            );
+        if let Some(mend) = planes::reserved(path) {
+            self.fault(format!("route({path:?})"), mend);
         }
         self.routes = self.routes.route(path, Methods::ANY, Settled::new(service));
         self.has_routes = true;
@@ -404,6 +391,10 @@ impl GatewayBuilder {
         }
         #[cfg(feature = "prompts")]
         let (prompts, endpoints) = self.take_prompts(serves_chat);
+        #[cfg(feature = "prompts")]
+        self.check_prompt_paths(endpoints.as_ref());
+        #[cfg(feature = "prompts")]
+        let catalog = self.catalog.clone();
         let directory = Directory::new(
             std::mem::take(&mut self.named),
             std::mem::take(&mut self.vendors),
@@ -444,7 +435,11 @@ impl GatewayBuilder {
         }
         .layer(chat);
         #[cfg(feature = "prompts")]
-        let prompts_at = endpoints.as_ref().map(|all| all.root_path().clone());
+        let served_prompts = endpoints.as_ref().map(prompts::served);
+        #[cfg(not(feature = "prompts"))]
+        let served_prompts = None;
+        #[cfg(feature = "prompts")]
+        let named = endpoints.as_ref().map(prompts::named);
         #[cfg(feature = "prompts")]
         if endpoints.is_some() || self.prompt_management.is_some() {
             let policy = self.authorized.as_ref().map(Authorized::policy);
@@ -452,7 +447,7 @@ impl GatewayBuilder {
                 std::mem::take(&mut self.routes),
                 self.prompt_management.take(),
             );
-            self.routes = prompts::routed(routes, endpoints, manage, policy, &chat);
+            self.routes = prompts::routed(routes, endpoints, manage, policy, catalog, &chat);
         }
         let mut serve = Serve::new(chat).models(directory.clone());
         #[cfg(feature = "prompts")]
@@ -480,17 +475,15 @@ impl GatewayBuilder {
         let (limits, spare) = (self.route_limits, drain.clone());
         let routes = routes.ok();
         let rechecked = self.authorized.map(|authorized| {
-            #[cfg(feature = "prompts")]
-            if let Some(root) = &prompts_at {
-                authorized.settle_prompts(root.clone());
-            }
-            authorized.settle(serves_chat, routes.clone());
+            authorized.settle(Served {
+                chat: serves_chat,
+                routes: routes.clone(),
+                prompts: served_prompts,
+            });
             (authorized.inner(), authorized.before_models())
         });
         let (of_routes, of_models) = rechecked.unzip();
         let bounded = |routes| option_layer(of_routes).layer(Bounded::new(routes, limits, spare));
-        #[cfg(feature = "prompts")]
-        let named = prompts_at.map(crate::prompt::endpoints::PromptNameLayer::new);
         #[cfg(feature = "prompts")]
         let bounded = |routes| option_layer(named).layer(bounded(routes));
         let planes = Planes {

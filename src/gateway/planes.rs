@@ -26,6 +26,21 @@ pub(super) fn of_models(path: &str) -> bool {
     path.starts_with("/v1/") || path == "/v2/rerank" || dialect::is_google(path)
 }
 
+/// What would mend a route of one's own at a path that is none for it.
+pub(super) fn reserved(path: &str) -> Option<&'static str> {
+    let below = |root: &str| {
+        path.strip_prefix(root)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if below("/v1") || dialect::is_google(path) {
+        return Some(
+            "paths below /v1, /v1beta, /v1alpha and /upload/v1beta are those of models: choose another",
+        );
+    }
+    matches!(path, "/health/live" | "/health/ready" | "/v2/rerank")
+        .then_some("the gateway answers this itself: choose another path")
+}
+
 impl<C, R> Service<Request<Body>> for Planes<C, R>
 where
     C: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,

@@ -253,6 +253,12 @@ impl ChatResponse {
         this.followers.end(end, &this.summary);
     }
 
+    /// Ends it here: whoever reads it found it at fault, and the followers are told so.
+    #[cfg(feature = "prompts")]
+    pub(crate) fn fail(mut self, error: &Error) {
+        self.over(End::Failed(error));
+    }
+
     fn wrapped<B: Batches + 'static>(mut self, wrap: impl FnOnce(Self) -> B) -> Self {
         self.0.source.want(Want::Events);
         let head = mem::take(&mut self.0.head);

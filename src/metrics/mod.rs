@@ -200,6 +200,25 @@ impl Metrics {
         self.0.gauges.add(name, help, MetricType::Counter, read);
     }
 
+    /// Several of both kinds, of which the first `counters` only grow, that are read at once.
+    #[cfg(all(feature = "gateway", feature = "prompts"))]
+    pub(crate) fn together(
+        &self,
+        families: &[(&str, &str)],
+        counters: usize,
+        read: impl Fn() -> Vec<Vec<Sample>> + Send + Sync + 'static,
+    ) {
+        let kind = |at| match at < counters {
+            true => MetricType::Counter,
+            false => MetricType::Gauge,
+        };
+        let families = families.iter().enumerate();
+        let families: Vec<_> = families
+            .map(|(at, &(name, help))| (name, help, kind(at)))
+            .collect();
+        self.0.gauges.add_together(&families, read);
+    }
+
     /// The numbers as OpenMetrics 1.0 text. [`MetricsService`] also tells them in the text that
     /// Prometheus has always read.
     #[must_use]

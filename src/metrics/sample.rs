@@ -45,7 +45,36 @@ struct One {
     name: Box<str>,
     help: Box<str>,
     counts: bool,
-    read: Arc<dyn Fn() -> Vec<Sample> + Send + Sync>,
+    read: Read,
+}
+
+type All = dyn Fn() -> Vec<Vec<Sample>> + Send + Sync;
+
+#[derive(Clone)]
+enum Read {
+    Own(Arc<dyn Fn() -> Vec<Sample> + Send + Sync>),
+    /// Which of those that are read together.
+    Of(Arc<All>, usize),
+}
+
+/// What was read for one of several, while all of them are told.
+#[derive(Default)]
+struct Together(Vec<(Arc<All>, Vec<Vec<Sample>>)>);
+
+impl Together {
+    fn read(&mut self, read: &Read) -> Vec<Sample> {
+        let (all, at) = match read {
+            Read::Own(read) => return read(),
+            Read::Of(all, at) => (all, *at),
+        };
+        let known = self.0.iter().position(|(known, _)| Arc::ptr_eq(known, all));
+        let known = known.unwrap_or_else(|| {
+            self.0.push((all.clone(), all()));
+            self.0.len() - 1
+        });
+        let samples = self.0.get_mut(known).and_then(|(_, all)| all.get_mut(at));
+        samples.map(std::mem::take).unwrap_or_default()
+    }
 }
 
 impl Gauges {
@@ -61,6 +90,23 @@ impl Gauges {
         kind: MetricType,
         read: impl Fn() -> Vec<Sample> + Send + Sync + 'static,
     ) {
+        self.put(name, help, kind, Read::Own(Arc::new(read)));
+    }
+
+    /// Several families that are read at once, each time that the numbers are told.
+    #[cfg(all(feature = "gateway", feature = "prompts"))]
+    pub(super) fn add_together(
+        &self,
+        families: &[(&str, &str, MetricType)],
+        read: impl Fn() -> Vec<Vec<Sample>> + Send + Sync + 'static,
+    ) {
+        let read: Arc<All> = Arc::new(read);
+        for (at, (name, help, kind)) in families.iter().enumerate() {
+            self.put(name, help, *kind, Read::Of(read.clone(), at));
+        }
+    }
+
+    fn put(&self, name: &str, help: &str, kind: MetricType, read: Read) {
         let nameable = |(at, char): (usize, char)| match char {
             'a'..='z' | 'A'..='Z' | '_' | ':' => char,
             '0'..='9' if at > 0 => char,
@@ -76,7 +122,7 @@ impl Gauges {
         let one = One {
             help: help.replace(['\\', '\n', '\r'], " ").into(),
             counts: matches!(kind, MetricType::Counter),
-            read: Arc::new(read),
+            read,
             name: name.into(),
         };
         let mut all = self.lock();
@@ -101,13 +147,14 @@ impl prometheus_client::collector::Collector for Gauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         // A gauge may ask those who are just adding one: it is read without the lock.
         let all = self.lock().clone();
+        let mut together = Together::default();
         for one in &all {
             let kind = match one.counts {
                 true => MetricType::Counter,
                 false => MetricType::Gauge,
             };
             let mut family = encoder.encode_descriptor(&one.name, &one.help, None, kind)?;
-            let samples = (one.read)();
+            let samples = together.read(&one.read);
             if let [Sample { value, labels }] = &*samples
                 && labels.is_empty()
             {
@@ -141,3 +188,38 @@ impl Number {
 
 /// 2^53: up to here a `f64` tells every whole number.
 const MOST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+#[cfg(all(test, feature = "gateway", feature = "prompts"))]
+mod tests {
+    use super::Sample;
+    use crate::metrics::Metrics;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    #[test]
+    fn those_that_are_read_together_are_read_once_each_time() {
+        let (metrics, count) = (Metrics::new(), Arc::<AtomicU64>::default());
+        let read = count.clone();
+        let names = [("a", "Grows"), ("b", "Does not"), ("c", "Neither")];
+        metrics.together(&names, 1, move || {
+            let nth = read.fetch_add(1, Ordering::Relaxed) as f64;
+            (0..3)
+                .map(|at| vec![Sample::new(nth * 10.0 + f64::from(at))])
+                .collect()
+        });
+        // Of one that is replaced the others are still read.
+        metrics.gauge("b", "Another", || 7);
+        for nth in 0..3_u64 {
+            let told = metrics.encode();
+            assert_eq!(count.load(Ordering::Relaxed), nth + 1);
+            let (first, last) = (
+                format!("a_total {}", nth * 10),
+                format!("c {}", nth * 10 + 2),
+            );
+            assert!(told.contains(&first) && told.contains(&last), "{told}");
+            assert!(told.contains("b 7"), "{told}");
+        }
+    }
+}

@@ -184,6 +184,7 @@ pub mod layer;
 pub mod manage;
 mod memory;
 mod name;
+mod price;
 mod record;
 mod registry;
 mod render;

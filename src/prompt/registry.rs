@@ -493,10 +493,11 @@ impl Registry {
         self.0.results.of(name)
     }
 
-    /// The same of all prompts that were called, in the order of their names: of so many prompts at the most.
+    /// The same of all prompts, for metrics: of the 160 versions that were called first, in that order. Once
+    /// there are so many, a version takes the place of an older one of its own prompt, and of no other.
     #[must_use]
-    pub fn all_results(&self, most: usize) -> Vec<(PromptName, VersionResults)> {
-        self.0.results.all(most)
+    pub fn all_results(&self) -> Vec<(PromptName, VersionResults)> {
+        self.0.results.all()
     }
 
     /// Asks the store for changes now.

@@ -6,7 +6,7 @@ use self::tally::Tally;
 use super::name::PromptName;
 use crate::llm::Usage;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     num::NonZeroU32,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -14,6 +14,10 @@ use std::{
 
 /// The most versions of a prompt that are counted: those of the highest numbers.
 const MOST_VERSIONS: usize = 32;
+
+/// The most versions that are told of all prompts together: three quantiles of each are within the 500
+/// series that a family of metrics has.
+const MOST_TOLD: usize = 160;
 
 /// How a call of a version went.
 #[derive(Clone, Debug, Default)]
@@ -106,11 +110,26 @@ pub struct ScoreResults {
     pub max: f64,
 }
 
-type Tallies = BTreeMap<NonZeroU32, Tally>;
+/// What is counted of a version.
+#[derive(Default)]
+struct Counted {
+    tally: Tally,
+    /// At which place it is told of all prompts. `None`: there is no room.
+    place: Option<usize>,
+}
+
+type Tallies = BTreeMap<NonZeroU32, Counted>;
+
+#[derive(Default)]
+struct Prompts {
+    tallies: HashMap<PromptName, Tallies>,
+    /// How many have a place.
+    told: usize,
+}
 
 /// The tallies of all prompts.
 pub(super) struct Results {
-    prompts: Mutex<HashMap<PromptName, Tallies>>,
+    prompts: Mutex<Prompts>,
     most_prompts: usize,
 }
 
@@ -123,7 +142,7 @@ impl Results {
     }
 
     // A tally is valid after every statement that can panic.
-    fn lock(&self) -> MutexGuard<'_, HashMap<PromptName, Tallies>> {
+    fn lock(&self) -> MutexGuard<'_, Prompts> {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,19 +154,22 @@ impl Results {
         change: impl FnOnce(&mut Tally) -> T,
     ) -> Option<T> {
         let mut prompts = self.lock();
-        if !prompts.contains_key(name) && prompts.len() >= self.most_prompts {
+        let Prompts { tallies, told } = &mut *prompts;
+        if !tallies.contains_key(name) && tallies.len() >= self.most_prompts {
             return None;
         }
-        let tallies = prompts.entry(name.clone()).or_default();
-        if !tallies.contains_key(&version) && tallies.len() >= MOST_VERSIONS {
-            // The oldest makes room, unless it is this one.
-            let (&oldest, _) = tallies.first_key_value()?;
-            if oldest > version {
-                return None;
+        let tallies = tallies.entry(name.clone()).or_default();
+        let counted = match tallies.entry(version) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) => {
+                let place = room(tallies, version, told)?;
+                tallies.entry(version).or_insert(Counted {
+                    tally: Tally::default(),
+                    place,
+                })
             }
-            tallies.remove(&oldest);
-        }
-        Some(change(tallies.entry(version).or_default()))
+        };
+        Some(change(&mut counted.tally))
     }
 
     pub(super) fn record(&self, name: &PromptName, version: NonZeroU32, outcome: &Outcome) {
@@ -167,25 +189,47 @@ impl Results {
         scored.unwrap_or(false)
     }
 
-    /// Those of all prompts that were called, in the order of their names: `most` prompts.
-    pub(super) fn all(&self, most: usize) -> Vec<(PromptName, VersionResults)> {
+    /// Those of all prompts that have a place, in the order of these.
+    pub(super) fn all(&self) -> Vec<(PromptName, VersionResults)> {
         let prompts = self.lock();
-        let mut names: Vec<_> = prompts.keys().collect();
-        names.sort_unstable();
-        names.truncate(most);
-        let all = names.into_iter().flat_map(|name| {
-            let tallies = prompts.get(name).into_iter().flatten();
-            tallies.map(|(&version, tally)| (name.clone(), tally.results(version)))
+        let all = prompts.tallies.iter().flat_map(|(name, tallies)| {
+            let each = tallies.iter();
+            each.filter_map(move |(&version, counted)| {
+                Some((counted.place?, name.clone(), version, counted.tally.clone()))
+            })
         });
-        all.collect()
+        let mut all: Vec<_> = all.collect();
+        // The rest is done while others count.
+        drop(prompts);
+        all.sort_unstable_by_key(|&(place, ..)| place);
+        all.into_iter()
+            .map(|(_, name, version, tally)| (name, tally.results(version)))
+            .collect()
     }
 
     pub(super) fn of(&self, name: &str) -> Vec<VersionResults> {
         let prompts = self.lock();
-        let tallies = prompts.get(name).into_iter().flatten();
-        let all = tallies.map(|(&version, tally)| tally.results(version));
+        let tallies = prompts.tallies.get(name).into_iter().flatten();
+        let all = tallies.map(|(&version, counted)| counted.tally.results(version));
         all.collect()
     }
+}
+
+/// Makes room for a version of a prompt, and finds a place for it: `Some(None)` if there is none.
+fn room(tallies: &mut Tallies, version: NonZeroU32, told: &mut usize) -> Option<Option<usize>> {
+    let mut place = None;
+    if tallies.len() >= MOST_VERSIONS {
+        // The oldest makes room, unless it is this one.
+        let oldest = tallies.first_entry().filter(|one| *one.key() < version)?;
+        place = oldest.remove().place;
+    }
+    if place.is_none() && *told < MOST_TOLD {
+        place = Some(*told);
+        *told += 1;
+    }
+    let mut older = tallies.range_mut(..version);
+    let taken = || older.find_map(|(_, older)| older.place.take());
+    Some(place.or_else(taken))
 }
 
 #[cfg(test)]
@@ -234,6 +278,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_told_stays_so_whoever_comes_later() {
+        let results = Results::new(10_000);
+        let call = |name: &str, version| {
+            let name = PromptName::new(name).unwrap();
+            results.record(&name, number(version), &Outcome::default());
+        };
+        let told = || {
+            let all = results.all().into_iter();
+            all.map(|(name, one)| (name.to_string(), one.version.get()))
+                .collect::<Vec<_>>()
+        };
+        for nth in 0..2_000_u32 {
+            call(&format!("p{}", nth % 500), 1 + nth / 500);
+        }
+        let first = told();
+        assert_eq!(first.len(), MOST_TOLD);
+        // Of each prompt the newest, for an older one made room for it.
+        let wanted = (0..160).map(|nth| (format!("p{nth}"), 4));
+        assert!(first.iter().cloned().eq(wanted), "{first:?}");
+        call("aaa", 1);
+        call("p7", 3);
+        assert_eq!(told(), first);
+        call("p7", 9);
+        let after = told();
+        assert_eq!(after[7], ("p7".to_owned(), 9));
+        assert_eq!(after.len(), MOST_TOLD);
+    }
+
+    #[test]
     fn nothing_grows_without_end() {
         let results = Results::new(2);
         let outcome = Outcome::new(Duration::from_secs(100_000));
@@ -241,7 +314,7 @@ mod tests {
             let name = PromptName::new(format!("p{nth}")).unwrap();
             results.record(&name, number(1), &outcome);
         }
-        assert_eq!(results.lock().len(), 2);
+        assert_eq!(results.lock().tallies.len(), 2);
         let name = PromptName::new("p1").unwrap();
         for nth in 1..=100 {
             results.record(&name, number(nth), &outcome);

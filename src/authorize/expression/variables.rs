@@ -35,7 +35,7 @@ impl VariableResolver for Variables<'_> {
                 }
                 "now" => now(asked.now()?)?,
                 "model" => text(asked.model()?),
-                "prompt" => text(asked.prompt().or(asked.model().map(|_| ""))?),
+                "prompt" => text(asked.prompt().or(asked.calls_no_prompt().then_some(""))?),
                 #[cfg(feature = "llm")]
                 "tokens" => Box::new(CelInt::from(i64::try_from(asked.tokens?).ok()?)),
                 #[cfg(feature = "llm")]

@@ -5,11 +5,17 @@ use crate::{
     Body,
     authorize::Policy,
     gateway::{
+        authorized::ServedPrompts,
         directory::ChatService,
+        planes,
         slot::{Entry, Slot},
     },
-    llm::{ChatRequest, ChatResponse, Error},
-    prompt::{PromptLayer, endpoints::Endpoints, manage::Manage},
+    llm::{ChatRequest, ChatResponse, Error, catalog::Catalog},
+    prompt::{
+        PromptLayer,
+        endpoints::{Endpoints, PageLayer, PromptNameLayer},
+        manage::Manage,
+    },
     route::{Methods, Routes},
 };
 use tower_service::Service;
@@ -64,7 +70,8 @@ impl GatewayBuilder {
     ///
     /// They ask the models of the gateway, through all layers around these. A policy
     /// ([`authorize`](Self::authorize)) decides on the route `/prompts/{name}`, on the prompt, and on
-    /// the model; a prompt that it does not allow is in no list.
+    /// the model, where it is described as where it is called; a prompt that it does not allow to be called is
+    /// in no list. A path below that you give to another [`route`](Self::route) is that route's.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn prompt_endpoints(mut self, endpoints: impl Into<Option<Endpoints>>) -> Self {
         self.once("prompt_endpoints", "one `Endpoints` serves all prompts");
@@ -102,14 +109,42 @@ impl GatewayBuilder {
         });
         let layer = layer.map(|layer| layer.priced_by(self.catalog.clone()));
         if let Some(endpoints) = &endpoints {
-            let page = endpoints.has_public_page().then(|| endpoints.page_layer());
-            if let Some(page) = page {
+            if endpoints.has_public_page() {
+                let page = PageLayer::new(endpoints.root_path().clone());
                 self.http.push(Entry::http(Slot::Limits, page));
             }
-            self.http
-                .push(Entry::http(Slot::Limits, endpoints.name_layer()));
+            self.http.push(Entry::http(Slot::Limits, named(endpoints)));
         }
         (layer, endpoints)
+    }
+
+    /// What models are asked at, or the gateway itself, prompts cannot be asked at.
+    pub(super) fn check_prompt_paths(&mut self, endpoints: Option<&Endpoints>) {
+        let manage = self.prompt_management.as_ref();
+        let all = [
+            ("prompt_endpoints", endpoints.map(Endpoints::routes)),
+            ("manage_prompts", manage.map(Manage::routes)),
+        ];
+        for (at, paths) in all {
+            let mut paths = paths.into_iter().flatten();
+            let fault = paths.find_map(|path| Some((planes::reserved(&path)?, path)));
+            if let Some((mend, path)) = fault {
+                self.fault(format!("{at}({path:?})"), mend);
+            }
+        }
+    }
+}
+
+/// Tells layers of one's own which prompt a path names.
+pub(super) fn named(endpoints: &Endpoints) -> PromptNameLayer {
+    PromptNameLayer::new(endpoints.root_path().clone())
+}
+
+/// Where the policy finds them.
+pub(super) fn served(endpoints: &Endpoints) -> ServedPrompts {
+    ServedPrompts {
+        root: endpoints.root_path().clone(),
+        template: endpoints.route_of_prompts().into(),
     }
 }
 
@@ -119,6 +154,7 @@ pub(super) fn routed<S>(
     endpoints: Option<Endpoints>,
     manage: Option<Manage>,
     policy: Option<&Policy>,
+    catalog: Option<Catalog>,
     chat: &S,
 ) -> Routes
 where
@@ -133,13 +169,13 @@ where
             Some(policy) => endpoints.listed_by(policy.clone()),
             None => endpoints,
         };
-        let endpoints = endpoints.rendered_by(chat.clone());
+        let endpoints = endpoints.routed().rendered_by(chat.clone());
         for path in endpoints.routes() {
             routes = routes.route::<_, Body>(path, Methods::ANY, endpoints.clone());
         }
     }
     if let Some(manage) = manage {
-        let manage = manage.chat(chat.clone());
+        let manage = manage.priced_by(catalog).chat(chat.clone());
         for path in manage.routes() {
             routes = routes.route::<_, Body>(path, Methods::ANY, manage.clone());
         }

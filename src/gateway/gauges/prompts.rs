@@ -5,34 +5,28 @@ use crate::{
     prompt::{Registry, VersionResults},
 };
 
-/// Of so many prompts at the most.
-const MOST: usize = 500;
-
 /// What is told of one version.
 type Read = fn(&VersionResults) -> Vec<Sample>;
 
+/// All of it is read once for each time that it is told, for what is counted waits meanwhile.
 pub(super) fn told(metrics: &Metrics, registry: &Registry) {
-    let each = |read: Read| {
-        let registry = registry.clone();
-        move || {
-            let mut samples = Vec::new();
-            for (name, results) in registry.all_results(MOST) {
-                let told = read(&results).into_iter().map(|sample| {
+    let registry = registry.clone();
+    let families = || COUNTERS.iter().chain(&GAUGES);
+    let names: Vec<_> = families().map(|&(name, help, _)| (name, help)).collect();
+    metrics.together(&names, COUNTERS.len(), move || {
+        let results = registry.all_results();
+        let told = |read: Read| {
+            let all = results.iter().flat_map(|(name, results)| {
+                read(results).into_iter().map(|sample| {
                     sample
                         .label("prompt", name.as_arc().clone())
                         .label("version", results.version.to_string())
-                });
-                samples.extend(told);
-            }
-            samples
-        }
-    };
-    for (name, help, read) in COUNTERS {
-        metrics.counters(name, help, each(read));
-    }
-    for (name, help, read) in GAUGES {
-        metrics.gauges(name, help, each(read));
-    }
+                })
+            });
+            all.collect()
+        };
+        families().map(|&(.., read)| told(read)).collect()
+    });
 }
 
 const COUNTERS: [(&str, &str, Read); 4] = [

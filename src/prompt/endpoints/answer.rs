@@ -18,6 +18,10 @@ pub(crate) enum Flaw {
 }
 
 impl Flaw {
+    fn last(detail: &'static str) -> Self {
+        Self::Final(Rejection::new(Kind::OutputInvalid).with_detail(detail))
+    }
+
     pub(crate) fn into_rejection(self) -> Rejection {
         match self {
             Self::Final(rejection) => rejection,
@@ -64,6 +68,9 @@ pub(crate) fn answered(
     if let Some(label) = &found.label {
         put("label", label.as_str().into());
     }
+    if is_refused(completion) {
+        return Err(Flaw::last("The model refused to answer."));
+    }
     let calls: Vec<_> = completion
         .tool_calls()
         .map(|call| json!({"id": call.id, "name": call.name, "arguments": call.arguments}))
@@ -94,23 +101,25 @@ pub(crate) fn answered(
     Ok(document)
 }
 
-fn output(found: &Found, completion: &Completion) -> Result<Value, Flaw> {
-    let last = |detail| {
-        let rejection = Rejection::new(Kind::OutputInvalid);
-        Err(Flaw::Final(rejection.with_detail(detail)))
-    };
+/// Whether the model says, in the place of an answer, that it gives none.
+fn is_refused(completion: &Completion) -> bool {
     let first = completion.choices.first();
-    let parts = first.map_or(&[][..], |choice| &choice.message.parts);
-    let refused = |content: &Content| matches!(content, Content::Refusal(_));
-    if parts.iter().any(|part| refused(&part.content)) {
-        return last("The model refused to answer.");
-    }
+    let mut parts = first.into_iter().flat_map(|choice| &choice.message.parts);
+    parts.any(|part| matches!(part.content, Content::Refusal(_)))
+}
+
+fn output(found: &Found, completion: &Completion) -> Result<Value, Flaw> {
+    let first = completion.choices.first();
     match first.and_then(|choice| choice.finish.as_ref()) {
         Some(FinishReason::Length) => {
-            return last("The model's answer was cut off: it is as long as it may be.");
+            return Err(Flaw::last(
+                "The model's answer was cut off: it is as long as it may be.",
+            ));
         }
         Some(FinishReason::ContentFilter) => {
-            return last("The model's answer was held back by its provider.");
+            return Err(Flaw::last(
+                "The model's answer was held back by its provider.",
+            ));
         }
         _ => {}
     }
@@ -181,7 +190,7 @@ pub(super) fn repair(said: String, faults: &[Fault]) -> [Message; 2] {
 }
 
 /// The sum of what two calls used.
-pub(super) fn sum(one: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
+pub(crate) fn sum(one: Option<Usage>, other: Option<Usage>) -> Option<Usage> {
     let (Some(mut one), Some(other)) = (one, other) else {
         return one.or(other);
     };

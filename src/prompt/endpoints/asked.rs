@@ -28,7 +28,7 @@ impl<'p> Place<'p> {
     /// What stands at a path below `root`.
     pub(super) fn of(root: &str, path: &'p str) -> Option<Self> {
         let rest = path.strip_prefix(root)?;
-        if rest.is_empty() {
+        if rest.is_empty() || root.is_empty() && rest == "/" {
             return Some(Self::List);
         }
         match rest.strip_prefix('/')? {
@@ -37,6 +37,14 @@ impl<'p> Place<'p> {
             name if name.contains('/') => None,
             name => Some(Self::Prompt(name)),
         }
+    }
+
+    /// The same; where list and page are one path, whoever reads HTML gets the page.
+    pub(super) fn asked(root: &str, path: &'p str, headers: &HeaderMap) -> Option<Self> {
+        Some(match Self::of(root, path)? {
+            Self::List if root.is_empty() && prefers(headers, "text/html") => Self::Page,
+            place => place,
+        })
     }
 
     /// The value of `Allow`.
@@ -186,13 +194,15 @@ fn plain(text: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(out).ok().map(Into::into)
 }
 
-/// Whether events are wanted: as the query says, or else if the type of event streams is accepted, and
-/// no less than JSON.
+/// Whether events are wanted: as the query says, or else as the type of event streams is accepted.
 pub(super) fn wants_events(headers: &HeaderMap, query: &Query<'_>) -> Result<bool, Rejection> {
-    if let Some(stream) = query.flag("stream")? {
-        return Ok(stream);
-    }
-    let (mut events, mut json) = (0, 0);
+    let stream = query.flag("stream")?;
+    Ok(stream.unwrap_or_else(|| prefers(headers, "text/event-stream")))
+}
+
+/// Whether this type is accepted, by its name, and no less than JSON.
+fn prefers(headers: &HeaderMap, wanted: &str) -> bool {
+    let (mut other, mut json) = (0, 0);
     let lines = headers.get_all(header::ACCEPT);
     let lines = lines.iter().filter_map(|line| line.to_str().ok());
     for item in lines.flat_map(|line| line.split(',')) {
@@ -201,13 +211,13 @@ pub(super) fn wants_events(headers: &HeaderMap, query: &Query<'_>) -> Result<boo
         let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
         // In thousandths, as RFC 9110 §12.4.2 has them.
         let quality = (quality.unwrap_or(1.0).clamp(0.0, 1.0) * 1000.0) as u32;
-        if range.eq_ignore_ascii_case("text/event-stream") {
-            events = quality;
+        if range.eq_ignore_ascii_case(wanted) {
+            other = quality;
         } else if range.eq_ignore_ascii_case("application/json") {
             json = quality;
         }
     }
-    Ok(events > 0 && events >= json)
+    other > 0 && other >= json
 }
 
 #[cfg(test)]
@@ -224,6 +234,24 @@ mod tests {
         for none in ["/", "/promptsx", "/prompts/a/b", "/prompt", "/prompts/a/"] {
             assert_eq!(of(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn list_and_page_are_one_path_where_there_is_no_other() {
+        let of = |path| Place::of("", path);
+        assert_eq!(of("/"), Some(Place::List));
+        assert_eq!(of("/openapi.json"), Some(Place::Document));
+        assert_eq!(of("/a.b"), Some(Place::Prompt("a.b")));
+        assert_eq!(of("/a/b"), None);
+        let asked = |root, path, accept| {
+            let accept = (header::ACCEPT, HeaderValue::from_static(accept));
+            Place::asked(root, path, &HeaderMap::from_iter([accept]))
+        };
+        let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+        assert_eq!(asked("", "/", browser), Some(Place::Page));
+        assert_eq!(asked("", "/", "*/*"), Some(Place::List));
+        assert_eq!(asked("", "/", "application/json"), Some(Place::List));
+        assert_eq!(asked("/prompts", "/prompts", browser), Some(Place::List));
     }
 
     #[test]

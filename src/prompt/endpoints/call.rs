@@ -172,7 +172,7 @@ where
             }
             answered = self.checked.answered(&completion, &noted);
         }
-        let document = answered.map_err(Flaw::into_rejection)?;
+        let document = answered.map_err(|flaw| refused(flaw.into_rejection(), &head))?;
         if let Some(exchange) = &self.exchange {
             let elapsed = exchange.start().elapsed();
             exchange.update(|facts| {
@@ -208,6 +208,19 @@ fn headed(mut response: Response<Body>, (headers, extensions): Head) -> Response
         response.headers_mut().insert(name, value.clone());
     }
     response
+}
+
+/// The same of an error: which version it was, and how the caller's limits stand.
+fn refused(rejection: Rejection, (headers, _): &Head) -> Rejection {
+    let own = [
+        header::CONTENT_TYPE,
+        header::CONTENT_LENGTH,
+        header::CACHE_CONTROL,
+    ];
+    let headers = headers.iter().filter(|(name, _)| !own.contains(name));
+    headers.fold(rejection, |rejection, (name, value)| {
+        rejection.with_header(name.clone(), value.clone())
+    })
 }
 
 /// Lets the exchange know what the answer came to.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Body, Principal, Rejection,
-    prompt::{At, Found, LATEST, PromptName, RegistryError, Version},
+    prompt::{At, Found, LATEST, PromptName, RegistryError},
     rejection::Kind,
 };
 use http::{Response, request::Parts};
@@ -28,23 +28,11 @@ impl Settings {
         parts: &Parts,
     ) -> Result<Found, Rejection> {
         let Chosen { version, label } = chosen;
-        if (version.is_some() || label.is_some())
-            && let Some(scope) = &self.choice_scope
-            && !parts
-                .extensions
-                .get::<Principal>()
-                .is_some_and(|who| who.has_scope(scope))
-        {
+        if (version.is_some() || label.is_some()) && !self.may_choose(parts) {
             return Err(Rejection::new(Kind::Forbidden)
                 .with_detail("The credentials do not permit to choose a version."));
         }
-        if let (Some(version), Some(label)) = (version, &label)
-            && !self.is_called(name, version, label)
-        {
-            return Err(Rejection::new(Kind::PromptNotFound)
-                .with_param("label")
-                .with_detail("The label does not point at this version."));
-        }
+        let called = version.zip(label.clone());
         let usual = || self.label.clone().map(At::Label);
         let at = version.map(At::Version).or(label).or_else(usual);
         let at = at.unwrap_or(At::Latest);
@@ -55,12 +43,31 @@ impl Settings {
             RegistryError::Invalid(_) => {
                 Rejection::new(Kind::PromptsUnavailable).with_source(error)
             }
+            // That there is the prompt, and not this version of it, is for those who may use it.
+            RegistryError::NoVersion(_) | RegistryError::NoLabel
+                if !self.is_offered(name, parts) =>
+            {
+                Kind::PromptNotFound.into()
+            }
             error => error.into(),
         })?;
-        if !self.may(&found.version, parts) {
-            return Err(Kind::PromptNotFound.into());
+        self.decide(&found.version, parts)?;
+        if let Some((version, label)) = called
+            && !self.is_called(name, version, &label)
+        {
+            return Err(Rejection::new(Kind::PromptNotFound)
+                .with_param("label")
+                .with_detail("The label does not point at this version."));
         }
         Ok(found)
+    }
+
+    /// Whether a caller may choose among versions.
+    fn may_choose(&self, parts: &Parts) -> bool {
+        let principal = parts.extensions.get::<Principal>();
+        self.choice_scope
+            .as_ref()
+            .is_none_or(|scope| principal.is_some_and(|who| who.has_scope(scope)))
     }
 
     /// Whether a version is one of those that a label stands for.
@@ -86,29 +93,9 @@ impl Settings {
         })
     }
 
-    /// Whether a caller may use a version.
-    pub(super) fn may(&self, version: &Version, parts: &Parts) -> bool {
-        if version.prompt().is_partial() {
-            return false;
-        }
-        let model = version.model().or(self.model.as_ref());
-        let model = model.map_or("", |model| model);
-        let principal = parts.extensions.get::<Principal>();
-        if principal
-            .is_some_and(|who| !who.may_use_model(model) || !who.may_use_route(&self.template))
-        {
-            return false;
-        }
-        #[cfg(feature = "authorize")]
-        if let Some(policy) = &self.policy {
-            let mut extensions = parts.extensions.clone();
-            extensions.insert(crate::authorize::PromptAsked(
-                version.name().as_arc().clone(),
-            ));
-            let routes = std::slice::from_ref(&self.template);
-            return policy.offers(&parts.headers, &extensions, routes, model);
-        }
-        true
+    /// Whether a prompt is in the list of this caller.
+    fn is_offered(&self, name: &str, parts: &Parts) -> bool {
+        self.usual(name, parts).is_some()
     }
 
     /// The version of a prompt that is used without a word of which, for listings.
@@ -152,10 +139,10 @@ impl Settings {
     ) -> Result<Response<Body>, Rejection> {
         let query = Query::read(parts.uri.query(), &["version", "label"])?;
         let found = self.find(&name(asked)?, query.chosen()?, parts).await?;
-        Ok(json(&self.described(&found)))
+        Ok(json(&self.described(&found, parts)))
     }
 
-    fn described(&self, found: &Found) -> Value {
+    fn described(&self, found: &Found, parts: &Parts) -> Value {
         let version = &found.version;
         let prompt = version.prompt();
         let mut document = summary(found);
@@ -173,15 +160,6 @@ impl Settings {
                 (name.clone(), told)
             })
             .collect();
-        let labels: Map<_, _> = self
-            .registry
-            .head(version.name())
-            .map(|head| {
-                let all = head.labels.iter();
-                let all = all.map(|(label, to)| (label.to_string(), to.to_json()));
-                all.collect()
-            })
-            .unwrap_or_default();
         if let Some(map) = document.as_object_mut() {
             map.insert("variables".to_owned(), Value::Object(variables));
             map.insert(
@@ -191,9 +169,28 @@ impl Settings {
             if let Some(schema) = version.output_schema() {
                 map.insert("output_schema".to_owned(), schema.clone());
             }
-            map.insert("labels".to_owned(), Value::Object(labels));
+            map.insert(
+                "labels".to_owned(),
+                Value::Object(self.labels(found, parts)),
+            );
         }
         document
+    }
+
+    /// The labels that the caller may choose, and where they point.
+    fn labels(&self, found: &Found, parts: &Parts) -> Map<String, Value> {
+        let name = found.version.name();
+        let head = self.registry.head(name).filter(|_| self.may_choose(parts));
+        let key = (self.key)(&parts.headers, &parts.extensions);
+        let may = |label: &str| {
+            let found = self.registry.by_label(name, label, key.as_deref());
+            found.is_some_and(|found| self.may(&found.version, parts))
+        };
+        let labels = head.iter().flat_map(|head| &head.labels);
+        let labels = labels.filter(|(label, _)| may(label.as_str()));
+        labels
+            .map(|(label, to)| (label.to_string(), to.to_json()))
+            .collect()
     }
 }
 

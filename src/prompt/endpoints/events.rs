@@ -13,14 +13,17 @@ use crate::{
 use bytes::Bytes;
 use futures_core::Stream;
 use http_body::{Body as HttpBody, Frame};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
-/// The most text of an answer: it is held to the end, to be told and checked as a whole.
+/// The most bytes of an answer: it is held to the end, to be told and checked as a whole.
 const MOST: usize = 16 << 20;
+
+/// What each piece of it takes beside its text, in bytes.
+const EACH: usize = 32;
 
 /// The events of a call.
 pub(super) struct Events {
@@ -53,22 +56,6 @@ impl Events {
                 delta: Delta::Text(text),
             } if !text.is_empty() => Some(text),
             _ => None,
-        }
-    }
-
-    fn size_of(event: &Event) -> usize {
-        let Event::Delta { delta, .. } = event else {
-            return 0;
-        };
-        match delta {
-            Delta::Text(text)
-            | Delta::Reasoning(text)
-            | Delta::Signature(text)
-            | Delta::Redacted(text)
-            | Delta::Refusal(text) => text.len(),
-            Delta::ToolCall { arguments, .. } => arguments.len(),
-            Delta::Audio(value) => value.to_string().len(),
-            Delta::Extra(extra) => extra.len() * 64,
         }
     }
 
@@ -114,9 +101,13 @@ impl Events {
             Ok(piece) => piece,
             Err(error) => return Some(self.failed(&refusal(&error))),
         };
-        self.size = self.size.saturating_add(Self::size_of(&piece));
+        self.size = self.size.saturating_add(room(&piece));
         if self.size > MOST {
-            return Some(self.failed(&Kind::UpstreamTooLarge.into()));
+            let error = Kind::UpstreamTooLarge.into();
+            if let Some(answer) = self.answer.take() {
+                answer.fail(&error);
+            }
+            return Some(self.failed(&refusal(&error)));
         }
         let shown =
             Self::shown(&piece).map(|text| event("text", &json!({"text": text}).to_string()));
@@ -126,6 +117,48 @@ impl Events {
         }
         shown
     }
+}
+
+/// About how many bytes of an answer that is held an event takes.
+fn room(event: &Event) -> usize {
+    let own = match event {
+        Event::Start(start) => start.id.len() + start.model.len() + room_of_all(&start.extra),
+        Event::Delta { delta, .. } => match delta {
+            Delta::Text(text)
+            | Delta::Reasoning(text)
+            | Delta::Signature(text)
+            | Delta::Redacted(text)
+            | Delta::Refusal(text) => text.len(),
+            Delta::ToolCall {
+                id,
+                name,
+                arguments,
+                ..
+            } => {
+                let names = [id, name].into_iter().flatten();
+                arguments.len() + names.map(String::len).sum::<usize>()
+            }
+            Delta::Audio(value) => room_of(value),
+            Delta::Extra(extra) => room_of_all(extra),
+        },
+        _ => 0,
+    };
+    own.saturating_add(EACH)
+}
+
+fn room_of(value: &Value) -> usize {
+    let own = match value {
+        Value::String(text) => text.len(),
+        Value::Array(all) => all.iter().map(room_of).sum(),
+        Value::Object(map) => room_of_all(map),
+        _ => 0,
+    };
+    own + EACH
+}
+
+fn room_of_all(map: &Map<String, Value>) -> usize {
+    let all = map.iter();
+    all.map(|(key, value)| key.len() + room_of(value)).sum()
 }
 
 /// An event. JSON has no line breaks in it.

@@ -11,6 +11,18 @@
 //! | `GET /prompts/openapi.json` | an OpenAPI 3.1 document of those, 1,000 at the most: clients can be generated from it |
 //! | `GET /prompts/` | a page to try them |
 //!
+//! [`root`](Endpoints::root) sets another path. Where a router takes it off before requests come here, as
+//! axum does, say [below which path](Endpoints::mounted_at) clients see them. List and page are one path
+//! then: whoever accepts `text/html` gets the page.
+//!
+//! ```
+//! # use tower_gateway::{llm::Simulator, prompt::{Registry, endpoints::Endpoints}};
+//! # let (registry, models) = (Registry::in_memory(), Simulator::new());
+//! let prompts = Endpoints::new(registry).root("").mounted_at("/prompts").chat(models);
+//! let app: axum::Router = axum::Router::new().nest_service("/prompts", prompts);
+//! # let _ = app;
+//! ```
+//!
 //! ```
 //! use http::Request;
 //! use http_body_util::{BodyExt, Full};
@@ -86,7 +98,8 @@
 //! **Output** is checked against the schema of the prompt. An answer that is no JSON or not of the
 //! schema goes back to the model once, with what is wrong and where. If that does not help, the answer
 //! is 502 `output_invalid`. An answer that was cut off, held back or refused by the model is not asked
-//! again.
+//! again. A refusal is an error of a prompt without a schema too; what was cut off or held back is told by
+//! its `finish_reason` there.
 //!
 //! **Events** (`Accept: text/event-stream`, or `?stream=true`) are `text` with `{"text": …}`, as often
 //! as there is more, and at the end `done` with the same document that is answered otherwise, or `error`
@@ -95,11 +108,18 @@
 //!
 //! # Who may
 //!
-//! A prompt that the caller may not use is not there: 404, and in no list or document. It may not use
-//! one whose model its key is [not for](Principal::may_use_model). A policy decides on the route
-//! `/prompts/{name}`, on the name of the prompt, and on the model: `Endpoints::listed_by` shows callers
-//! what it allows, a layer of the same policy around the models decides on the calls, and
-//! `PromptNameLayer` tells one on the HTTP plane which prompt is meant. In a gateway all of this is done by [`prompt_endpoints`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.GatewayBuilder.html).
+//! A prompt whose model or route the caller's key is not for ([`Principal::may_use_model`]) is not there:
+//! 404, and in no list or document. Neither is a partial.
+//!
+//! A policy decides on the route `/prompts/{name}`, on the name of the prompt, on its model and on the
+//! method, when a prompt is called and when it is described, so that one rule gives `POST`, `GET` and the
+//! place in list and document. A prompt that it does not allow to be called is in neither; whoever names it
+//! is answered by the policy: 403 `insufficient_permissions`. A policy that
+//! conceals (`Policy::conceal`) says 404 `prompt_not_found`, as for a prompt that there is not.
+//!
+//! `Endpoints::listed_by` gives the policy to the endpoints; a layer of it around the models decides on the
+//! calls once more, and `PromptNameLayer` tells one around the endpoints which prompt is meant. In a
+//! gateway all of this is done by [`prompt_endpoints`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.GatewayBuilder.html).
 //!
 //! ```
 //! # #[cfg(feature = "authorize")] {
@@ -122,12 +142,13 @@
 //! |---|--:|---|---|
 //! | the variables, the query or the JSON are not valid; `param` or `errors` say where, variables by JSON pointers | 400 | `invalid_request` | |
 //! | another version, without the [scope](Endpoints::choice_scope) | 403 | `insufficient_permissions` | |
+//! | the policy does not allow it | 403 | `insufficient_permissions` | as the policy says |
 //! | no such prompt, label or version, or not for this caller | 404 | `prompt_not_found` | |
 //! | another method | 405 | `method_not_allowed` | `Allow` |
 //! | the body does not come | 408 | `request_timeout` | |
 //! | the body, or what is made of it, is too large | 413 | `request_too_large` | |
 //! | the body is no JSON by its header | 415 | `unsupported_media_type` | |
-//! | the model answered twice what is not of the schema | 502 | `output_invalid` | |
+//! | the model refused to answer, or answered twice what is not of the schema | 502 | `output_invalid` | those of an answer |
 //! | the version cannot be had, or is broken | 503 | `prompts_unavailable` | |
 //! | answered | 200 | | `x-gateway-prompt: name@version`, `x-gateway-prompt-call` |
 //!
@@ -153,49 +174,37 @@ mod asked;
 mod call;
 mod describe;
 mod events;
+#[cfg(feature = "authorize")]
+mod named;
 mod openapi;
 mod page;
-#[cfg(feature = "authorize")]
 mod rights;
+mod service;
 #[cfg(test)]
 mod tests;
 
-pub use self::page::{Page, PageFuture, PageLayer};
 #[cfg(feature = "authorize")]
 #[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
-pub use self::rights::{NamePrompt, PromptNameLayer};
+pub use self::named::{NamePrompt, PromptNameLayer};
+pub use self::page::{Page, PageFuture, PageLayer};
+pub use self::service::ResponseFuture;
 pub(crate) use self::{
-    answer::{Noted, answered, refusal},
+    answer::{Noted, answered, refusal, sum},
     asked::Query,
     call::{TIME, parsed},
+    service::json,
 };
 
-use self::asked::Place;
 use super::{
     LabelName, PromptLayer, Registry,
     layer::{Prompting, Rendered},
 };
+use crate::Principal;
 #[cfg(feature = "authorize")]
 use crate::authorize::Policy;
-use crate::{
-    Body, BoxError, Exchange, Principal, Reject, Rejection,
-    llm::{ChatRequest, ChatResponse, Error},
-    rejection::Kind,
-};
-use bytes::Bytes;
-use http::{
-    Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts,
-};
-use http_body::Body as HttpBody;
-use std::{
-    convert::Infallible,
-    fmt,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use http::{Extensions, HeaderMap};
+use std::{fmt, sync::Arc};
 use tower_layer::Layer as _;
-use tower_service::Service;
 
 /// The most bytes of a body, by default.
 const LIMIT: usize = 1 << 20;
@@ -215,7 +224,11 @@ pub struct Endpoints<S = ()> {
 #[derive(Clone)]
 struct Settings {
     registry: Registry,
+    /// As requests have it here.
     root: Arc<str>,
+    /// What was taken off before they came.
+    mount: Arc<str>,
+    /// The route of a prompt, as policies know it.
     template: Arc<str>,
     label: Option<LabelName>,
     model: Option<Arc<str>>,
@@ -238,6 +251,7 @@ impl Endpoints {
             settings: Arc::new(Settings {
                 registry,
                 root: "/prompts".into(),
+                mount: Arc::default(),
                 template: "/prompts/{name}".into(),
                 label: LabelName::new("production").ok(),
                 model: None,
@@ -281,13 +295,24 @@ impl<S> Endpoints<S> {
         self
     }
 
-    /// Sets the path below which they are served, in the place of `/prompts`: without a slash at its
-    /// end, and as requests have it when they come here.
+    /// Sets the path below which they are served, in the place of `/prompts`, as requests have it when they
+    /// come here. It is empty where a router has taken it off.
     #[must_use]
     pub fn root(self, root: &str) -> Self {
         self.set(|settings| {
-            settings.root = root.into();
-            settings.template = format!("{root}/{{name}}").into();
+            settings.root = root.trim_end_matches('/').into();
+            settings.template = format!("{}/{{name}}", settings.path()).into();
+        })
+    }
+
+    /// Sets what was taken off the paths of requests before they came here, as axum's `nest_service` does
+    /// or a proxy in front: what clients see, and so the OpenAPI document and the route that policies know,
+    /// is this and then the [`root`](Self::root).
+    #[must_use]
+    pub fn mounted_at(self, path: &str) -> Self {
+        self.set(|settings| {
+            settings.mount = path.trim_end_matches('/').into();
+            settings.template = format!("{}/{{name}}", settings.path()).into();
         })
     }
 
@@ -369,15 +394,11 @@ impl<S> Endpoints<S> {
     /// The paths at which it wants to be served, as templates of [routes](crate::route): for all
     /// methods.
     #[must_use]
-    pub fn routes(&self) -> [String; 4] {
+    pub fn routes(&self) -> Vec<String> {
         let root = &self.settings.root;
-        let document = asked::DOCUMENT;
-        [
-            root.to_string(),
-            format!("{root}/"),
-            format!("{root}/{document}"),
-            self.settings.template.to_string(),
-        ]
+        let list = (!root.is_empty()).then(|| root.to_string());
+        let below = ["", asked::DOCUMENT, "{name}"].map(|end| format!("{root}/{end}"));
+        list.into_iter().chain(below).collect()
     }
 
     #[cfg(feature = "gateway")]
@@ -390,18 +411,39 @@ impl<S> Endpoints<S> {
         &self.settings.root
     }
 
-    /// The layer that tells policies which prompt a path names.
+    /// The route of each prompt.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn route_of_prompts(&self) -> String {
+        format!("{}/{{name}}", self.settings.root)
+    }
+
+    /// Policies know the route as a router of ours has it, whatever was taken off before.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn routed(self) -> Self {
+        let template = self.route_of_prompts();
+        self.set(|settings| settings.template = template.into())
+    }
+
+    /// The layer that tells policies which prompt a path names, for where paths are as clients see them.
     #[cfg(feature = "authorize")]
     #[cfg_attr(docsrs, doc(cfg(feature = "authorize")))]
     #[must_use]
     pub fn name_layer(&self) -> PromptNameLayer {
-        PromptNameLayer::new(self.settings.root.clone())
+        PromptNameLayer::new(self.settings.path())
     }
 
-    /// The layer that answers with the page to try prompts, for outside of authentication.
+    /// The layer that answers with the page to try prompts, for outside of authentication, where paths are
+    /// as clients see them.
     #[must_use]
     pub fn page_layer(&self) -> PageLayer {
-        PageLayer::new(self.settings.root.clone())
+        PageLayer::new(self.settings.path())
+    }
+}
+
+impl Settings {
+    /// The path below which clients see them.
+    fn path(&self) -> String {
+        format!("{}{}", self.mount, self.root)
     }
 }
 
@@ -413,101 +455,5 @@ impl<S: fmt::Debug> fmt::Debug for Endpoints<S> {
             .field("label", &self.settings.label)
             .field("chat", &self.chat)
             .finish_non_exhaustive()
-    }
-}
-
-impl<S, B> Service<Request<B>> for Endpoints<S>
-where
-    S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
-    S::Future: Send,
-    B: HttpBody<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = ResponseFuture;
-
-    // The body is read before the chat service is called: its readiness is awaited there.
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let endpoints = self.clone();
-        let (parts, body) = request.into_parts();
-        ResponseFuture(Box::pin(async move {
-            let exchange = parts.extensions.get::<Exchange>().cloned();
-            let answer = endpoints.answer(parts, body).await;
-            answer.or_else(|rejection| {
-                if let Some(exchange) = exchange {
-                    exchange.update(|facts| facts.error = Some(rejection.kind().code()));
-                }
-                Response::reject(rejection)
-            })
-        }))
-    }
-}
-
-impl<S> Endpoints<S> {
-    async fn answer<B>(self, parts: Parts, body: B) -> Result<Response<Body>, Rejection>
-    where
-        S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
-        S::Future: Send,
-        B: HttpBody<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (settings, chat) = (self.settings, self.chat);
-        let path = parts.uri.path().to_owned();
-        let place = Place::of(&settings.root, &path).ok_or(Kind::NotFound)?;
-        if let Some(allow) = place.method(&parts.method)? {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            response.headers_mut().insert(header::ALLOW, allow);
-            return Ok(response);
-        }
-        match place {
-            Place::Page => Ok(page::page()),
-            Place::List => settings.list(&parts),
-            Place::Document => settings.document(&parts),
-            Place::Prompt(name) if parts.method == http::Method::POST => {
-                call::call(&settings, chat, name, parts, body).await
-            }
-            Place::Prompt(name) => settings.description(name, &parts).await,
-        }
-    }
-}
-
-/// Whether a path below this root names a prompt.
-#[cfg(feature = "gateway")]
-pub(crate) fn is_of_prompt(root: &str, path: &str) -> bool {
-    matches!(Place::of(root, path), Some(Place::Prompt(_)))
-}
-
-/// A document of JSON, for this caller and not to be kept.
-pub(crate) fn json(document: &serde_json::Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(document.to_string()));
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-/// Response future of [`Endpoints`].
-pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>);
-
-impl Future for ResponseFuture {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for ResponseFuture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

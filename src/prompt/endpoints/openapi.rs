@@ -27,7 +27,7 @@ impl Settings {
 
 /// The document of these prompts.
 fn document(offered: &[Found], settings: &Settings) -> Value {
-    let root = &*settings.root;
+    let root = &*settings.path();
     let names = Names::new(offered.iter().map(|found| &**found.version.name()));
     let mut components = Components::new(fixed::schemas());
     let mut paths = fixed::paths(root);

@@ -58,7 +58,7 @@ pub struct PageLayer {
 }
 
 impl PageLayer {
-    /// For [`Endpoints`](super::Endpoints) with this root.
+    /// For [`Endpoints`](super::Endpoints) below this path, as requests have it here.
     #[must_use]
     pub fn new(root: impl Into<Arc<str>>) -> Self {
         Self { root: root.into() }
@@ -97,7 +97,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_page = [Method::GET, Method::HEAD].contains(request.method())
-            && Place::of(&self.root, request.uri().path()) == Some(Place::Page);
+            && Place::asked(&self.root, request.uri().path(), request.headers())
+                == Some(Place::Page);
         let state = if is_page {
             State::Page
         } else {

@@ -1,76 +1,64 @@
 //! Who may use which prompt.
 
-use super::asked::Place;
-use crate::{
-    admit::{Edit, Edited},
-    authorize::PromptAsked,
-};
-use http::Request;
-use std::sync::Arc;
-use tower_layer::Layer;
+use super::Settings;
+#[cfg(feature = "authorize")]
+use crate::authorize::Asked;
+use crate::{Principal, Rejection, prompt::Version, rejection::Kind};
+use http::request::Parts;
 
-/// Tells policies further in which prompt a path names, for
-/// [`Rule::prompts`](crate::authorize::Rule::prompts).
-///
-/// It stands outside of the [`AuthorizeLayer`](crate::authorize::AuthorizeLayer). Paths that are not
-/// below its root go through it as they are.
-#[derive(Clone, Debug)]
-pub struct PromptNameLayer {
-    root: Arc<str>,
-}
-
-impl PromptNameLayer {
-    /// For [`Endpoints`](super::Endpoints) with this root.
-    #[must_use]
-    pub fn new(root: impl Into<Arc<str>>) -> Self {
-        Self { root: root.into() }
+impl Settings {
+    /// Whether a caller may call a version: if not, it is in no list.
+    pub(super) fn may(&self, version: &Version, parts: &Parts) -> bool {
+        if !self.is_for(version, parts) {
+            return false;
+        }
+        #[cfg(feature = "authorize")]
+        if let Some(policy) = &self.policy {
+            let mut extensions = parts.extensions.clone();
+            let name = version.name().as_arc().clone();
+            extensions.insert(crate::authorize::PromptAsked(name));
+            let routes = std::slice::from_ref(&self.template);
+            return policy.offers(&parts.headers, &extensions, routes, self.asks(version));
+        }
+        true
     }
-}
 
-impl<B> Edit<Request<B>> for PromptNameLayer {
-    fn edit(&self, request: &mut Request<B>) {
-        let asked = match Place::of(&self.root, request.uri().path()) {
-            Some(Place::Prompt(name)) => Some(PromptAsked(name.into())),
-            _ => None,
+    /// Decides on what a request does with a version.
+    pub(super) fn decide(&self, version: &Version, parts: &Parts) -> Result<(), Rejection> {
+        if !self.is_for(version, parts) {
+            return Err(Kind::PromptNotFound.into());
+        }
+        #[cfg(feature = "authorize")]
+        if let Some(policy) = &self.policy {
+            let asked = Asked::parts(&parts.headers, &parts.extensions, None);
+            // Of what was seen further out the address is as clients know it.
+            let asked = match asked.uri() {
+                Some(_) => asked,
+                None => asked.with_uri(&parts.uri),
+            };
+            let mut asked = asked
+                .with_method(&parts.method)
+                .with_route(self.template.clone())
+                .with_model(self.asks(version))
+                .with_prompt(version.name().as_str());
+            // A layer around the models decides on calls, with all that is known there.
+            policy.ruled(&mut asked, parts.method == http::Method::POST)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is an endpoint, and the caller's key is for it.
+    fn is_for(&self, version: &Version, parts: &Parts) -> bool {
+        let principal = parts.extensions.get::<Principal>();
+        let is_for = |who: &Principal| {
+            who.may_use_model(self.asks(version)) && who.may_use_route(&self.template)
         };
-        let extensions = request.extensions_mut();
-        match asked {
-            Some(asked) => drop(extensions.insert(asked)),
-            // A layer in between has made another request of it.
-            None => drop(extensions.remove::<PromptAsked>()),
-        }
+        !version.prompt().is_partial() && principal.is_none_or(is_for)
     }
-}
 
-/// The service that [`PromptNameLayer`] makes.
-pub type NamePrompt<S> = Edited<S, PromptNameLayer>;
-
-impl<S> Layer<S> for PromptNameLayer {
-    type Service = NamePrompt<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Edited::new(inner, self.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::authorize::Ask as _;
-
-    #[test]
-    fn a_policy_learns_which_prompt_a_path_names() {
-        for (path, name) in [
-            ("/prompts/a.b", Some("a.b")),
-            ("/prompts/a?label=b", Some("a")),
-            ("/prompts", None),
-            ("/prompts/", None),
-            ("/prompts/openapi.json", None),
-            ("/v1/models", None),
-        ] {
-            let mut request = Request::post(path).body(()).unwrap();
-            PromptNameLayer::new("/prompts").edit(&mut request);
-            assert_eq!(request.ask().prompt(), name, "{path}");
-        }
+    /// The model that a version asks. Empty: none is known.
+    fn asks<'v>(&'v self, version: &'v Version) -> &'v str {
+        let model = version.model().or(self.model.as_ref());
+        model.map_or("", |model| model)
     }
 }

@@ -8,8 +8,8 @@ use super::{
 use crate::{
     End, Exchange, Extensible, Principal, Rejection,
     exchange::Usage,
-    llm::{ChatRequest, ChatResponse, Error, Prompted, catalog::Catalog},
-    prompt::{Found, Outcome},
+    llm::{ChatRequest, ChatResponse, Error, Prompted},
+    prompt::{Found, Outcome, price::price},
 };
 use http::{HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
@@ -203,15 +203,11 @@ impl Running {
 
     /// By the vendor that was called last, and its model.
     fn price(&self, usage: &Usage) -> Option<i128> {
-        let (vendor, model) = self.exchange.as_ref()?.read(|facts| {
-            let vendor = facts.upstream.clone();
-            vendor.zip(facts.upstream_model.clone())
-        })?;
-        let known = match &self.settings.catalog {
-            Some(catalog) => catalog.get(&vendor, &model)?,
-            None => Catalog::builtin().get(&vendor, &model)?,
-        };
-        Some(known.price()?.cost(usage).ok()?.picos())
+        price(
+            self.exchange.as_ref()?,
+            usage,
+            self.settings.catalog.as_ref(),
+        )
     }
 }
 

@@ -66,6 +66,19 @@
 //! # }
 //! ```
 //!
+//! # Where it is
+//!
+//! Below `/admin/prompts`, or another [`root`](Manage::root). Where a router takes that off before requests
+//! come here, say [below which path](Manage::mounted_at) clients see it:
+//!
+//! ```
+//! # use tower_gateway::prompt::{Registry, manage::Manage};
+//! # let registry = Registry::in_memory();
+//! let manage = Manage::new(registry).root("").mounted_at("/admin/prompts");
+//! let app: axum::Router = axum::Router::new().nest_service("/admin/prompts", manage);
+//! # let _ = app;
+//! ```
+//!
 //! # Who may
 //!
 //! Whoever has the scope [`prompts:admin`](Manage::scope). A
@@ -79,10 +92,12 @@
 //!
 //! `versions`, one number or two; `cases`, 50 [at the most](Manage::most_cases), each with
 //! `variables`, and if you like a `name` and what to `expect`: a `text` that is the answer, one that it
-//! `contains`, or the `output` as JSON; and if you like a
-//! `model` in the place of the prompt's. Each case is asked once of each version, four at the same time, and all of it ends after [two minutes](Manage::deadline): what is not over then has the error `timeout`.
+//! `contains`, or the `output` as JSON, where `1` is `1.0`; and if you like a
+//! `model` in the place of the prompt's. The answer has of each version how many cases passed, failed or
+//! ended with an error, tokens, price and latency, and each case. Each case is asked once of each version, four at the same time, and all of it ends after [two minutes](Manage::deadline): what is not over then has the error `timeout`.
 //! Calls are made by the caller: its limits count, and it must be allowed to use the model. They are in
-//! no [results](Registry::results). Without a [chat service](Manage::chat) each case has the error
+//! no [results](Registry::results). The [`Exchange`](crate::Exchange) of the run, and so the access log,
+//! tells the prompt, the version if it is one, and what all of them used. Without a [chat service](Manage::chat) each case has the error
 //! `model_not_found`.
 //!
 //! # Answers
@@ -114,18 +129,21 @@
 //! calls no model from then on.
 
 mod change;
+mod expect;
 mod failed;
+mod place;
 mod read;
+mod report;
 mod run;
 #[cfg(test)]
 mod tests;
 mod told;
 
-use self::failed::Failed;
+use self::{failed::Failed, place::Place};
 use super::{Actor, PromptName, Registry, endpoints};
 use crate::{
     Body, BoxError, Principal, Rejection,
-    llm::{ChatRequest, ChatResponse, Error, serve},
+    llm::{ChatRequest, ChatResponse, Error, catalog::Catalog, serve},
     rejection::Kind,
 };
 use bytes::Bytes;
@@ -159,10 +177,14 @@ pub struct Manage<S = NoModels> {
 struct Settings {
     registry: Registry,
     root: Arc<str>,
+    /// What was taken off paths before they came here.
+    mount: Arc<str>,
     scope: Arc<str>,
     release_scope: Arc<str>,
     score_scope: Arc<str>,
     model: Option<Arc<str>>,
+    /// `None`: that which is built in.
+    catalog: Option<Catalog>,
     most_cases: usize,
     deadline: Duration,
 }
@@ -176,10 +198,12 @@ impl Manage {
             settings: Arc::new(Settings {
                 registry,
                 root: "/admin/prompts".into(),
+                mount: Arc::default(),
                 scope: "prompts:admin".into(),
                 release_scope: "prompts:release".into(),
                 score_scope: "prompts:score".into(),
                 model: None,
+                catalog: None,
                 most_cases: 50,
                 deadline: Duration::from_secs(120),
             }),
@@ -203,11 +227,19 @@ impl<S> Manage<S> {
         self
     }
 
-    /// Sets the path below which it is served, in the place of `/admin/prompts`: without a slash at its
-    /// end, and as requests have it when they come here. It is empty where a router has taken it off.
+    /// Sets the path below which it is served, in the place of `/admin/prompts`, as requests have it when
+    /// they come here. It is empty where a router has taken it off.
     #[must_use]
     pub fn root(self, root: &str) -> Self {
         self.set(|settings| settings.root = root.trim_end_matches('/').into())
+    }
+
+    /// Sets what was taken off the paths of requests before they came here, as axum's `nest_service` does
+    /// or a proxy in front: what clients see, and so `Location`, is this and then the
+    /// [`root`](Self::root).
+    #[must_use]
+    pub fn mounted_at(self, path: &str) -> Self {
+        self.set(|settings| settings.mount = path.trim_end_matches('/').into())
     }
 
     /// Sets the scope that everything needs but scores.
@@ -234,6 +266,18 @@ impl<S> Manage<S> {
         self.set(|settings| settings.model = Some(model.into()))
     }
 
+    /// Sets what models cost.
+    #[must_use]
+    pub fn catalog(self, catalog: Catalog) -> Self {
+        self.set(|settings| settings.catalog = Some(catalog))
+    }
+
+    /// The same, unless that was said before.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn priced_by(self, catalog: Option<Catalog>) -> Self {
+        self.set(|settings| settings.catalog = settings.catalog.take().or(catalog))
+    }
+
     /// Sets how many cases a run has at the most.
     #[must_use]
     pub fn most_cases(self, cases: usize) -> Self {
@@ -249,9 +293,10 @@ impl<S> Manage<S> {
     /// The paths at which it wants to be served, as templates of [routes](crate::route): for all
     /// methods.
     #[must_use]
-    pub fn routes(&self) -> [String; 2] {
+    pub fn routes(&self) -> Vec<String> {
         let root = &self.settings.root;
-        [root.to_string(), format!("{root}/{{*rest}}")]
+        let own = if root.is_empty() { "/" } else { root };
+        vec![own.to_owned(), format!("{root}/{{*rest}}")]
     }
 }
 
@@ -263,57 +308,6 @@ impl<S: fmt::Debug> fmt::Debug for Manage<S> {
             .field("scope", &self.settings.scope)
             .field("chat", &self.chat)
             .finish_non_exhaustive()
-    }
-}
-
-/// What stands below the root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place<'p> {
-    All,
-    Head(&'p str),
-    Versions(&'p str),
-    Version(&'p str, &'p str),
-    Diff(&'p str),
-    Label(&'p str, &'p str),
-    History(&'p str),
-    Preview(&'p str),
-    Runs(&'p str),
-    Results(&'p str),
-    Scores(&'p str),
-}
-
-impl<'p> Place<'p> {
-    fn of(root: &str, path: &'p str) -> Option<Self> {
-        let rest = path.strip_prefix(root)?;
-        if rest.is_empty() || rest == "/" {
-            return Some(Self::All);
-        }
-        let mut segments = rest.strip_prefix('/')?.split('/');
-        let name = segments.next()?;
-        let place = match (segments.next(), segments.next()) {
-            (None, _) => Self::Head(name),
-            (Some("versions"), None) => Self::Versions(name),
-            (Some("versions"), Some(number)) => Self::Version(name, number),
-            (Some("diff"), None) => Self::Diff(name),
-            (Some("labels"), Some(label)) => Self::Label(name, label),
-            (Some("history"), None) => Self::History(name),
-            (Some("preview"), None) => Self::Preview(name),
-            (Some("runs"), None) => Self::Runs(name),
-            (Some("results"), None) => Self::Results(name),
-            (Some("scores"), None) => Self::Scores(name),
-            _ => return None,
-        };
-        segments.next().is_none().then_some(place)
-    }
-
-    /// The value of `Allow`.
-    fn allow(self) -> &'static str {
-        match self {
-            Self::Versions(_) => "GET, HEAD, OPTIONS, POST",
-            Self::Label(..) => "OPTIONS, PUT",
-            Self::Preview(_) | Self::Runs(_) | Self::Scores(_) => "OPTIONS, POST",
-            _ => "GET, HEAD, OPTIONS",
-        }
     }
 }
 
@@ -400,17 +394,18 @@ impl<S> Manage<S> {
         endpoints::Query::read(query, &[])?;
         let bytes = serve::json_body(&parts.headers, body, LIMIT, endpoints::TIME).await?;
         let body: Value = endpoints::parsed(&bytes)?;
-        let path = parts.uri.path();
         match place {
-            Place::Versions(name) => settings.create(&actor, path, name, &body).await,
+            Place::Versions(name) => {
+                let path = format!("{}{}", settings.mount, parts.uri.path());
+                settings.create(&actor, &path, name, &body).await
+            }
             Place::Label(name, label) => settings.move_label(&principal, name, label, &body).await,
             Place::Preview(name) => settings.preview(&actor, name, &body).await,
             Place::Scores(name) => settings.score(name, &body),
             Place::Runs(name) => {
                 let plan = settings.plan(&principal, name, &body).await?;
-                Ok(endpoints::json(
-                    &plan.run(self.chat, &parts, settings.deadline).await,
-                ))
+                let told = plan.run(self.chat, &parts, settings).await;
+                Ok(endpoints::json(&told))
             }
             _ => Err(not_by(allow)),
         }

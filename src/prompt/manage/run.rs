@@ -2,10 +2,11 @@
 
 use super::{
     Settings,
-    change::{number, read, variables},
+    change::{number, read},
+    expect::{Case, case},
     failed::Failed,
     name,
-    told::milliseconds,
+    report::Sums,
 };
 use crate::{
     Exchange, Extensible as _, Principal, Rejection,
@@ -13,14 +14,14 @@ use crate::{
     principal::Carried,
     prompt::{
         At, Fault, Found, Variables,
-        endpoints::{Noted, answered, refusal},
-        form::{Faults, Fields},
+        endpoints::{Noted, answered, refusal, sum},
+        price::price,
     },
     rejection::Kind,
 };
 use http::{Extensions, HeaderMap, request::Parts};
 use serde_json::{Value, json};
-use std::{collections::VecDeque, future::poll_fn, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::poll_fn, sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout_at},
@@ -33,23 +34,6 @@ const AT_ONCE: usize = 4;
 /// How many versions are compared at the most.
 const MOST_VERSIONS: usize = 2;
 
-/// As much of an answer is told, in bytes.
-const MOST_TOLD: usize = 16 << 10;
-
-/// One question.
-struct Case {
-    name: Option<String>,
-    variables: Variables,
-    expect: Option<Expect>,
-}
-
-/// What is expected of an answer.
-enum Expect {
-    Text(String),
-    Contains(String),
-    Output(Value),
-}
-
 /// What is to be run.
 pub(super) struct Plan {
     versions: Vec<(Found, Arc<str>)>,
@@ -57,10 +41,28 @@ pub(super) struct Plan {
 }
 
 /// How a case went.
-struct Ran {
-    answer: Result<Value, Rejection>,
-    usage: Option<Usage>,
-    took: Duration,
+pub(super) struct Ran {
+    pub(super) answer: Result<Value, Rejection>,
+    pub(super) usage: Option<Usage>,
+    /// In 10⁻¹² US dollars.
+    pub(super) price: Option<i128>,
+    pub(super) took: Duration,
+    /// What became known of its call.
+    exchange: Exchange,
+}
+
+impl Ran {
+    /// What it adds to what is known of the whole run.
+    fn tell(&self, run: &Exchange) {
+        let own = self.exchange.facts();
+        run.update(|facts| {
+            facts.usage = sum(facts.usage, self.usage);
+            facts.attempts = facts.attempts.saturating_add(own.attempts);
+            facts.model = own.model.or(facts.model.take());
+            facts.upstream = own.upstream.or(facts.upstream.take());
+            facts.upstream_model = own.upstream_model.or(facts.upstream_model.take());
+        });
+    }
 }
 
 impl Settings {
@@ -121,52 +123,18 @@ impl Settings {
     }
 }
 
-fn case(value: &Value, at: &str, faults: &Faults) -> Option<Case> {
-    let mut fields = Fields::new(faults.object(value, at)?, at, faults);
-    let name = fields.text("name");
-    let variables = variables(&mut fields, faults)?;
-    let expect = fields.one("expect", |value, at| {
-        let mut fields = Fields::new(faults.object(value, at)?, at, faults);
-        let text = fields.text("text").map(Expect::Text);
-        let contains = fields.text("contains").map(Expect::Contains);
-        let output = fields.value("output").map(Expect::Output);
-        fields.finish();
-        let mut all = [text, contains, output].into_iter().flatten();
-        match (all.next(), all.next()) {
-            (Some(only), None) => Some(only),
-            _ => faults.add(at, "Expected one of `text`, `contains` and `output`."),
-        }
-    });
-    fields.finish();
-    Some(Case {
-        name,
-        variables,
-        expect,
-    })
-}
-
-impl Expect {
-    fn holds(&self, answer: &Value) -> bool {
-        match self {
-            Self::Text(text) => answer.get("text").is_some_and(|said| said == text),
-            Self::Contains(text) => match (answer.get("text"), answer.get("output")) {
-                (Some(Value::String(said)), _) => said.contains(&**text),
-                (_, Some(said)) => said.to_string().contains(&**text),
-                _ => false,
-            },
-            Self::Output(output) => answer.get("output") == Some(output),
-        }
-    }
-}
-
 impl Plan {
     /// Asks each case once of each version, and tells how that went.
-    pub(super) async fn run<S>(self, chat: S, parts: &Parts, deadline: Duration) -> Value
+    pub(super) async fn run<S>(self, chat: S, parts: &Parts, settings: &Settings) -> Value
     where
         S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let until = Instant::now() + deadline.min(Duration::from_secs(24 * 60 * 60));
+        let until = Instant::now() + settings.deadline.min(Duration::from_secs(24 * 60 * 60));
+        let exchange = parts.extensions.get::<Exchange>();
+        if let Some(exchange) = exchange {
+            exchange.update(|facts| facts.prompt = self.tag());
+        }
         let mut ran: Vec<Vec<Option<Ran>>> = self
             .versions
             .iter()
@@ -184,13 +152,21 @@ impl Plan {
                 let (found, model) = self.versions[version].clone();
                 let (cases, chat) = (self.cases.clone(), chat.clone());
                 let carried = carried(&parts.headers, &parts.extensions);
+                let catalog = settings.catalog.clone();
                 running.spawn(async move {
-                    let ran = ask(chat, &found, &model, &cases[case].variables, carried).await;
+                    let mut ran = ask(chat, &found, &model, &cases[case].variables, carried).await;
+                    let cost = |usage| price(&ran.exchange, &usage, catalog.as_ref());
+                    ran.price = ran.usage.and_then(cost);
                     (version, case, ran)
                 });
             }
             match timeout_at(until, running.join_next()).await {
-                Ok(Some(Ok((version, case, done)))) => ran[version][case] = Some(done),
+                Ok(Some(Ok((version, case, done)))) => {
+                    if let Some(exchange) = exchange {
+                        done.tell(exchange);
+                    }
+                    ran[version][case] = Some(done);
+                }
                 // A service that panics has no answer.
                 Ok(Some(Err(_))) => {}
                 Ok(None) | Err(_) => break,
@@ -199,6 +175,14 @@ impl Plan {
         let is_late = Instant::now() >= until;
         running.shutdown().await;
         self.told(&ran, is_late)
+    }
+
+    /// The prompt, and the version if it is one.
+    fn tag(&self) -> Option<Arc<str>> {
+        Some(match &*self.versions {
+            [(only, _)] => tag(only),
+            several => several.first()?.0.version.name().as_arc().clone(),
+        })
     }
 
     fn told(&self, ran: &[Vec<Option<Ran>>], is_late: bool) -> Value {
@@ -220,101 +204,10 @@ impl Plan {
     }
 }
 
-/// What the cases of a version come to.
-#[derive(Default)]
-struct Sums {
-    errors: u64,
-    passed: u64,
-    failed: u64,
-    input: u64,
-    output: u64,
-    took: Duration,
-    longest: Duration,
-    calls: u32,
-}
-
-impl Sums {
-    fn case(&mut self, case: &Case, ran: Option<&Ran>, missing: &Rejection) -> Value {
-        let mut told = json!({});
-        if let Some(name) = &case.name {
-            told["name"] = name.as_str().into();
-        }
-        let answer = ran.map_or(Err(missing), |ran| ran.answer.as_ref());
-        let passed = match (&case.expect, answer) {
-            (None, _) => None,
-            (Some(expect), Ok(answer)) => Some(expect.holds(answer)),
-            (Some(_), Err(_)) => Some(false),
-        };
-        match passed {
-            None => {}
-            Some(true) => self.passed += 1,
-            Some(false) => self.failed += 1,
-        }
-        if let Some(passed) = passed {
-            told["passed"] = passed.into();
-        }
-        if let Some(ran) = ran {
-            self.calls += 1;
-            self.took += ran.took;
-            self.longest = self.longest.max(ran.took);
-            told["latency_ms"] = milliseconds(ran.took).into();
-            if let Some(usage) = ran.usage {
-                self.input = self.input.saturating_add(usage.input);
-                self.output = self.output.saturating_add(usage.output);
-            }
-        }
-        match answer {
-            Ok(answer) => told["answer"] = shortened(answer),
-            Err(rejection) => {
-                self.errors += 1;
-                let mut error = json!({
-                    "code": rejection.kind().code(),
-                    "detail": rejection.message(),
-                });
-                if !rejection.faults().is_empty() {
-                    let all = rejection.faults().iter();
-                    let all =
-                        all.map(|fault| json!({"param": &*fault.param, "detail": fault.detail}));
-                    error["errors"] = all.collect();
-                }
-                told["error"] = error;
-            }
-        }
-        told
-    }
-
-    fn told(&self, version: NonZeroU32, model: &str, cases: &[Value]) -> Value {
-        let mean = self.took.checked_div(self.calls).unwrap_or_default();
-        json!({
-            "version": version,
-            "model": model,
-            "calls": self.calls,
-            "errors": self.errors,
-            "passed": self.passed,
-            "failed": self.failed,
-            "input_tokens": self.input,
-            "output_tokens": self.output,
-            "latency_ms": {"mean": milliseconds(mean), "max": milliseconds(self.longest)},
-            "cases": cases,
-        })
-    }
-}
-
-/// An answer that has room in a report.
-fn shortened(answer: &Value) -> Value {
-    let mut told = answer.clone();
-    for field in ["text", "output"] {
-        let text = match answer.get(field) {
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => continue,
-        };
-        if text.len() > MOST_TOLD {
-            told[field] = text[..text.floor_char_boundary(MOST_TOLD)].into();
-            told["cut"] = true.into();
-        }
-    }
-    told
+/// `name@version`
+fn tag(found: &Found) -> Arc<str> {
+    let version = &found.version;
+    format!("{}@{}", version.name(), version.number()).into()
 }
 
 /// What goes along with each call: the caller, and an exchange of its own.
@@ -343,6 +236,8 @@ fn request(
     let rendered = version.render(variables)?;
     let mut request = ChatRequest::new().for_model(model).with_carried(carried);
     *request.chat_mut()? = rendered;
+    let exchange = Exchange::enter(&mut request);
+    exchange.update(|facts| facts.prompt = Some(tag(found)));
     let name = version.name().as_arc().clone();
     let prompted = Prompted::new(name, version.number(), None, model.clone());
     request.extensions_mut().insert(prompted);
@@ -354,12 +249,13 @@ async fn ask<S>(
     found: &Found,
     model: &Arc<str>,
     variables: &Variables,
-    carried: Carried,
+    mut carried: Carried,
 ) -> Ran
 where
     S: Service<ChatRequest, Response = ChatResponse, Error = Error>,
 {
     let began = Instant::now();
+    let exchange = carried.extensions.get_or_insert_with(Exchange::new).clone();
     let mut usage = None;
     let answer = async {
         let request = request(found, variables, model, carried)?.whole();
@@ -377,6 +273,8 @@ where
     Ran {
         answer,
         usage,
+        price: None,
         took: began.elapsed(),
+        exchange,
     }
 }

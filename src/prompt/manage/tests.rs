@@ -1,3 +1,5 @@
+mod runs;
+
 use super::*;
 use crate::{
     llm::Simulator,
@@ -278,76 +280,6 @@ async fn a_protected_label_is_moved_by_who_may_release_it() {
 }
 
 #[tokio::test]
-async fn two_versions_are_compared_by_a_test_set() {
-    let registry = with_two().await;
-    let manage = Manage::new(registry.clone()).chat(Simulator::new());
-    let body = json!({"versions": [1, 2], "cases": [
-        {"name": "it says one", "variables": {"text": "x"}, "expect": {"contains": "One: x"}},
-        {"variables": {"text": "y"}},
-        {"variables": {}, "expect": {"text": "?"}},
-    ]});
-    let (status, told, _) = ask(&manage, Some(admin()), "POST", "/a/runs", &body).await;
-    assert_eq!(status, 200, "{told}");
-    let of = |nth: usize| &told["versions"][nth];
-    assert_eq!((&of(0)["passed"], &of(1)["passed"]), (&json!(1), &json!(0)));
-    assert_eq!((&of(0)["failed"], &of(1)["failed"]), (&json!(1), &json!(2)));
-    assert_eq!(
-        (&of(0)["errors"], &of(0)["version"]),
-        (&json!(1), &json!(1))
-    );
-    assert_eq!(of(0)["cases"][2]["error"]["code"], "invalid_request");
-    assert!(registry.results("a").is_empty(), "tests are no calls");
-    for bad in [
-        json!({"versions": [1, 1], "cases": [{}]}),
-        json!({"versions": [1, 2, 3], "cases": [{}]}),
-        json!({"versions": [], "cases": [{}]}),
-        json!({"versions": [1], "cases": []}),
-        json!({"versions": [1], "cases": vec![json!({}); 51]}),
-        json!({"versions": [1], "cases": [{"expects": 1}]}),
-        json!({"versions": [1], "cases": [{"expect": {"text": "a", "contains": "a"}}]}),
-    ] {
-        let (status, told, _) = ask(&manage, Some(admin()), "POST", "/a/runs", &bad).await;
-        assert_eq!(status, 400, "{told}");
-    }
-    let held = admin().with_models(["other"]);
-    let one = json!({"versions": [1], "cases": [{"variables": {"text": "x"}}]});
-    assert_eq!(
-        ask(&manage, Some(held), "POST", "/a/runs", &one).await.0,
-        404
-    );
-    let without = Manage::new(registry);
-    let (_, told, _) = ask(&without, Some(admin()), "POST", "/a/runs", &one).await;
-    assert_eq!(
-        told["versions"][0]["cases"][0]["error"]["code"],
-        "model_not_found"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_run_ends_in_time_whatever_the_model_does() {
-    #[derive(Clone)]
-    struct Slow;
-    impl Service<ChatRequest> for Slow {
-        type Response = ChatResponse;
-        type Error = Error;
-        type Future = Pin<Box<dyn Future<Output = Result<ChatResponse, Error>> + Send>>;
-        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-            Poll::Ready(Ok(()))
-        }
-        fn call(&mut self, _: ChatRequest) -> Self::Future {
-            Box::pin(std::future::pending())
-        }
-    }
-    let manage = Manage::new(with_two().await).chat(Slow);
-    let body = json!({"versions": [1], "cases": vec![json!({"variables": {"text": "x"}}); 9]});
-    let began = tokio::time::Instant::now();
-    let (status, told, _) = ask(&manage, Some(admin()), "POST", "/a/runs", &body).await;
-    assert_eq!((status, &told["versions"][0]["errors"]), (200, &json!(9)));
-    assert_eq!(told["versions"][0]["cases"][8]["error"]["code"], "timeout");
-    assert!(began.elapsed() < Duration::from_secs(121));
-}
-
-#[tokio::test]
 async fn what_is_previewed_is_kept_nowhere() {
     let registry = with_two().await;
     let manage = Manage::new(registry.clone());
@@ -429,5 +361,24 @@ async fn what_there_is_is_read_in_pages() {
     assert_eq!(
         (status, &headers["allow"]),
         (405, &HeaderValue::from_static("GET, HEAD, OPTIONS, POST"))
+    );
+}
+
+#[tokio::test]
+async fn a_version_is_found_where_clients_see_it() {
+    let manage = Manage::new(with_two().await)
+        .root("")
+        .mounted_at("/admin/prompts/");
+    let prompt = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
+    let request = Request::post("/b/versions")
+        .header("content-type", "application/json")
+        .extension(admin())
+        .body(Full::from(json!({"prompt": prompt}).to_string()))
+        .unwrap();
+    let response = manage.clone().call(request).await.unwrap();
+    assert_eq!(response.status(), 201);
+    assert_eq!(
+        response.headers()[header::LOCATION],
+        "/admin/prompts/b/versions/1"
     );
 }

@@ -50,6 +50,11 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// Of 10⁻¹² US dollars. A number of JSON holds it to a hundredth of a cent.
+pub(super) fn dollars(price: i128) -> f64 {
+    price as f64 / 1e12
+}
+
 pub(super) fn results(results: &VersionResults) -> Value {
     let scores: Map<_, _> = results
         .scores
@@ -78,8 +83,7 @@ pub(super) fn results(results: &VersionResults) -> Value {
         "error_codes": codes,
         "input_tokens": results.input_tokens,
         "output_tokens": results.output_tokens,
-        // A number of JSON holds it to a hundredth of a cent.
-        "price_usd": results.price as f64 / 1e12,
+        "price_usd": dollars(results.price),
         "latency_ms": {
             "mean": milliseconds(results.mean_latency),
             "p50": half,

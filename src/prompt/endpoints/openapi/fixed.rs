@@ -219,8 +219,10 @@ pub(super) fn paths(root: &str) -> Map<String, Value> {
             ),
         },
     });
+    // A path begins with a slash.
+    let at = if root.is_empty() { "/" } else { root };
     [
-        (root.to_owned(), list),
+        (at.to_owned(), list),
         (format!("{root}/{DOCUMENT}"), document),
     ]
     .into_iter()
@@ -265,7 +267,7 @@ pub(super) fn responses() -> Map<String, Value> {
         ("500", "A fault of the gateway."),
         (
             "502",
-            "The model failed. `output_invalid`: it answered twice what is not of the schema.",
+            "The model failed. `output_invalid`: it refused to answer, or answered twice what is not of the schema.",
         ),
         ("503", "Not for now: see `Retry-After`."),
         ("504", "The model did not answer in time."),
