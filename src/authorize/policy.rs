@@ -260,9 +260,11 @@ impl Policy {
                 None => rejection,
             };
         }
-        match asked.model() {
-            Some(_) => Rejection::new(Kind::ModelNotFound).with_param("model"),
-            None => Kind::NotFound.into(),
+        match (asked.prompt(), asked.model()) {
+            // Whether or not there is one, and whatever its model.
+            (Some(_), _) => Kind::PromptNotFound.into(),
+            (None, Some(_)) => Rejection::new(Kind::ModelNotFound).with_param("model"),
+            (None, None) => Kind::NotFound.into(),
         }
     }
 }

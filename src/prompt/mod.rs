@@ -183,6 +183,7 @@ pub mod layer;
 pub mod manage;
 mod memory;
 mod name;
+mod random;
 mod record;
 mod registry;
 mod render;

@@ -66,8 +66,10 @@
 //! [at the most](Endpoints::body_limit), and may be compressed with `gzip` or `deflate`. A field that is there twice is an error. Which version is meant is in the query: `?version=3`,
 //! `?label=staging`, `?label=latest`; by default that of the label [`production`](Endpoints::label).
 //! Whether other ones may be asked for can be [a matter of a scope](Endpoints::choice_scope). Where a
-//! label points at several versions, the caller has one of them by [its name](Principal::id), or by
-//! [what you say](Endpoints::key).
+//! label points at several versions, the caller has one of them by who it is, or by
+//! [what you say](Endpoints::key). What is asked by default, and by which key, a [`PromptLayer`] says of
+//! its own calls: let the endpoints be [like](Endpoints::like) it, and both give a caller the same
+//! version. In a gateway they are.
 //!
 //! # What is answered
 //!
@@ -96,7 +98,7 @@
 //! # Who may
 //!
 //! A prompt that the caller may not use is not there: 404, and in no list or document. It may not use
-//! one whose model its key is [not for](Principal::may_use_model). A policy decides on the route
+//! one whose model its key is [not for](crate::Principal::may_use_model). A policy decides on the route
 //! `/prompts/{name}`, on the name of the prompt, and on the model: `Endpoints::listed_by` shows callers
 //! what it allows, a layer of the same policy around the models decides on the calls, and
 //! `PromptNameLayer` tells one on the HTTP plane which prompt is meant. In a gateway all of this is done by [`prompt_endpoints`](https://docs.rs/tower-gateway/latest/tower_gateway/gateway/struct.GatewayBuilder.html).
@@ -148,6 +150,7 @@
 //!
 //! To drop the future, or the events, drops the call of the model.
 
+mod agreed;
 mod answer;
 mod asked;
 mod call;
@@ -173,12 +176,12 @@ pub(crate) use self::{
 use self::asked::Place;
 use super::{
     LabelName, PromptLayer, Registry,
-    layer::{Prompting, Rendered},
+    layer::{Prompting, Rendered, sticky::KeyOf},
 };
 #[cfg(feature = "authorize")]
 use crate::authorize::Policy;
 use crate::{
-    Body, BoxError, Exchange, Principal, Reject, Rejection,
+    Body, BoxError, Exchange, Reject, Rejection,
     llm::{ChatRequest, ChatResponse, Error},
     rejection::Kind,
 };
@@ -200,9 +203,6 @@ use tower_service::Service;
 /// The most bytes of a body, by default.
 const LIMIT: usize = 1 << 20;
 
-/// Says which of several versions a call belongs to.
-type KeyOf = dyn Fn(&HeaderMap, &Extensions) -> Option<Arc<str>> + Send + Sync;
-
 /// Serves the prompts of a registry over HTTP.
 ///
 /// It serves as soon as it has a [chat service](Self::chat). See the [module docs](self).
@@ -217,11 +217,13 @@ struct Settings {
     registry: Registry,
     root: Arc<str>,
     template: Arc<str>,
-    label: Option<LabelName>,
+    /// `None`: nobody has said so far. Of a label, `None`: the newest.
+    label: Option<Option<LabelName>>,
     model: Option<Arc<str>>,
     limit: usize,
     choice_scope: Option<Arc<str>>,
-    key: Arc<KeyOf>,
+    /// `None`: nobody has said so far.
+    key: Option<Arc<KeyOf>>,
     title: Arc<str>,
     has_security: bool,
     #[cfg_attr(not(feature = "gateway"), allow(dead_code))]
@@ -239,14 +241,11 @@ impl Endpoints {
                 registry,
                 root: "/prompts".into(),
                 template: "/prompts/{name}".into(),
-                label: LabelName::new("production").ok(),
+                label: None,
                 model: None,
                 limit: LIMIT,
                 choice_scope: None,
-                key: Arc::new(|_, extensions| {
-                    let principal: &Principal = extensions.get()?;
-                    Some(principal.id().clone())
-                }),
+                key: None,
                 title: "Prompts".into(),
                 has_security: true,
                 has_public_page: false,
@@ -294,13 +293,13 @@ impl<S> Endpoints<S> {
     /// Sets which label is used if a call names none.
     #[must_use]
     pub fn label(self, label: LabelName) -> Self {
-        self.set(|settings| settings.label = Some(label))
+        self.set(|settings| settings.label = Some(Some(label)))
     }
 
     /// Uses the newest version if a call names none: for development.
     #[must_use]
     pub fn latest(self) -> Self {
-        self.set(|settings| settings.label = None)
+        self.set(|settings| settings.label = Some(None))
     }
 
     /// Sets the model of prompts that name none.
@@ -322,14 +321,14 @@ impl<S> Endpoints<S> {
         self.set(|settings| settings.choice_scope = Some(scope.into()))
     }
 
-    /// Sets by what a call keeps its version, where a label points at several: by default the name of
-    /// its principal. Without a key it has any, by their shares.
+    /// Sets by what a call keeps its version, where a label points at several: by default its
+    /// principal. Without a key it has any, by their shares.
     #[must_use]
     pub fn key(
         self,
         key: impl Fn(&HeaderMap, &Extensions) -> Option<Arc<str>> + Send + Sync + 'static,
     ) -> Self {
-        self.set(|settings| settings.key = Arc::new(key))
+        self.set(|settings| settings.key = Some(Arc::new(key)))
     }
 
     /// Sets the title of the OpenAPI document.
@@ -410,7 +409,7 @@ impl<S: fmt::Debug> fmt::Debug for Endpoints<S> {
         f.debug_struct("Endpoints")
             .field("registry", &self.settings.registry)
             .field("root", &self.settings.root)
-            .field("label", &self.settings.label)
+            .field("label", &self.settings.label())
             .field("chat", &self.chat)
             .finish_non_exhaustive()
     }

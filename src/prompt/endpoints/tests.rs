@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Extensible as _,
+    Extensible as _, Principal,
     llm::{Delta, Event, FinishReason, Role, Simulator, Start, Usage, VendorError, VendorFault},
     prompt::{Actor, Assignment, Change, Prompt},
 };
