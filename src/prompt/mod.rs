@@ -185,6 +185,7 @@ pub mod manage;
 mod memory;
 mod name;
 mod price;
+mod random;
 mod record;
 mod registry;
 mod render;
