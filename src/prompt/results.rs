@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// The most versions of a prompt that are counted: those of the highest numbers.
+/// The most versions of a prompt that are counted: those that were called last.
 const MOST_VERSIONS: usize = 32;
 
 /// How a call of a version went.
@@ -106,7 +106,35 @@ pub struct ScoreResults {
     pub max: f64,
 }
 
-type Tallies = BTreeMap<NonZeroU32, Tally>;
+/// Those of a prompt.
+#[derive(Default)]
+struct Tallies {
+    /// Each with the number of the change that was its last.
+    versions: BTreeMap<NonZeroU32, (u64, Tally)>,
+    changes: u64,
+}
+
+impl Tallies {
+    /// That of a version. Where there is no room for it, the one that changed longest ago makes some.
+    fn of(&mut self, version: NonZeroU32) -> &mut Tally {
+        if !self.versions.contains_key(&version) && self.versions.len() >= MOST_VERSIONS {
+            let all = self.versions.iter();
+            let oldest = all.min_by_key(|(_, (last, _))| *last);
+            if let Some((&oldest, _)) = oldest {
+                self.versions.remove(&oldest);
+            }
+        }
+        self.changes += 1;
+        let (last, tally) = self.versions.entry(version).or_default();
+        *last = self.changes;
+        tally
+    }
+
+    fn results(&self) -> impl Iterator<Item = VersionResults> {
+        let all = self.versions.iter();
+        all.map(|(&version, (_, tally))| tally.results(version))
+    }
+}
 
 /// The tallies of all prompts.
 pub(super) struct Results {
@@ -139,15 +167,7 @@ impl Results {
             return None;
         }
         let tallies = prompts.entry(name.clone()).or_default();
-        if !tallies.contains_key(&version) && tallies.len() >= MOST_VERSIONS {
-            // The oldest makes room, unless it is this one.
-            let (&oldest, _) = tallies.first_key_value()?;
-            if oldest > version {
-                return None;
-            }
-            tallies.remove(&oldest);
-        }
-        Some(change(tallies.entry(version).or_default()))
+        Some(change(tallies.of(version)))
     }
 
     pub(super) fn record(&self, name: &PromptName, version: NonZeroU32, outcome: &Outcome) {
@@ -174,16 +194,15 @@ impl Results {
         names.sort_unstable();
         names.truncate(most);
         let all = names.into_iter().flat_map(|name| {
-            let tallies = prompts.get(name).into_iter().flatten();
-            tallies.map(|(&version, tally)| (name.clone(), tally.results(version)))
+            let all = prompts.get(name).into_iter().flat_map(Tallies::results);
+            all.map(|results| (name.clone(), results))
         });
         all.collect()
     }
 
     pub(super) fn of(&self, name: &str) -> Vec<VersionResults> {
         let prompts = self.lock();
-        let tallies = prompts.get(name).into_iter().flatten();
-        let all = tallies.map(|(&version, tally)| tally.results(version));
+        let all = prompts.get(name).into_iter().flat_map(Tallies::results);
         all.collect()
     }
 }
@@ -231,6 +250,25 @@ mod tests {
         let score = &all[1].scores[0];
         assert_eq!((score.count, score.mean, score.deviation), (3, 2.0, 1.0));
         assert_eq!((score.min, score.max), (1.0, 3.0));
+    }
+
+    #[test]
+    fn what_is_called_all_the_time_is_counted_whatever_else_is_tried() {
+        let results = Results::new(2);
+        let name = PromptName::new("a").unwrap();
+        let outcome = Outcome::default();
+        for nth in 6..=100 {
+            results.record(&name, number(5), &outcome);
+            results.record(&name, number(nth), &outcome);
+        }
+        // Also one of the oldest.
+        results.record(&name, number(1), &outcome);
+        let all = results.of("a");
+        let told = |nth: usize| (all[nth].version.get(), all[nth].calls);
+        assert_eq!(
+            (all.len(), told(0), told(1), told(2)),
+            (32, (1, 1), (5, 95), (71, 1))
+        );
     }
 
     #[test]
