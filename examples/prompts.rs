@@ -12,9 +12,7 @@
 
 use std::{env, error::Error, fs, io, num::NonZeroU32, process::ExitCode, sync::Arc};
 use tower_gateway::{
-    prompt::{
-        Actor, Assignment, Change, Created, Export, Import, Prompt, Registry, RegistryError, Store,
-    },
+    prompt::{Actor, Assignment, Change, Created, Export, Import, Prompt, Registry, Store},
     store,
 };
 
@@ -232,15 +230,10 @@ async fn exercise(registry: &Registry, name: &str, count: u32) -> Result<(), Fai
         };
         println!("version {version} {text}");
         let to = Some(Assignment::to(version));
-        loop {
-            let why = Change::new().message(&*text);
-            let moved = registry.move_label(&actor, name, "production", to.clone(), why);
-            match moved.await {
-                // Others were faster, again and again.
-                Err(RegistryError::Elsewhere(_)) => {}
-                other => break other?,
-            };
-        }
+        let why = Change::new().message(&*text);
+        registry
+            .move_label(&actor, name, "production", to, why)
+            .await?;
         println!("move {version} {text}");
     }
     Ok(())

@@ -31,6 +31,8 @@ TARGETS = {
     "form": ([b"\x00\x07", b"\x01\x0a", b"\x02\x03"], ["src/llm/serve/form/*.rs", "tests/it/passed.rs"]),
     "rate_limits": ([b""], ["src/llm/rate_limits.rs", "src/llm/rate_limits/*.rs"]),
     "catalog": ([b""], ["src/llm/catalog/*.rs", "tests/it/catalog.rs"]),
+    "template": ([b"\x00", b"\x11", b"\x22", b"\x33", b"\x04"], ["src/prompt/render/*.rs", "tests/it/prompts.rs"]),
+    "prompt": ([b""], ["src/prompt/**/*.rs"]),
     "sealed": ([bytes([vendor | client << 4]) for vendor in range(3) for client in range(4)], ["src/llm/codec/envelope.rs", "src/llm/codec/gemini/proof.rs"]),
 }
 LITERAL = re.compile(r'b?r(#+)"(.*?)"\1|b?"((?:[^"\\]|\\.)*)"', re.S)

@@ -32,7 +32,10 @@ pub mod simulator;
 pub mod tokens;
 
 #[cfg(feature = "prompts")]
-pub(crate) use self::prompted::names_model;
+#[cfg(feature = "prompts")]
+pub(crate) use self::codec::says;
+#[cfg(feature = "prompts")]
+pub(crate) use self::prompted::{Unprompted, names_model};
 #[cfg(feature = "client")]
 #[doc(inline)]
 pub use self::provider::Provider;

@@ -2,6 +2,11 @@
 
 use super::{Chat, ChatRequest, Operation, codec, codec::value::document, request::Typed};
 use crate::Rejection;
+#[cfg(feature = "authorize")]
+use crate::{
+    Extensible as _,
+    authorize::{Ask, Asked},
+};
 use serde_json::Value;
 use std::{num::NonZeroU32, ops::Range, sync::Arc};
 
@@ -44,6 +49,12 @@ impl Prompted {
         }
     }
 }
+
+/// The name of a prompt that a request names, and that it is not rendered from: it will be refused. In its
+/// extensions, for policies that decide by the name before.
+#[derive(Clone)]
+#[cfg_attr(not(all(feature = "prompts", feature = "authorize")), allow(dead_code))]
+pub(crate) struct Unprompted(pub(crate) Arc<str>);
 
 /// Whether a model was named, or is left to a prompt.
 pub(crate) fn names_model(model: &str) -> bool {
@@ -100,6 +111,28 @@ impl ChatRequest {
                 Ok((named, chat))
             }
             _ => Err(internal()),
+        }
+    }
+}
+
+/// The model, and the prompt, if it names one; and the method, the path and the route by which it came, if it
+/// came over HTTP and a layer there has seen them.
+#[cfg(feature = "authorize")]
+impl Ask for ChatRequest {
+    fn ask(&self) -> Asked<'_> {
+        let (asked, extensions) = (Asked::of(self), self.extensions());
+        if let Some(Unprompted(name)) = extensions.get() {
+            let asked = asked.with_prompt(name);
+            // Which model the prompt would have led to nobody knows.
+            return match names_model(self.model()) {
+                true => asked.with_model(self.model()),
+                false => asked,
+            };
+        }
+        let asked = asked.with_model(self.model());
+        match extensions.get::<Prompted>() {
+            Some(prompted) => asked.with_prompt(&prompted.name),
+            None => asked,
         }
     }
 }

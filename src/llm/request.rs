@@ -417,19 +417,6 @@ impl Describe for ChatRequest {
     }
 }
 
-/// The model, and the prompt, if it is rendered from one; and the method, the path and the route by which it
-/// came, if it came over HTTP and a layer there has seen them.
-#[cfg(feature = "authorize")]
-impl crate::authorize::Ask for ChatRequest {
-    fn ask(&self) -> crate::authorize::Asked<'_> {
-        let asked = crate::authorize::Asked::of(self).with_model(&self.model);
-        match self.extensions().get::<super::Prompted>() {
-            Some(prompted) => asked.with_prompt(&prompted.name),
-            None => asked,
-        }
-    }
-}
-
 /// A call of a model changes nothing but the bill. A form that comes while it is passed on can be had once.
 impl Reissue for ChatRequest {
     type Copy = Self;

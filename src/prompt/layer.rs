@@ -75,7 +75,17 @@
 //! | all else | the request's |
 //!
 //! Of a prompt that is [locked](PromptLayer::locked) all that it says holds: model, settings, form, tools. Then the
-//! request may say what the prompt leaves open, and messages, but none of the operator's.
+//! request may say what the prompt leaves open, and messages, but none of the operator's. Of the fields that this
+//! crate has no place for it may have those that change nothing of what is asked. Any other is refused: it may
+//! name other models, bring tools, or stand for texts that the vendor keeps (`models`, `functions`,
+//! `cachedContent`).
+//!
+//! | | of all else a locked call may have |
+//! |---|---|
+//! | who asks | `user`, `safety_identifier`, `metadata`, `labels` |
+//! | how it is kept | `prompt_cache_key`, `prompt_cache_retention`, `cache_control`, `store` |
+//! | how it is served | `service_tier`, `serviceTier`, `stream_options` |
+//! | what is told of the answer | `logprobs`, `top_logprobs`, `include`, `reasoning.summary`, `generationConfig.responseLogprobs`, `generationConfig.logprobs`, `generationConfig.thinkingConfig.includeThoughts` |
 //!
 //! The values of variables stand in the one text of the one part that the prompt has put them in, in any protocol.
 //! Who may use which model is decided on the model that is asked.
@@ -84,7 +94,11 @@
 //!
 //! Of a label with shares, always the same version for the same key. The key is the principal; without one the
 //! user whom the request names (`user`, `safety_identifier`, `metadata.user_id`); without that any version, by its
-//! share. [`sticky_by`](PromptLayer::sticky_by) sets another.
+//! share. [`sticky_by`](PromptLayer::sticky_by) sets another. Whether a caller may name a version or a label itself
+//! can be [a matter of a scope](PromptLayer::choice_scope).
+//!
+//! [Endpoints](super::endpoints) find the versions of their calls by themselves: by the same key, if they are
+//! [like](super::endpoints::Endpoints::like) the layer, as they are in a gateway.
 //!
 //! # Answers
 //!
@@ -94,6 +108,8 @@
 //! | with one | the service's | | `x-gateway-prompt: greet@1`, and with an answer `x-gateway-prompt-call` |
 //! | variables that are missing, unknown or wrong, with their JSON pointers from the top of the request | 400 | `invalid_request` | `x-gateway-prompt` |
 //! | a `prompt` that is wrong otherwise; nobody names a model | 400 | `invalid_request` | |
+//! | a field beside a locked prompt that could change what is asked, with its name | 400 | `invalid_request` | `x-gateway-prompt` |
+//! | a version or a label, without the [scope](PromptLayer::choice_scope) | 403 | `insufficient_permissions` | |
 //! | there is no such prompt, label or version | 404 | `prompt_not_found` | |
 //! | a model that the caller may not use | 404 | `model_not_found` | |
 //! | what is rendered becomes too large | 413 | `request_too_large` | `x-gateway-prompt` |
@@ -106,7 +122,8 @@
 //! The version stands in the headers of the answer, as `prompt` in the [facts](crate::exchange::Facts) of the
 //! exchange and so in access log and trace, and as [`Prompted`](crate::llm::Prompted) in the extensions of request and answer. When an
 //! answer is over its time, tokens, price and error are [recorded](Registry::record) for the version. The price is by a
-//! [catalog](PromptLayer::catalog), for the model of the vendor that was called last. A caller that hangs up is a call, and no error.
+//! [catalog](PromptLayer::catalog), for the model of the vendor that was called last. A caller that hangs up is a call,
+//! and no error. To count the tokens of a prompt is no call of it: the answer names the version, and nothing is recorded.
 //!
 //! How good an answer was the application says: with the value of `x-gateway-prompt-call`, to
 //! [`Scores`](Scores::score).
@@ -123,13 +140,16 @@
 //!
 //! Who may call a prompt is decided by [rules](crate::authorize::Rule::prompts) of a layer further in that asks about
 //! chat requests. In a gateway that one decides before anything is rendered, so nobody learns of the variables of a
-//! prompt that he may not call; with layers of one's own it stands further in than all of this one.
+//! prompt that he may not call, nor whether there is one: of one that is not there, it decides by the name, and by the
+//! model that the request names. With layers of one's own it stands further in than all of this one.
 
 mod call;
 mod choose;
 mod combine;
+mod extras;
 mod render;
 mod scores;
+pub(super) mod sticky;
 #[cfg(test)]
 mod tests;
 
@@ -140,16 +160,12 @@ pub use self::{
     scores::Scores,
 };
 
+use self::sticky::Sticky;
 use super::{content::At, name::LabelName, registry::Registry, version::Version};
-use crate::{
-    Principal,
-    llm::{Chat, ChatRequest, catalog::Catalog},
-};
-use serde_json::Value;
+use crate::llm::{Chat, ChatRequest, catalog::Catalog};
 use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
-type Sticky = Arc<dyn Fn(&ChatRequest, &Chat) -> Option<Arc<str>> + Send + Sync>;
 type Locked = Arc<dyn Fn(&Version) -> bool + Send + Sync>;
 
 /// Renders chat requests that name a prompt.
@@ -162,8 +178,10 @@ pub struct PromptLayer(Arc<Settings>);
 struct Settings {
     registry: Registry,
     at: At,
-    sticky: Sticky,
+    /// `None`: by default.
+    sticky: Option<Sticky>,
     locked: Locked,
+    choice_scope: Option<Arc<str>>,
     /// `None`: that which is built in.
     catalog: Option<Catalog>,
     scores: Scores,
@@ -177,8 +195,9 @@ impl PromptLayer {
         let production = LabelName::new("production");
         Self(Arc::new(Settings {
             at: production.map_or(At::Latest, At::Label),
-            sticky: Arc::new(sticky),
+            sticky: None,
             locked: Arc::new(|_| false),
+            choice_scope: None,
             catalog: None,
             scores: Scores::new(registry.clone()),
             registry,
@@ -199,7 +218,15 @@ impl PromptLayer {
         mut self,
         key: impl Fn(&ChatRequest, &Chat) -> Option<Arc<str>> + Send + Sync + 'static,
     ) -> Self {
-        self.settings().sticky = Arc::new(key);
+        self.settings().sticky = Some(Arc::new(key));
+        self
+    }
+
+    /// Sets which scope whoever names a version or a label in the body of a request needs. By default whoever may
+    /// use a prompt may choose among all of its versions.
+    #[must_use]
+    pub fn choice_scope(mut self, scope: impl Into<Arc<str>>) -> Self {
+        self.settings().choice_scope = Some(scope.into());
         self
     }
 
@@ -246,6 +273,26 @@ impl PromptLayer {
         &self.0.registry
     }
 
+    /// Which version is meant by a request that does not say.
+    pub(super) fn at(&self) -> &At {
+        &self.0.at
+    }
+
+    /// The key of whoever says nothing but this beside a prompt. `None`: that by default.
+    pub(super) fn sticky(&self) -> Option<Arc<sticky::KeyOf>> {
+        self.0.sticky.clone().map(sticky::of_parts)
+    }
+
+    #[cfg(feature = "gateway")]
+    pub(super) fn sticky_as(mut self, key: Arc<sticky::KeyOf>) -> Self {
+        self.settings().sticky = Some(sticky::of_request(key));
+        self
+    }
+
+    pub(super) fn scope(&self) -> Option<&Arc<str>> {
+        self.0.choice_scope.as_ref()
+    }
+
     fn settings(&mut self) -> &mut Settings {
         Arc::make_mut(&mut self.0)
     }
@@ -266,24 +313,6 @@ impl From<Registry> for PromptLayer {
     fn from(registry: Registry) -> Self {
         Self::new(registry)
     }
-}
-
-/// The principal, else the user whom the request names.
-fn sticky(request: &ChatRequest, own: &Chat) -> Option<Arc<str>> {
-    if let Some(who) = Principal::of(request) {
-        return Some(match who.tenant() {
-            None => who.id().clone(),
-            Some(tenant) => format!("{tenant}/{}", who.id()).into(),
-        });
-    }
-    let metadata = own.extra.get("metadata");
-    let named = [
-        own.extra.get("user"),
-        own.extra.get("safety_identifier"),
-        metadata.and_then(|metadata| metadata.get("user_id")),
-    ];
-    let mut named = named.into_iter().flatten().filter_map(Value::as_str);
-    named.find(|name| !name.is_empty()).map(Arc::from)
 }
 
 impl fmt::Debug for PromptLayer {

@@ -106,22 +106,22 @@
 //!
 //! | what a template can do | how much of it |
 //! |---|---|
-//! | take steps | 50,000 in all |
+//! | take steps | 50,000 in all, of variables of more than 40 KiB fewer: 2 GiB are gone through, and 2,000 steps at the least |
 //! | make text | 1 MiB for each text, 4 MiB for all |
 //! | work in filters | 8 MiB of text in one rendering |
 //! | count | ranges of 10,000 |
 //! | stand in one another | four partials deep |
-//! | read variables | 10,000 values, 64 deep |
+//! | read variables | 10,000 values, 4 MiB, 64 deep |
 //!
 //! It reaches the variables and its partials: no file, no environment, no other prompt, nothing of
 //! the process. Values that it gives names to are not larger than what it was given: they cannot be
-//! put together by `~`, `*` or, but for numbers, `+`, and there are no macros, blocks or recursive
-//! loops. A template that says so is refused when it is created, and so is one that uses a
+//! put together by `~`, `*` or, but for numbers, `+`, not cut by `[from:to]`, and there are no macros,
+//! blocks or recursive loops. A template that says so is refused when it is created, and so is one that uses a
 //! variable, a filter or a partial that there is not.
 //!
 //! Variables are JSON schemas (draft 2020-12 unless `$schema` says otherwise): of 64 KiB and 32
-//! levels at the most, with references to their own parts only and none in a circle, and regular
-//! expressions that take linear time. A variable with a `default` may be left out.
+//! levels at the most, with references to their own parts only and none in a circle, and up to 64
+//! regular expressions in a prompt, which take linear time. A variable with a `default` may be left out.
 //!
 //! # Answers
 //!
@@ -144,9 +144,10 @@
 //!
 //! A label with [shares](Assignment::split) puts each key into one of 10,000 buckets by
 //! SipHash-2-4, keyed by the names of prompt and label, as [`Split`](crate::split) does it: the
-//! same in every process, and whatever the other labels do. Of up to three versions one that grows
-//! only gains callers. Versions stand in the order of their numbers, and the one with the lowest
-//! has what the others leave. [`results`](Registry::results) tells how the versions do, of the
+//! same in every process, and whatever the other labels do. Versions stand in the order of their
+//! numbers, and the one with the lowest has what the others leave. Of up to three versions one that
+//! grows only gains callers, also when a newer one comes; one that has done its part stays in the list
+//! with a share of 0, since to take it out would give the others other places. [`results`](Registry::results) tells how the versions do, of the
 //! calls that were [recorded](Registry::record) and the [scores](Registry::score) that the
 //! application gives, in this process.
 //!
@@ -184,6 +185,7 @@ pub mod manage;
 mod memory;
 mod name;
 mod price;
+mod random;
 mod record;
 mod registry;
 mod render;

@@ -10,7 +10,7 @@ mod values;
 
 use self::{
     engine::Capped,
-    values::{Root, fits, given},
+    values::{Room, Root, given},
 };
 use super::{
     content::{Partial, Prompt, Variable, Variables},
@@ -30,9 +30,6 @@ const LARGEST_PART: usize = 1 << 20;
 /// The largest text of all parts.
 const LARGEST_SUM: usize = 4 << 20;
 
-/// How many values variables may consist of.
-const MOST_VALUES: usize = 10_000;
-
 /// A prompt that is ready to be rendered.
 pub(super) struct Compiled {
     env: Environment<'static>,
@@ -44,6 +41,8 @@ pub(super) struct Compiled {
     schema: Value,
     output: Option<(Value, Validator)>,
     is_partial: bool,
+    /// How many regular expressions its schemas have.
+    patterns: usize,
 }
 
 /// A variable.
@@ -108,9 +107,11 @@ impl Compiled {
             }
         }
         let mut variables = BTreeMap::new();
+        let mut patterns = schema::MOST_PATTERNS;
         for (name, variable) in &prompt.variables {
             let at = below("/variables", name);
-            let Some(validator) = schema::compile(variable.schema(), &at, &mut faults) else {
+            let compiled = schema::compile(variable.schema(), &at, &mut patterns, &mut faults);
+            let Some(validator) = compiled else {
                 continue;
             };
             if let Some(default) = variable.default() {
@@ -123,7 +124,7 @@ impl Compiled {
             Some(ResponseFormat::JsonSchema {
                 schema: Some(schema),
                 ..
-            }) => schema::compile(schema, "/output/schema", &mut faults)
+            }) => schema::compile(schema, "/output/schema", &mut patterns, &mut faults)
                 .map(|validator| (schema.clone(), validator)),
             _ => None,
         };
@@ -141,11 +142,17 @@ impl Compiled {
             schema: schema::object(all),
             output,
             is_partial: prompt.is_partial(),
+            patterns: schema::MOST_PATTERNS - patterns,
         })
     }
 
     pub(super) fn model(&self) -> Option<&Arc<str>> {
         self.model.as_ref()
+    }
+
+    /// How much memory its regular expressions take at the most, in bytes.
+    pub(super) fn of_patterns(&self) -> usize {
+        self.patterns * schema::LARGEST_PATTERN
     }
 
     pub(super) fn variables_schema(&self) -> &Value {
@@ -157,19 +164,24 @@ impl Compiled {
     }
 
     pub(super) fn check_variables(&self, variables: &Variables) -> Vec<Fault> {
+        self.checked(variables).0
+    }
+
+    /// What is wrong with variables, and how large they are, in bytes.
+    fn checked(&self, variables: &Variables) -> (Vec<Fault>, usize) {
         let mut faults = Vec::new();
-        let mut left = MOST_VALUES;
+        let mut room = Room::ALL;
         for (name, value) in variables {
             if faults.len() >= MOST {
-                return faults;
+                break;
             }
             let at = below("", name);
             let Some(known) = self.variables.get(name) else {
                 faults.push(Fault::new(at, "There is no such variable."));
                 continue;
             };
-            if !fits(value, 0, &mut left) {
-                let what = "There are more than 10000 values in it, or it is more than 64 deep.";
+            if !room.fits(value) {
+                let what = "It is more than 64 deep, or with it there are more than 10000 values or 4 MiB.";
                 faults.push(Fault::new(at, what));
                 continue;
             }
@@ -180,7 +192,7 @@ impl Compiled {
                 faults.push(Fault::new(below("", name), "This is missing."));
             }
         }
-        faults
+        (faults, room.taken())
     }
 
     pub(super) fn check_output(&self, answer: &Value) -> Vec<Fault> {
@@ -196,7 +208,7 @@ impl Compiled {
             let what = "It is a text for other prompts to include, and is not asked by itself.";
             return Err(RenderFault::Template(Fault::new("/text", what)));
         }
-        let faults = self.check_variables(variables);
+        let (faults, taken) = self.checked(variables);
         if !faults.is_empty() {
             return Err(RenderFault::Variables(faults));
         }
@@ -213,51 +225,52 @@ impl Compiled {
         });
         let root = Given::from_object(Root(all.collect()));
         let mut left = LARGEST_SUM;
-        let mut steps = engine::FUEL;
+        let mut steps = engine::fuel(taken);
+        let mut env = Cow::Borrowed(&self.env);
+        if steps < engine::FUEL {
+            env.to_mut().set_fuel(Some(steps));
+        }
         engine::begin();
         for slot in &self.slots {
-            let text = self.text(&slot.at, &root, left, &mut steps)?;
+            let text = text(&env, &slot.at, &root, left, &mut steps)?;
             left = left.saturating_sub(text.len());
             slot.fill(&mut chat.messages, text);
         }
         Ok(chat)
     }
+}
 
-    fn text(
-        &self,
-        at: &str,
-        root: &Given,
-        left: usize,
-        steps: &mut u64,
-    ) -> Result<String, RenderFault> {
-        let template = self
-            .env
-            .get_template(at)
-            .map_err(|error| failed(&error, at))?;
-        let mut out = Capped {
-            text: Vec::new(),
-            left: left.min(LARGEST_PART),
-        };
-        let rendered = template
-            .render_captured_to(root.clone(), &mut out)
-            .map_err(|error| failed(&error, at))?;
-        // Each text alone takes no more than all may.
-        let taken = rendered.state().fuel_levels().map_or(0, |(taken, _)| taken);
-        *steps = steps.checked_sub(taken).ok_or_else(|| {
-            RenderFault::TooLarge(Fault::new(
-                at,
-                "The templates take too many steps together.",
-            ))
-        })?;
-        drop(rendered);
-        // It is made of pieces of text.
-        String::from_utf8(out.text).map_err(|_| {
-            RenderFault::Template(Fault::new(
-                at,
-                "The template made something else than text.",
-            ))
-        })
-    }
+fn text(
+    env: &Environment<'static>,
+    at: &str,
+    root: &Given,
+    left: usize,
+    steps: &mut u64,
+) -> Result<String, RenderFault> {
+    let template = env.get_template(at).map_err(|error| failed(&error, at))?;
+    let mut out = Capped {
+        text: Vec::new(),
+        left: left.min(LARGEST_PART),
+    };
+    let rendered = template
+        .render_captured_to(root.clone(), &mut out)
+        .map_err(|error| failed(&error, at))?;
+    // Each text alone takes no more than all may.
+    let taken = rendered.state().fuel_levels().map_or(0, |(taken, _)| taken);
+    *steps = steps.checked_sub(taken).ok_or_else(|| {
+        RenderFault::TooLarge(Fault::new(
+            at,
+            "The templates take too many steps together.",
+        ))
+    })?;
+    drop(rendered);
+    // It is made of pieces of text.
+    String::from_utf8(out.text).map_err(|_| {
+        RenderFault::Template(Fault::new(
+            at,
+            "The template made something else than text.",
+        ))
+    })
 }
 
 impl Slot {
@@ -435,6 +448,7 @@ fn add(
         })
         .collect();
     unknown.sort_unstable();
+    unknown.truncate(MOST);
     for name in unknown {
         let line = screen::line_of(template.source(), &name);
         let fault = Fault::new(at, what::NOT_DECLARED).about(name);

@@ -6,13 +6,13 @@ use self::tally::Tally;
 use super::name::PromptName;
 use crate::llm::Usage;
 use std::{
-    collections::{BTreeMap, HashMap, btree_map::Entry},
+    collections::{BTreeMap, HashMap},
     num::NonZeroU32,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-/// The most versions of a prompt that are counted: those of the highest numbers.
+/// The most versions of a prompt that are counted: those that were called last.
 const MOST_VERSIONS: usize = 32;
 
 /// The most versions that are told of all prompts together: three quantiles of each are within the 500
@@ -116,6 +116,8 @@ struct Counted {
     tally: Tally,
     /// At which place it is told of all prompts. `None`: there is no room.
     place: Option<usize>,
+    /// The number of the change that was its last.
+    last: u64,
 }
 
 type Tallies = BTreeMap<NonZeroU32, Counted>;
@@ -125,6 +127,7 @@ struct Prompts {
     tallies: HashMap<PromptName, Tallies>,
     /// How many have a place.
     told: usize,
+    changes: u64,
 }
 
 /// The tallies of all prompts.
@@ -154,21 +157,26 @@ impl Results {
         change: impl FnOnce(&mut Tally) -> T,
     ) -> Option<T> {
         let mut prompts = self.lock();
-        let Prompts { tallies, told } = &mut *prompts;
+        let Prompts {
+            tallies,
+            told,
+            changes,
+        } = &mut *prompts;
         if !tallies.contains_key(name) && tallies.len() >= self.most_prompts {
             return None;
         }
         let tallies = tallies.entry(name.clone()).or_default();
-        let counted = match tallies.entry(version) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(_) => {
-                let place = room(tallies, version, told)?;
-                tallies.entry(version).or_insert(Counted {
-                    tally: Tally::default(),
-                    place,
-                })
-            }
-        };
+        if !tallies.contains_key(&version) {
+            let place = room(tallies, version, told);
+            let counted = Counted {
+                place,
+                ..Counted::default()
+            };
+            tallies.insert(version, counted);
+        }
+        let counted = tallies.get_mut(&version)?;
+        *changes += 1;
+        counted.last = *changes;
         Some(change(&mut counted.tally))
     }
 
@@ -215,21 +223,23 @@ impl Results {
     }
 }
 
-/// Makes room for a version of a prompt, and finds a place for it: `Some(None)` if there is none.
-fn room(tallies: &mut Tallies, version: NonZeroU32, told: &mut usize) -> Option<Option<usize>> {
+/// Makes room for a version of a prompt, where the one that was called longest ago goes, and finds a place
+/// for it.
+fn room(tallies: &mut Tallies, version: NonZeroU32, told: &mut usize) -> Option<usize> {
     let mut place = None;
     if tallies.len() >= MOST_VERSIONS {
-        // The oldest makes room, unless it is this one.
-        let oldest = tallies.first_entry().filter(|one| *one.key() < version)?;
-        place = oldest.remove().place;
+        let longest_ago = tallies.iter().min_by_key(|(_, counted)| counted.last);
+        let longest_ago = longest_ago.map(|(&version, _)| version);
+        place = longest_ago
+            .and_then(|version| tallies.remove(&version))
+            .and_then(|counted| counted.place);
     }
     if place.is_none() && *told < MOST_TOLD {
         place = Some(*told);
         *told += 1;
     }
     let mut older = tallies.range_mut(..version);
-    let taken = || older.find_map(|(_, older)| older.place.take());
-    Some(place.or_else(taken))
+    place.or_else(|| older.find_map(|(_, older)| older.place.take()))
 }
 
 #[cfg(test)]
@@ -304,6 +314,25 @@ mod tests {
         let after = told();
         assert_eq!(after[7], ("p7".to_owned(), 9));
         assert_eq!(after.len(), MOST_TOLD);
+    }
+
+    #[test]
+    fn what_is_called_all_the_time_is_counted_whatever_else_is_tried() {
+        let results = Results::new(2);
+        let name = PromptName::new("a").unwrap();
+        let outcome = Outcome::default();
+        for nth in 6..=100 {
+            results.record(&name, number(5), &outcome);
+            results.record(&name, number(nth), &outcome);
+        }
+        // Also one of the oldest.
+        results.record(&name, number(1), &outcome);
+        let all = results.of("a");
+        let told = |nth: usize| (all[nth].version.get(), all[nth].calls);
+        assert_eq!(
+            (all.len(), told(0), told(1), told(2)),
+            (32, (1, 1), (5, 95), (71, 1))
+        );
     }
 
     #[test]

@@ -29,7 +29,8 @@ impl Version {
     /// All that is wrong with its templates and schemas.
     pub fn compile(record: VersionRecord) -> Result<Self, InvalidPrompt> {
         let compiled = Compiled::new(&record.prompt)?;
-        let weight = record.prompt.to_json().to_string().len() + AROUND;
+        let text = record.prompt.to_json().to_string().len();
+        let weight = text + compiled.of_patterns() + AROUND;
         Ok(Self {
             record,
             compiled,

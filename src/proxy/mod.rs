@@ -462,6 +462,7 @@ impl Shared {
         if let Some(exchange) = parts.extensions.get::<Exchange>() {
             exchange.update(|facts| {
                 facts.upstream = Some(self.name.clone());
+                facts.upstream_model = None;
                 facts.attempts = facts.attempts.saturating_add(1);
             });
         }

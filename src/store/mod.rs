@@ -67,27 +67,13 @@ use std::{sync::Arc, time::Duration};
 /// If the URL is none of these, if the program was built without the feature for it, or if the
 /// database cannot be reached or brought up to date.
 pub async fn keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
-    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+    Ok(match opened(url).await? {
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::connect(url).await?)),
-        #[cfg(not(feature = "sqlite"))]
-        "sqlite" => Err(StoreError::invalid(
-            "this was built without the feature `sqlite`",
-        )),
+        Opened::Sqlite(store) => Arc::new(store),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::connect(url).await?)),
-        #[cfg(not(feature = "postgres"))]
-        "postgres" | "postgresql" => Err(StoreError::invalid(
-            "this was built without the feature `postgres`",
-        )),
-        "file" => {
-            let path = url.trim_start_matches("file:");
-            Ok(Arc::new(crate::auth::stored::FileKeys::open(path)?))
-        }
-        _ => Err(StoreError::invalid(
-            "the URL of the store must begin with sqlite:, postgres: or file:",
-        )),
-    }
+        Opened::Postgres(store) => Arc::new(store),
+        Opened::File(path) => Arc::new(crate::auth::stored::FileKeys::open(path)?),
+    })
 }
 
 /// The prompts in the database at this URL: `sqlite:…`, `postgres://…`, or `file:…` for a
@@ -116,27 +102,13 @@ pub async fn keys(url: &str) -> Result<Arc<dyn KeyStore>, StoreError> {
 /// database cannot be reached or brought up to date.
 #[cfg(feature = "prompts")]
 pub async fn prompts(url: &str) -> Result<Arc<dyn crate::prompt::Store>, StoreError> {
-    match url.split_once(':').map_or("", |(scheme, _)| scheme) {
+    Ok(match opened(url).await? {
         #[cfg(feature = "sqlite")]
-        "sqlite" => Ok(Arc::new(SqliteStore::connect(url).await?)),
-        #[cfg(not(feature = "sqlite"))]
-        "sqlite" => Err(StoreError::invalid(
-            "this was built without the feature `sqlite`",
-        )),
+        Opened::Sqlite(store) => Arc::new(store),
         #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => Ok(Arc::new(PostgresStore::connect(url).await?)),
-        #[cfg(not(feature = "postgres"))]
-        "postgres" | "postgresql" => Err(StoreError::invalid(
-            "this was built without the feature `postgres`",
-        )),
-        "file" => {
-            let path = url.trim_start_matches("file:");
-            Ok(Arc::new(crate::prompt::FileStore::open(path).await?))
-        }
-        _ => Err(StoreError::invalid(
-            "the URL of the store must begin with sqlite:, postgres: or file:",
-        )),
-    }
+        Opened::Postgres(store) => Arc::new(store),
+        Opened::File(path) => Arc::new(crate::prompt::FileStore::open(path).await?),
+    })
 }
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -191,6 +163,39 @@ impl Pool {
 impl Default for Pool {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What a URL stands for.
+enum Opened<'u> {
+    #[cfg(feature = "sqlite")]
+    Sqlite(SqliteStore),
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresStore),
+    /// This file or directory.
+    File(&'u str),
+}
+
+async fn opened(url: &str) -> Result<Opened<'_>, StoreError> {
+    match url.split_once(':') {
+        #[cfg(feature = "sqlite")]
+        Some(("sqlite", _)) => Ok(Opened::Sqlite(SqliteStore::connect(url).await?)),
+        #[cfg(not(feature = "sqlite"))]
+        Some(("sqlite", _)) => Err(StoreError::invalid(
+            "this was built without the feature `sqlite`",
+        )),
+        #[cfg(feature = "postgres")]
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Opened::Postgres(PostgresStore::connect(url).await?))
+        }
+        #[cfg(not(feature = "postgres"))]
+        Some(("postgres" | "postgresql", _)) => Err(StoreError::invalid(
+            "this was built without the feature `postgres`",
+        )),
+        Some(("file", path)) => Ok(Opened::File(path)),
+        _ => Err(StoreError::invalid(
+            "the URL of the store must begin with sqlite:, postgres: or file:",
+        )),
     }
 }
 

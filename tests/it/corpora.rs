@@ -13,9 +13,13 @@ mod growth;
 mod header;
 mod lab;
 mod path;
+#[cfg(feature = "prompts")]
+mod prompt;
 mod rate_limits;
 mod request;
 mod sealed;
+#[cfg(feature = "prompts")]
+mod template;
 
 use self::lab::{Answer, Parts, Upstream, Vendor, block_on, framed, pieces, said, with_vendor};
 use std::fs;
@@ -185,4 +189,17 @@ fn headers_of_one_hop_stay_there() {
 fn what_a_stranger_says_of_who_he_is_never_counts() {
     let ways: [&[u8]; 6] = [b"\0", b"\x01", b"\x02", b"\x04", b"\x09", b"\x0d"];
     each("forwarded", &ways, forwarded::check);
+}
+
+#[cfg(feature = "prompts")]
+#[test]
+fn a_template_makes_one_text_or_is_refused() {
+    let ways: [&[u8]; 6] = [b"\x00", b"\x11", b"\x22", b"\x33", b"\x04", b"\x05"];
+    each("template", &ways, template::check);
+}
+
+#[cfg(feature = "prompts")]
+#[test]
+fn a_prompt_is_read_and_written_and_read() {
+    each("prompt", &[b""], prompt::check);
 }

@@ -112,6 +112,8 @@ async fn a_model_may_be_left_out_where_the_vendor_has_one() {
         (facts.attempts, facts.upstream.as_deref()),
         (1, Some("lab"))
     );
+    let model = facts.upstream_model.as_deref();
+    assert_eq!(model, Some("omni-moderation-latest"));
     // One that is bound to a model says so.
     let bound = provider(&upstream).model("text-moderation-007");
     for (body, sent) in [

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tower::ServiceExt;
 use tower_gateway::{
-    Rejection,
+    Exchange, Rejection,
     llm::{
         Chat, ChatRequest, Completion, Content, Delta, Embed, EmbedInput, Error, Event,
         FinishReason, Media, Message, Part, ResponseFormat, Role, Tool, ToolChoice, VendorFault,
@@ -22,6 +22,20 @@ fn ask(text: &str, edit: impl FnOnce(&mut Chat)) -> ChatRequest {
 
 async fn answer(request: ChatRequest) -> Result<Completion, Error> {
     Simulator::new().oneshot(request).await?.completion().await
+}
+
+#[tokio::test]
+async fn the_exchange_knows_the_model_that_was_asked_last() {
+    let mut request = ask("Hello", |_| ());
+    let exchange = Exchange::enter(&mut request);
+    exchange.update(|facts| {
+        facts.upstream = Some("lab".into());
+        facts.upstream_model = Some("m-1".into());
+    });
+    answer(request).await.unwrap();
+    let facts = exchange.facts();
+    let told = (facts.upstream.as_deref(), facts.upstream_model.as_deref());
+    assert_eq!(told, (Some("simulator"), Some("sim-chat")));
 }
 
 fn weather() -> Tool {

@@ -39,7 +39,8 @@ impl GatewayBuilder {
     /// ([`authorize`](Self::authorize)) decides on the prompt and on the model that it leads to, before
     /// anything is rendered: [`Rule::prompts`](crate::authorize::Rule::prompts) says who may call which.
     /// The metrics tell how the versions do. And each of them is an [endpoint](Self::prompt_endpoints),
-    /// unless you say otherwise.
+    /// unless you say otherwise, [like](Endpoints::like) the layer: which version is meant by default, by
+    /// which key a caller keeps one, and which scope it needs to choose, is set once for both.
     #[cfg_attr(docsrs, doc(cfg(feature = "prompts")))]
     pub fn prompts(mut self, layer: impl Into<PromptLayer>) -> Self {
         self.once("prompts", "put all prompts into one registry");
@@ -102,11 +103,19 @@ impl GatewayBuilder {
             (None, Some(layer)) => Some(Endpoints::new(layer.registry().clone())),
             (None, None) => None,
         };
-        let layer = layer.or_else(|| {
-            let registry = endpoints.as_ref()?.registry().clone();
-            self.gauges.prompts(registry.clone());
-            Some(PromptLayer::new(registry))
-        });
+        // By either way a caller gets the same version, and needs the same right to choose another.
+        let layer = match (layer, &endpoints) {
+            (Some(layer), Some(endpoints)) => Some(endpoints.guard(layer)),
+            (None, Some(endpoints)) => {
+                self.gauges.prompts(endpoints.registry().clone());
+                Some(endpoints.layer())
+            }
+            (layer, None) => layer,
+        };
+        let endpoints = match &layer {
+            Some(layer) => endpoints.map(|endpoints| endpoints.like(layer)),
+            None => endpoints,
+        };
         let layer = layer.map(|layer| layer.priced_by(self.catalog.clone()));
         if let Some(endpoints) = &endpoints {
             if endpoints.has_public_page() {

@@ -65,6 +65,7 @@ pub(super) async fn pass(
         exchange.update(|facts| {
             facts.attempts = facts.attempts.saturating_add(1);
             facts.upstream = Some(provider.name.clone());
+            facts.upstream_model = Some(request.model().clone());
         });
     }
     let operation = request.operation();

@@ -419,11 +419,11 @@ impl<S> Serve<S> {
 
     /// Whether the model is left to the prompt. Who may use that one is decided where it is known.
     fn leaves_model(&self, request: &ChatRequest) -> Result<bool, Rejection> {
-        let Some(wire) = request.wire().filter(|wire| wire.prompt.is_some()) else {
+        if !request.wire().is_some_and(|wire| wire.prompt.is_some()) {
             return Ok(false);
-        };
+        }
         let left = !prompted::names_model(request.model());
-        if left && !self.prompts && request.model().is_empty() && wire.model.is_none() {
+        if left && !self.prompts && request.model().is_empty() {
             return Err(Rejection::new(Kind::InvalidRequest)
                 .with_param("model")
                 .with_detail("A model is required."));
@@ -455,7 +455,7 @@ impl<S> Serve<S> {
                 .await
                 .map_err(Into::into)?;
             let answer = self.chat.call(request).await.map_err(Into::into)?;
-            if left && let Some(prompted) = answer.extensions().get::<Prompted>() {
+            if let Some(prompted) = answer.extensions().get::<Prompted>() {
                 asked.model = prompted.model.clone();
             }
             Ok((answer, asked))

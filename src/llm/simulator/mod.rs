@@ -195,6 +195,7 @@ impl Simulator {
             exchange.update(|facts| {
                 facts.attempts += 1;
                 facts.upstream = Some(NAME.into());
+                facts.upstream_model = Some(request.model().clone());
             });
         }
         let before = self.calls.fetch_add(1, Ordering::Relaxed);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Body, BoxError, End, Exchange, Extensible, Rejection,
     json::{Strict, TWICE},
-    llm::{ChatRequest, ChatResponse, Completion, Error, serve},
+    llm::{ChatRequest, ChatResponse, Completion, Error, Usage, serve},
     principal::Carried,
     prompt::{Call, Found, Registry, Variables},
     rejection::Kind,
@@ -63,6 +63,7 @@ where
             registry: settings.registry.clone(),
             found,
         },
+        used: None,
         exchange,
         chat,
     };
@@ -123,6 +124,8 @@ type Head = (HeaderMap, Extensions);
 
 struct Asking<S> {
     checked: Checked,
+    /// What earlier attempts have used.
+    used: Option<Usage>,
     exchange: Option<Exchange>,
     chat: S,
 }
@@ -138,7 +141,7 @@ where
             mem::take(answer.headers_mut()),
             mem::take(answer.extensions_mut()),
         );
-        Ok((head, followed(answer, self.exchange.clone())))
+        Ok((head, followed(answer, self.exchange.clone(), self.used)))
     }
 
     async fn read(&mut self, request: ChatRequest) -> Result<(Head, Completion), Rejection> {
@@ -159,6 +162,7 @@ where
         };
         let mut answered = self.checked.answered(&completion, &noted);
         if let Err(Flaw::Repairable(said, faults)) = answered {
+            self.used = noted.usage;
             // They stand after what the prompt says.
             request.chat_mut()?.messages.extend(repair(said, &faults));
             let (again, completion) = self.read(request).await?;
@@ -167,9 +171,6 @@ where
                 usage: sum(noted.usage, completion.usage),
                 attempts: 2,
             };
-            if let Some(exchange) = &self.exchange {
-                exchange.update(|facts| facts.usage = noted.usage);
-            }
             answered = self.checked.answered(&completion, &noted);
         }
         let document = answered.map_err(|flaw| refused(flaw.into_rejection(), &head))?;
@@ -223,14 +224,14 @@ fn refused(rejection: Rejection, (headers, _): &Head) -> Rejection {
     })
 }
 
-/// Lets the exchange know what the answer came to.
-fn followed(answer: ChatResponse, exchange: Option<Exchange>) -> ChatResponse {
+/// Lets the exchange know what the answer came to, beside what was used before.
+fn followed(answer: ChatResponse, exchange: Option<Exchange>, used: Option<Usage>) -> ChatResponse {
     let Some(exchange) = exchange else {
         return answer;
     };
     answer.settle(move |end, summary| {
         exchange.update(|facts| {
-            facts.usage = summary.usage;
+            facts.usage = sum(used, summary.usage);
             if let End::Failed(error) = end {
                 facts.error = Some(error.kind().code());
             }

@@ -33,10 +33,10 @@ impl Settings {
                 .with_detail("The credentials do not permit to choose a version."));
         }
         let called = version.zip(label.clone());
-        let usual = || self.label.clone().map(At::Label);
+        let usual = || self.label().map(At::Label);
         let at = version.map(At::Version).or(label).or_else(usual);
         let at = at.unwrap_or(At::Latest);
-        let key = (self.key)(&parts.headers, &parts.extensions);
+        let key = self.key(parts);
         let found = self.registry.find(name, &at, key.as_deref()).await;
         let found = found.map_err(|error| match error {
             // What is wrong with it is no fault of the caller's, nor its business.
@@ -95,14 +95,14 @@ impl Settings {
 
     /// Whether a prompt is in the list of this caller.
     fn is_offered(&self, name: &str, parts: &Parts) -> bool {
-        self.usual(name, parts).is_some()
+        let (label, key) = (self.label(), self.key(parts));
+        let label = label.as_ref().map_or(LATEST, |label| label.as_str());
+        self.usual(name, label, key.as_deref(), parts).is_some()
     }
 
     /// The version of a prompt that is used without a word of which, for listings.
-    fn usual(&self, name: &str, parts: &Parts) -> Option<Found> {
-        let label = self.label.as_ref().map_or(LATEST, |label| label.as_str());
-        let key = (self.key)(&parts.headers, &parts.extensions);
-        let found = self.registry.by_label(name, label, key.as_deref())?;
+    fn usual(&self, name: &str, label: &str, key: Option<&str>, parts: &Parts) -> Option<Found> {
+        let found = self.registry.by_label(name, label, key)?;
         self.may(&found.version, parts).then_some(found)
     }
 
@@ -114,10 +114,12 @@ impl Settings {
         parts: &Parts,
     ) -> (Vec<Found>, bool) {
         let heads = self.registry.heads(after, usize::MAX);
+        let (label, key) = (self.label(), self.key(parts));
+        let label = label.as_ref().map_or(LATEST, |label| label.as_str());
         let mut all = heads
             .iter()
             .filter(|head| *head.name != *super::asked::DOCUMENT)
-            .filter_map(|head| self.usual(&head.name, parts));
+            .filter_map(|head| self.usual(&head.name, label, key.as_deref(), parts));
         let offered: Vec<_> = all.by_ref().take(limit).collect();
         let more = all.next().is_some();
         (offered, more)
@@ -181,7 +183,7 @@ impl Settings {
     fn labels(&self, found: &Found, parts: &Parts) -> Map<String, Value> {
         let name = found.version.name();
         let head = self.registry.head(name).filter(|_| self.may_choose(parts));
-        let key = (self.key)(&parts.headers, &parts.extensions);
+        let key = self.key(parts);
         let may = |label: &str| {
             let found = self.registry.by_label(name, label, key.as_deref());
             found.is_some_and(|found| self.may(&found.version, parts))

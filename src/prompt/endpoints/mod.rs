@@ -78,8 +78,10 @@
 //! [at the most](Endpoints::body_limit), and may be compressed with `gzip` or `deflate`. A field that is there twice is an error. Which version is meant is in the query: `?version=3`,
 //! `?label=staging`, `?label=latest`; by default that of the label [`production`](Endpoints::label).
 //! Whether other ones may be asked for can be [a matter of a scope](Endpoints::choice_scope). Where a
-//! label points at several versions, the caller has one of them by [its name](Principal::id), or by
-//! [what you say](Endpoints::key).
+//! label points at several versions, the caller has one of them by who it is, or by
+//! [what you say](Endpoints::key). What is asked by default, and by which key, a [`PromptLayer`] says of
+//! its own calls: let the endpoints be [like](Endpoints::like) it, and both give a caller the same
+//! version. In a gateway they are.
 //!
 //! # What is answered
 //!
@@ -108,7 +110,7 @@
 //!
 //! # Who may
 //!
-//! A prompt whose model or route the caller's key is not for ([`Principal::may_use_model`]) is not there:
+//! A prompt whose model or route the caller's key is not for ([`may_use_model`](crate::Principal::may_use_model)) is not there:
 //! 404, and in no list or document. Neither is a partial.
 //!
 //! A policy decides on the route `/prompts/{name}`, on the name of the prompt, on its model and on the
@@ -169,6 +171,7 @@
 //!
 //! To drop the future, or the events, drops the call of the model.
 
+mod agreed;
 mod answer;
 mod asked;
 mod call;
@@ -197,9 +200,8 @@ pub(crate) use self::{
 
 use super::{
     LabelName, PromptLayer, Registry,
-    layer::{Prompting, Rendered},
+    layer::{Prompting, Rendered, sticky::KeyOf},
 };
-use crate::Principal;
 #[cfg(feature = "authorize")]
 use crate::authorize::Policy;
 use http::{Extensions, HeaderMap};
@@ -208,9 +210,6 @@ use tower_layer::Layer as _;
 
 /// The most bytes of a body, by default.
 const LIMIT: usize = 1 << 20;
-
-/// Says which of several versions a call belongs to.
-type KeyOf = dyn Fn(&HeaderMap, &Extensions) -> Option<Arc<str>> + Send + Sync;
 
 /// Serves the prompts of a registry over HTTP.
 ///
@@ -230,11 +229,13 @@ struct Settings {
     mount: Arc<str>,
     /// The route of a prompt, as policies know it.
     template: Arc<str>,
-    label: Option<LabelName>,
+    /// `None`: nobody has said so far. Of a label, `None`: the newest.
+    label: Option<Option<LabelName>>,
     model: Option<Arc<str>>,
     limit: usize,
     choice_scope: Option<Arc<str>>,
-    key: Arc<KeyOf>,
+    /// `None`: nobody has said so far.
+    key: Option<Arc<KeyOf>>,
     title: Arc<str>,
     has_security: bool,
     #[cfg_attr(not(feature = "gateway"), allow(dead_code))]
@@ -253,14 +254,11 @@ impl Endpoints {
                 root: "/prompts".into(),
                 mount: Arc::default(),
                 template: "/prompts/{name}".into(),
-                label: LabelName::new("production").ok(),
+                label: None,
                 model: None,
                 limit: LIMIT,
                 choice_scope: None,
-                key: Arc::new(|_, extensions| {
-                    let principal: &Principal = extensions.get()?;
-                    Some(principal.id().clone())
-                }),
+                key: None,
                 title: "Prompts".into(),
                 has_security: true,
                 has_public_page: false,
@@ -319,13 +317,13 @@ impl<S> Endpoints<S> {
     /// Sets which label is used if a call names none.
     #[must_use]
     pub fn label(self, label: LabelName) -> Self {
-        self.set(|settings| settings.label = Some(label))
+        self.set(|settings| settings.label = Some(Some(label)))
     }
 
     /// Uses the newest version if a call names none: for development.
     #[must_use]
     pub fn latest(self) -> Self {
-        self.set(|settings| settings.label = None)
+        self.set(|settings| settings.label = Some(None))
     }
 
     /// Sets the model of prompts that name none.
@@ -347,14 +345,14 @@ impl<S> Endpoints<S> {
         self.set(|settings| settings.choice_scope = Some(scope.into()))
     }
 
-    /// Sets by what a call keeps its version, where a label points at several: by default the name of
-    /// its principal. Without a key it has any, by their shares.
+    /// Sets by what a call keeps its version, where a label points at several: by default its
+    /// principal. Without a key it has any, by their shares.
     #[must_use]
     pub fn key(
         self,
         key: impl Fn(&HeaderMap, &Extensions) -> Option<Arc<str>> + Send + Sync + 'static,
     ) -> Self {
-        self.set(|settings| settings.key = Arc::new(key))
+        self.set(|settings| settings.key = Some(Arc::new(key)))
     }
 
     /// Sets the title of the OpenAPI document.
@@ -452,7 +450,7 @@ impl<S: fmt::Debug> fmt::Debug for Endpoints<S> {
         f.debug_struct("Endpoints")
             .field("registry", &self.settings.registry)
             .field("root", &self.settings.root)
-            .field("label", &self.settings.label)
+            .field("label", &self.settings.label())
             .field("chat", &self.chat)
             .finish_non_exhaustive()
     }

@@ -1,7 +1,7 @@
 //! A page to try prompts: one document, which asks nobody but this server.
 
 use super::asked::Place;
-use crate::{Body, exchange::fresh_id};
+use crate::{Body, prompt::random};
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use pin_project_lite::pin_project;
 use std::{
@@ -21,7 +21,10 @@ const PLACE: &str = "NONCE";
 /// The page. It is the same for everyone, but for the nonce that lets its own script and style run and
 /// nothing else.
 pub(super) fn page() -> Response<Body> {
-    let nonce = fresh_id();
+    // A policy with an empty one lets nothing run.
+    let nonce = random::bytes::<16>().map_or_else(String::new, |bytes| {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    });
     let mut response = Response::new(Body::from(PAGE.replace(PLACE, &nonce)));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \

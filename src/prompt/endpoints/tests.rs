@@ -6,7 +6,7 @@ mod rights;
 
 use super::*;
 use crate::{
-    Body, Extensible as _,
+    Body, Extensible as _, Principal,
     llm::{
         ChatRequest, ChatResponse, Delta, Error, Event, FinishReason, Role, Simulator, Start,
         Usage, VendorError, VendorFault,

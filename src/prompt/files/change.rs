@@ -1,6 +1,6 @@
-//! How a directory is looked at, and how files are written.
+//! How a directory is looked at, and how it is changed.
 
-use super::{Inner, document, labels, walk::walk};
+use super::{Inner, document, labels, turn::Turn, walk::walk};
 use crate::{
     prompt::{
         name::PromptName,
@@ -8,62 +8,64 @@ use crate::{
         store::{Created, Imported, Moved},
         version::Version,
     },
-    storage::{Failure, StoreError},
+    storage::StoreError,
 };
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write as _},
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::PoisonError,
-    thread,
     time::Duration,
 };
+use tokio::time::Instant;
 
-/// How long a process waits for others.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What writers lock.
-const LOCK: &str = ".lock";
+/// What became of a change.
+pub(super) enum Attempt<T> {
+    /// It is done, or not to be done.
+    Done(T),
+    /// Somebody may be writing a file of the prompt: it can be tried again after this time.
+    Wait(Duration),
+}
 
 impl Inner {
-    /// Reads what has changed.
-    pub(super) fn look(&self) -> Result<(), StoreError> {
+    /// Reads what has changed. In how long there will be more, if nobody goes on writing.
+    pub(super) fn look(&self) -> Result<Option<Duration>, StoreError> {
         // Whoever writes is waited for, so that no half of a change is seen.
-        let _lock = match File::open(self.root.join(LOCK)) {
-            Ok(file) => Some(lock(file, File::try_lock_shared)?),
-            // Nobody has ever written, or nobody can.
-            Err(_) => None,
-        };
-        self.look_now()
+        let turn = Turn::to_read(&self.root)?;
+        self.look_in(turn.as_ref())?;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(state.files.wait(Instant::now()))
     }
 
-    fn look_now(&self) -> Result<(), StoreError> {
+    fn look_in(&self, turn: Option<&Turn>) -> Result<(), StoreError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let found = walk(&self.root)?;
-        if state.read(&self.root, found) {
+        let ours = || turn.map(Turn::ours).unwrap_or_default();
+        if state.read(&self.root, found, ours, Instant::now()) {
             state.apply(&mut self.memory.table());
         }
         Ok(())
     }
 
-    /// Changes something, as the only one who does, knowing what is there.
+    /// Changes a prompt, as the only one who does, knowing what is there.
     fn change<T>(
         &self,
-        change: impl FnOnce(&Self) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(self.root.join(LOCK)).map_err(unwritten)?;
-        let _lock = lock(file, File::try_lock)?;
-        self.look_now()?;
-        change(self)
+        name: &PromptName,
+        change: impl FnOnce(&Turn) -> Result<T, StoreError>,
+    ) -> Result<Attempt<T>, StoreError> {
+        let _mine = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::to_write(&self.root)?;
+        self.look_in(Some(&turn))?;
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(wait) = state.files.wait_for(name, Instant::now()) {
+            return Ok(Attempt::Wait(wait));
+        }
+        drop(state);
+        change(&turn).map(Attempt::Done)
     }
 
-    pub(super) fn create(&self, new: NewVersion) -> Result<Created, StoreError> {
-        self.change(|this| {
-            let table = this.memory.table();
+    pub(super) fn create(&self, new: NewVersion) -> Result<Attempt<Created>, StoreError> {
+        self.change(&new.name.clone(), |turn| {
+            let table = self.memory.table();
             let latest = table.prompts.get(&new.name).and_then(|kept| kept.latest());
             if let Some(same) = latest.filter(|latest| latest.digest == new.digest) {
                 return Ok(Created::Same(same.version));
@@ -73,21 +75,21 @@ impl Inner {
             if new.after.is_some_and(|seen| seen != last) {
                 return Ok(Created::Behind(last));
             }
-            let folder = this.folder(&new.name)?;
+            let folder = self.folder(&new.name)?;
             // The number of a file that is broken is taken.
-            let state = this.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let last = last.max(state.highest(&new.name));
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = last.max(state.files.highest(&new.name));
             drop(state);
             let number = NonZeroU32::MIN.checked_add(last);
             let number = number.ok_or_else(|| StoreError::invalid("there are no more numbers"))?;
-            this.add(&VersionRecord::new(new, number), &folder)?;
+            self.add(turn, &VersionRecord::new(new, number), &folder)?;
             Ok(Created::New(number))
         })
     }
 
-    pub(super) fn import(&self, record: VersionRecord) -> Result<Imported, StoreError> {
-        self.change(|this| {
-            let table = this.memory.table();
+    pub(super) fn import(&self, record: VersionRecord) -> Result<Attempt<Imported>, StoreError> {
+        self.change(&record.name.clone(), |turn| {
+            let table = self.memory.table();
             let kept = table.prompts.get(&record.name);
             let there = kept.and_then(|kept| kept.versions.get(&record.version));
             if let Some(there) = there {
@@ -99,18 +101,18 @@ impl Inner {
                 });
             }
             drop(table);
-            let folder = this.folder(&record.name)?;
+            let folder = self.folder(&record.name)?;
             if folder.join(file_name(record.version)).exists() {
                 return Ok(Imported::Taken);
             }
-            this.add(&record, &folder)?;
+            self.add(turn, &record, &folder)?;
             Ok(Imported::New)
         })
     }
 
-    pub(super) fn move_label(&self, moved: LabelMove) -> Result<Moved, StoreError> {
-        self.change(|this| {
-            let table = this.memory.table();
+    pub(super) fn move_label(&self, moved: LabelMove) -> Result<Attempt<Moved>, StoreError> {
+        self.change(&moved.name.clone(), |turn| {
+            let table = self.memory.table();
             let Some(kept) = table.prompts.get(&moved.name) else {
                 return Ok(Moved::NoPrompt);
             };
@@ -130,20 +132,20 @@ impl Inner {
             };
             let text = labels::write(&labels, &kept.moves, &moved);
             drop(table);
-            let folder = this.folder(&moved.name)?;
-            let state = this.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let file = match state.labels(&moved.name) {
+            let folder = self.folder(&moved.name)?;
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let file = match state.files.labels(&moved.name) {
                 Some((_, Some(fault))) => {
                     let message = format!("the labels of the prompt cannot be read: {fault}");
                     return Err(StoreError::corrupt(message));
                 }
-                Some((path, None)) => this.root.join(path),
+                Some((path, None)) => self.root.join(path),
                 None => folder.join("labels.yaml"),
             };
             drop(state);
-            write(&file, &text).map_err(unwritten)?;
-            this.look_now()?;
-            let table = this.memory.table();
+            turn.put(&file, &text)?;
+            self.look_in(Some(turn))?;
+            let table = self.memory.table();
             let moves = table.prompts.get(&moved.name).map(|kept| &kept.moves);
             let made = moves.and_then(|moves| moves.iter().rev().find(|made| made.moved == moved));
             let made = made.ok_or_else(|| StoreError::corrupt("the labels were not read back"))?;
@@ -154,10 +156,10 @@ impl Inner {
     /// Where the versions of a prompt are, or will be.
     fn folder(&self, name: &PromptName) -> Result<PathBuf, StoreError> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(folder) = state.folder(name) {
+        if let Some(folder) = state.files.folder(name) {
             return Ok(self.root.join(folder));
         }
-        if let Some(path) = state.draft(name) {
+        if let Some(path) = state.files.draft(name) {
             let message = format!(
                 "the prompt stands in {}, without a number: edit that, or make it the first version, {name}/1.md",
                 path.display()
@@ -168,18 +170,15 @@ impl Inner {
     }
 
     /// Writes a version, and reads it.
-    fn add(&self, record: &VersionRecord, folder: &Path) -> Result<(), StoreError> {
+    fn add(&self, turn: &Turn, record: &VersionRecord, folder: &Path) -> Result<(), StoreError> {
         Version::compile(record.clone()).map_err(|invalid| {
             StoreError::invalid("the version is not valid").with_source(invalid)
         })?;
         let text = document::write(record)
             .ok_or_else(|| StoreError::invalid("the version cannot be written as a file"))?;
-        if !folder.exists() {
-            fs::create_dir_all(folder).map_err(unwritten)?;
-            sync_folder(&self.root).map_err(unwritten)?;
-        }
-        write(&folder.join(file_name(record.version)), &text).map_err(unwritten)?;
-        self.look_now()?;
+        turn.make(&self.root, folder)?;
+        turn.put(&folder.join(file_name(record.version)), &text)?;
+        self.look_in(Some(turn))?;
         let table = self.memory.table();
         let kept = table.prompts.get(&record.name);
         let read = kept.and_then(|kept| kept.versions.get(&record.version));
@@ -194,51 +193,4 @@ impl Inner {
 
 fn file_name(number: NonZeroU32) -> String {
     format!("{number}.md")
-}
-
-fn unwritten(error: io::Error) -> StoreError {
-    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-
-    if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) {
-        let message =
-            "the directory of prompts cannot be written: change its files where they come from";
-        return StoreError::new(Failure::Invalid, message).with_source(error);
-    }
-    StoreError::unavailable(error)
-}
-
-/// Puts a file in its place, in one step. It is on the disk when this returns.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let (folder, name) = (path.parent().unwrap_or(path), path.file_name());
-    let mut draft = std::ffi::OsString::from(".");
-    draft.push(name.unwrap_or_default());
-    draft.push(".new");
-    // Nobody else writes it: whoever does has the lock. One that a crash left is overwritten.
-    let draft = folder.join(draft);
-    let mut file = File::create(&draft)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    sync_folder(folder)
-}
-
-/// A name in a folder is on the disk when the folder is.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
-    Ok(())
-}
-
-/// Waits for its turn. The lock ends with the file's handle, and so with the process.
-fn lock(file: File, try_lock: fn(&File) -> Result<(), TryLockError>) -> Result<File, StoreError> {
-    let pause = Duration::from_millis(2);
-    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
-        match try_lock(&file) {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => thread::sleep(pause),
-            Err(TryLockError::Error(error)) => return Err(StoreError::unavailable(error)),
-        }
-    }
-    Err(StoreError::timed_out())
 }

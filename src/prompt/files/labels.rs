@@ -89,14 +89,24 @@ fn split(text: &str) -> (&str, &str, usize) {
     let mut said = false;
     for (nth, line) in text.split_inclusive('\n').enumerate() {
         let is_line = line.trim_end() == "---";
-        // One at the beginning begins the document.
-        if is_line && said {
-            return (&text[..at], &text[at + line.len()..], nth + 2);
+        let below = &text[at + line.len()..];
+        // One that nothing stands above begins the document, unless there are moves below: all labels were taken away.
+        if is_line && (said || is_moves(below)) {
+            return (&text[..at], below, nth + 2);
         }
-        said |= !is_line && !line.trim().is_empty() && !line.starts_with('#');
+        said |= !is_line && is_said(line);
         at += line.len();
     }
     (text, "", 0)
+}
+
+fn is_said(line: &str) -> bool {
+    !line.trim().is_empty() && !line.starts_with('#')
+}
+
+fn is_moves(below: &str) -> bool {
+    let first = below.lines().find(|line| is_said(line));
+    first.is_some_and(|first| first.starts_with("- {"))
 }
 
 /// The file for these labels, and these moves, the oldest first.
@@ -158,6 +168,13 @@ mod tests {
         assert!(read(&path, "").unwrap().labels.is_empty());
         let by_hand = read(&path, "---\nproduction: 3\n").unwrap();
         assert_eq!(by_hand.lines[&label("production")], 2);
+        // All labels are taken away by hand, and the comments stay, or not.
+        let begin = text.find("---\n").unwrap();
+        for above in [ABOVE, ""] {
+            let emptied = read(&path, &format!("{above}{}", &text[begin..])).unwrap();
+            assert!(emptied.labels.is_empty());
+            assert_eq!(emptied.moves, moves);
+        }
     }
 
     #[test]

@@ -4,29 +4,36 @@ mod change;
 mod document;
 mod fault;
 mod labels;
+mod reading;
 mod scan;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod time;
+mod turn;
 mod walk;
 mod yaml;
 
 pub use self::fault::FileFault;
 
-use self::scan::State;
+use self::{change::Attempt, scan::State};
 use super::{
     memory::MemoryStore,
     name::{LabelName, PromptName},
     record::{LabelMove, NewVersion, PromptHead, RecordedMove, VersionRecord},
     store::{Changes, Created, Imported, Moved, Store},
 };
-use crate::storage::{Pending, StoreError};
+use crate::storage::{Failure, Pending, StoreError};
 use std::{
     fmt, fs,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
+use tokio::time::sleep;
+
+/// How often a change is tried while others write files of the prompt: three seconds at the least.
+const TRIES: usize = 10;
 
 /// Prompts in a directory of files, which people write and keep in version control, and from which
 /// prompts are imported and exported.
@@ -98,14 +105,19 @@ use std::{
 ///
 /// # What changes
 ///
-/// Whether a file changed is known by its time, its length and, on Unix, its inode, whenever a [registry](super::Registry)
-/// asks, once a second by default. What cannot be used leaves what was there before, and is told by
-/// [`faults`](Self::faults) and in the log. What is deleted stays until the program ends. Links are followed.
+/// Whether a file changed is known by its times, its length and, on Unix, its inode, whenever a [registry](super::Registry)
+/// asks, once a second by default. A file that somebody is writing is not read: it is taken when it was seen
+/// unchanged for 300 ms, or has not been touched for five seconds. What this store puts in its place is taken at once. So a
+/// file that is copied into the directory never becomes half a version, unless its copying halts for longer; who
+/// writes it beside its place and renames it is sure. What cannot be used leaves what was there before, and is told by
+/// [`faults`](Self::faults) and in the log. What is deleted stays until the program ends. Links are followed, but not
+/// into a folder that they stand in.
 ///
 /// # Writing
 ///
 /// Versions that are created or imported and labels that are moved are written as files, each in one step, and are on the
-/// disk when that returns. Processes that write take turns by a lock on `.lock`. `labels.yaml` is written anew as a whole, with
+/// disk when that returns. Processes that write take turns by a lock on `.lock`, in which they note what they have
+/// written lately. While somebody else writes a file of the prompt they wait, three seconds at the most. `labels.yaml` is written anew as a whole, with
 /// the moves of labels below a line of `---`; comments in it are lost. Prompts without a number are not written: whoever
 /// creates a version of one is told so ([`Invalid`](crate::storage::Failure::Invalid)).
 ///
@@ -135,7 +147,7 @@ impl FileStore {
             state: Mutex::default(),
             writing: Mutex::default(),
         }));
-        this.blocking(Inner::look).await?;
+        this.look().await?;
         Ok(this)
     }
 
@@ -178,6 +190,15 @@ impl FileStore {
         })
     }
 
+    /// Looks at the files, and once more if somebody has written some just now.
+    async fn look(&self) -> Result<(), StoreError> {
+        if let Some(wait) = self.blocking(Inner::look).await? {
+            sleep(wait).await;
+            self.blocking(Inner::look).await?;
+        }
+        Ok(())
+    }
+
     /// Looks at the files first.
     fn looking<'a, T: Send + 'a>(
         &'a self,
@@ -186,6 +207,25 @@ impl FileStore {
         Box::pin(async move {
             self.blocking(Inner::look).await?;
             answer(&self.0.memory).await
+        })
+    }
+
+    /// Changes something, when nobody is in the middle of writing a file of the prompt.
+    fn changing<W: Clone + Send + 'static, T: Send + 'static>(
+        &self,
+        what: W,
+        change: fn(&Inner, W) -> Result<Attempt<T>, StoreError>,
+    ) -> Pending<'_, T> {
+        Box::pin(async move {
+            for _ in 0..TRIES {
+                let what = what.clone();
+                match self.blocking(move |inner| change(inner, what)).await? {
+                    Attempt::Done(done) => return Ok(done),
+                    Attempt::Wait(time) => sleep(time).await,
+                }
+            }
+            let message = "somebody else is writing the files of the prompt";
+            Err(StoreError::new(Failure::Unavailable, message))
         })
     }
 }
@@ -200,11 +240,11 @@ impl fmt::Debug for FileStore {
 
 impl Store for FileStore {
     fn create_version(&self, version: NewVersion) -> Pending<'_, Created> {
-        self.blocking(|inner| inner.create(version))
+        self.changing(version, Inner::create)
     }
 
     fn import_version(&self, version: VersionRecord) -> Pending<'_, Imported> {
-        self.blocking(|inner| inner.import(version))
+        self.changing(version, Inner::import)
     }
 
     fn version<'a>(
@@ -246,7 +286,7 @@ impl Store for FileStore {
     }
 
     fn move_label(&self, change: LabelMove) -> Pending<'_, Moved> {
-        self.blocking(|inner| inner.move_label(change))
+        self.changing(change, Inner::move_label)
     }
 
     fn label_history<'a>(
@@ -260,7 +300,17 @@ impl Store for FileStore {
     }
 
     fn changes_since(&self, revision: u64, limit: usize) -> Pending<'_, Changes> {
-        self.looking(move |memory| memory.changes_since(revision, limit))
+        Box::pin(async move {
+            let wait = self.blocking(Inner::look).await?;
+            let changes = self.0.memory.changes_since(revision, limit).await?;
+            // Who follows comes again in a second, and would see what was written just now a second later.
+            let Some(wait) = wait.filter(|_| !changes.more) else {
+                return Ok(changes);
+            };
+            sleep(wait).await;
+            self.blocking(Inner::look).await?;
+            self.0.memory.changes_since(revision, limit).await
+        })
     }
 
     fn problems(&self) -> Vec<String> {

@@ -1,10 +1,12 @@
 //! What was read of a directory, and how it becomes prompts.
 
 use super::{
-    document::{self, Document},
+    document::Document,
     fault::FileFault,
-    labels::{self, Labels},
-    walk::{Found, Place, Stamp},
+    labels,
+    reading::{Content, Files},
+    stamp::Mark,
+    walk::{Found, Place},
 };
 use crate::prompt::{
     content::{At, Prompt},
@@ -16,21 +18,16 @@ use crate::prompt::{
     version::Version,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    fs::File,
-    io::{self, Read as _},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     num::NonZeroU32,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::SystemTime,
 };
+use tokio::time::Instant;
 
 /// Who made what nobody signed.
 const FILES: &str = "files";
-
-/// The largest file of a prompt, and of labels with their moves.
-const LARGEST: u64 = 4 << 20;
-const LARGEST_LABELS: u64 = 64 << 20;
 
 /// How often prompts are looked at for those that wait for what they include.
 const ROUNDS: usize = 8;
@@ -41,25 +38,12 @@ const MOST_FAULTS: usize = 1_000;
 /// A directory as it was read last.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    files: BTreeMap<Arc<Path>, Known>,
+    pub(super) files: Files,
     /// What was taken from each file: its digest, before partials were pinned.
     taken: BTreeMap<Arc<Path>, (Place, Box<str>)>,
     /// What is wrong with names.
     misnamed: Vec<FileFault>,
     pub(super) faults: Vec<FileFault>,
-}
-
-#[derive(Debug)]
-struct Known {
-    place: Place,
-    stamp: Stamp,
-    read: Result<Read, Vec<FileFault>>,
-}
-
-#[derive(Debug)]
-enum Read {
-    Prompt(Box<Document>),
-    Labels(Labels),
 }
 
 /// The files of a prompt.
@@ -72,35 +56,23 @@ struct Group {
 
 impl State {
     /// Reads what has changed. Whether anything has.
-    pub(super) fn read(&mut self, root: &Path, found: Found) -> bool {
-        let mut changed = found.faults != self.misnamed || found.files.len() != self.files.len();
-        self.misnamed = found.faults;
-        let mut before = std::mem::take(&mut self.files);
-        for (path, (place, stamp)) in found.files {
-            let known = before.remove(&path);
-            let known = known.filter(|known| stamp.is_same(&known.stamp));
-            let known = known.unwrap_or_else(|| {
-                changed = true;
-                match read(root, &path, &place) {
-                    Ok((stamp, read)) => Known { place, stamp, read },
-                    Err(error) => {
-                        let what = format!("The file cannot be read: {error}.");
-                        let fault = FileFault::new(&path, None, what, "Make it readable.");
-                        let read = Err(vec![fault]);
-                        Known { place, stamp, read }
-                    }
-                }
-            });
-            self.files.insert(path, known);
-        }
-        changed
+    pub(super) fn read(
+        &mut self,
+        root: &Path,
+        found: Found,
+        ours: impl FnOnce() -> HashSet<Mark>,
+        now: Instant,
+    ) -> bool {
+        let changed = self.files.read(root, found.files, ours, now);
+        let before = std::mem::replace(&mut self.misnamed, found.faults);
+        changed || before != self.misnamed
     }
 
     /// Makes prompts of what was read. What cannot be used leaves what was there.
     pub(super) fn apply(&mut self, table: &mut Table) {
         let mut faults = self.misnamed.clone();
         let mut groups: BTreeMap<PromptName, Group> = BTreeMap::new();
-        for (path, known) in &self.files {
+        for (path, known) in &self.files.known {
             if let Err(wrong) = &known.read {
                 faults.extend(wrong.iter().cloned());
             }
@@ -134,11 +106,13 @@ impl State {
         }
         for (path, (place, _)) in &self.taken {
             // One that was only moved is there.
-            let moved = match place {
-                Place::Draft(name) => groups.contains_key(name),
-                place => self.files.values().any(|known| known.place == *place),
-            };
-            if !self.files.contains_key(path) && !moved {
+            let group = groups.get(place.name());
+            let is_there = group.is_some_and(|group| match place {
+                Place::Draft(_) => true,
+                Place::Version(_, number) => group.versions.contains_key(number),
+                Place::Labels(_) => group.labels.is_some(),
+            });
+            if !is_there {
                 let what = "The file is gone. What it said stays until the program ends.";
                 let mend = "Put it back, or start the program anew.";
                 faults.push(FileFault::new(path, None, what, mend));
@@ -176,11 +150,8 @@ impl State {
     }
 
     fn document(&self, path: &Arc<Path>) -> Option<(&Document, SystemTime)> {
-        let known = self.files.get(path)?;
-        match &known.read {
-            Ok(Read::Prompt(document)) => Some((document, known.stamp.modified)),
-            _ => None,
-        }
+        let found = self.files.document(path);
+        found.map(|(document, stamp)| (document, stamp.modified()))
     }
 
     /// The prompts whose texts a file includes.
@@ -311,10 +282,10 @@ impl State {
         table: &mut Table,
         faults: &mut Vec<FileFault>,
     ) {
-        let Some(known) = self.files.get(path) else {
+        let Some(known) = self.files.known.get(path) else {
             return;
         };
-        let Ok(Read::Labels(said)) = &known.read else {
+        let Ok(Content::Labels(said)) = &known.read else {
             return;
         };
         let Some(kept) = table.prompts.get(name) else {
@@ -351,42 +322,9 @@ impl State {
                 _ => table.replay(moved.clone()),
             }
         }
-        point(name, &wanted, known.stamp.modified, table);
+        point(name, &wanted, known.stamp.modified(), table);
         let taken = (Place::Labels(name.clone()), Box::default());
         self.taken.insert(path.clone(), taken);
-    }
-
-    /// Where the versions of a prompt are, from the directory on. `None`: nowhere yet.
-    pub(super) fn folder(&self, name: &PromptName) -> Option<PathBuf> {
-        let mut all = self.files.iter();
-        let path = all.find_map(|(path, known)| match &known.place {
-            Place::Version(of, _) | Place::Labels(of) if of == name => Some(path),
-            _ => None,
-        });
-        path?.parent().map(Path::to_owned)
-    }
-
-    /// The file of a prompt without a number.
-    pub(super) fn draft(&self, name: &PromptName) -> Option<&Arc<Path>> {
-        let mut all = self.files.iter();
-        let found = all.find(|(_, known)| known.place == Place::Draft(name.clone()));
-        found.map(|(path, _)| path)
-    }
-
-    /// The highest number that a file has, whether it is good or not.
-    pub(super) fn highest(&self, name: &PromptName) -> u32 {
-        let numbers = self.files.values().filter_map(|known| match &known.place {
-            Place::Version(of, number) if of == name => Some(number.get()),
-            _ => None,
-        });
-        numbers.max().unwrap_or_default()
-    }
-
-    /// The file of the labels of a prompt, and what is wrong with it.
-    pub(super) fn labels(&self, name: &PromptName) -> Option<(&Arc<Path>, Option<&FileFault>)> {
-        let mut all = self.files.iter();
-        let found = all.find(|(_, known)| known.place == Place::Labels(name.clone()));
-        found.map(|(path, known)| (path, known.read.as_ref().err().and_then(|all| all.first())))
     }
 }
 
@@ -394,41 +332,6 @@ impl Group {
     fn paths(&self) -> impl Iterator<Item = &Arc<Path>> {
         self.draft.iter().chain(self.versions.values())
     }
-}
-
-fn read(
-    root: &Path,
-    path: &Arc<Path>,
-    place: &Place,
-) -> io::Result<(Stamp, Result<Read, Vec<FileFault>>)> {
-    let file = File::open(root.join(path))?;
-    let stamp = Stamp::of(&file.metadata()?);
-    let most = match place {
-        Place::Labels(_) => LARGEST_LABELS,
-        _ => LARGEST,
-    };
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    let one = |line, what: String, mend: &str| Err(vec![FileFault::new(path, line, what, mend)]);
-    if bytes.len() as u64 > most {
-        let what = format!("The file is larger than {} MiB.", most >> 20);
-        return Ok((stamp, one(None, what, "Make it smaller.")));
-    }
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let good = error.utf8_error().valid_up_to();
-            let before = error.as_bytes().iter().take(good);
-            let line = before.filter(|byte| **byte == b'\n').count() + 1;
-            let what = "The file is not UTF-8.".to_owned();
-            return Ok((stamp, one(Some(line), what, "Save it as UTF-8.")));
-        }
-    };
-    let read = match place {
-        Place::Labels(_) => labels::read(path, &text).map(Read::Labels),
-        _ => document::read(path, &text).map(|document| Read::Prompt(Box::new(document))),
-    };
-    Ok((stamp, read))
 }
 
 /// A version with its partials, that was compiled once.
@@ -486,5 +389,37 @@ fn point(
             };
             table.move_label(moved);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{reading::Known, stamp::Stamp},
+        *,
+    };
+    use std::time::Duration;
+
+    #[test]
+    fn many_files_are_not_looked_through_for_each_of_them() {
+        let stamp = Stamp::of(&std::fs::metadata(".").unwrap());
+        let name = PromptName::new("a").unwrap();
+        let mut state = State::default();
+        for nth in 1..=30_000 {
+            let path: Arc<Path> = Path::new(&format!("a/{nth}.md")).into();
+            let place = Place::Version(name.clone(), NonZeroU32::new(nth).unwrap());
+            let known = Known {
+                place: place.clone(),
+                stamp,
+                is_fresh: false,
+                read: Err(Vec::new()),
+            };
+            state.taken.insert(path.clone(), (place, Box::default()));
+            state.files.known.insert(path, known);
+        }
+        let start = Instant::now();
+        state.apply(&mut Table::default());
+        assert!(start.elapsed() < Duration::from_secs(3));
+        assert_eq!(state.faults, []);
     }
 }

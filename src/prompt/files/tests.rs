@@ -1,3 +1,5 @@
+mod unread;
+
 use super::*;
 use crate::{
     prompt::{Actor, Assignment, Change, Prompt, Registry, RegistryError, record::whole_millis},
@@ -49,7 +51,7 @@ fn number(number: u32) -> NonZeroU32 {
 
 /// What is wrong, as it is told.
 async fn faults(store: &FileStore) -> Vec<String> {
-    store.changes_since(0, 1).await.unwrap();
+    store.changes_since(u64::MAX, 1).await.unwrap();
     store.problems()
 }
 
@@ -60,7 +62,7 @@ async fn text(store: &FileStore, prompt: &str) -> Option<(u32, String)> {
     Some((head.latest.get(), text.to_string()))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn files_are_prompts() {
     let folder = Folder::new();
     folder.write("README.md", "Not a prompt.");
@@ -113,7 +115,7 @@ async fn files_are_prompts() {
     assert_eq!((history.len(), &*history[0].moved.by), (2, "files"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_is_seen_and_a_broken_file_takes_nothing_down() {
     let folder = Folder::new();
     folder.write("a.md", "---\nlabels: [production]\n---\none");
@@ -207,7 +209,7 @@ async fn a_change_is_seen_and_a_broken_file_takes_nothing_down() {
     assert_eq!(history.len(), 4);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_file_that_is_not_text_or_too_large_has_a_fault() {
     let folder = Folder::new();
     fs::write(folder.0.join("a.md"), b"one\ntwo \xff\n").unwrap();
@@ -232,7 +234,7 @@ async fn a_file_that_is_not_text_or_too_large_has_a_fault() {
     assert_eq!(text(&store, "e").await.unwrap().1, "good");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_version_with_a_number_never_changes() {
     let folder = Folder::new();
     folder.write("a/1.md", "one");
@@ -274,7 +276,7 @@ async fn a_version_with_a_number_never_changes() {
     assert_eq!(faults(&store).await, [""; 0]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_prompt_without_a_number_becomes_one_with_numbers() {
     let folder = Folder::new();
     folder.write("a.md", "---\nlabels: [x]\n---\none");
@@ -307,7 +309,7 @@ async fn a_prompt_without_a_number_becomes_one_with_numbers() {
     assert!(folder.0.join("a/2.md").exists());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_partial_is_read_before_what_includes_it_and_followed() {
     let folder = Folder::new();
     let include = |partial: &str, body: &str| {
@@ -341,7 +343,7 @@ async fn a_partial_is_read_before_what_includes_it_and_followed() {
     assert_eq!(says("a").await, (2, "Be exact. Hello.".into()));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_stores_over_a_directory_see_what_the_other_does() {
     let folder = Folder::new();
     let (one, other) = (folder.open().await, folder.open().await);
@@ -396,7 +398,7 @@ async fn two_stores_over_a_directory_see_what_the_other_does() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_directory_must_be_there_and_one_to_export_into_is_made() {
     let folder = Folder::new();
     let nowhere = folder.0.join("x/y");

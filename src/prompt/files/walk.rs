@@ -1,6 +1,6 @@
 //! What there is in a directory of prompts.
 
-use super::fault::FileFault;
+use super::{fault::FileFault, stamp::Stamp};
 use crate::{prompt::name::PromptName, storage::StoreError};
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,6 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
 };
 
 /// How deep folders stand in one another.
@@ -16,9 +15,6 @@ const DEEPEST: usize = 8;
 
 /// How many entries there are.
 const MOST: usize = 100_000;
-
-/// How long after a change the time of a file cannot tell it from the next one.
-const UNSETTLED: Duration = Duration::from_millis(50);
 
 /// What a file is, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,37 +27,11 @@ pub(super) enum Place {
     Labels(PromptName),
 }
 
-/// What tells one state of a file from the next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    file: u64,
-    length: u64,
-    pub(super) modified: SystemTime,
-    /// Whether it may have changed since without another sign.
-    unsettled: bool,
-}
-
-impl Stamp {
-    pub(super) fn of(metadata: &fs::Metadata) -> Self {
-        #[cfg(unix)]
-        let file = std::os::unix::fs::MetadataExt::ino(metadata);
-        #[cfg(not(unix))]
-        let file = 0;
-        let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let age = SystemTime::now().duration_since(modified);
-        Self {
-            file,
-            length: metadata.len(),
-            modified,
-            unsettled: age.is_ok_and(|age| age < UNSETTLED),
-        }
-    }
-
-    /// Whether the file is still what it was with the stamp before.
-    pub(super) fn is_same(&self, before: &Self) -> bool {
-        !before.unsettled
-            && (self.file, self.length, self.modified)
-                == (before.file, before.length, before.modified)
+impl Place {
+    /// Of which prompt.
+    pub(super) fn name(&self) -> &PromptName {
+        let (Self::Draft(name) | Self::Version(name, _) | Self::Labels(name)) = self;
+        name
     }
 }
 
@@ -73,73 +43,121 @@ pub(super) struct Found {
 }
 
 pub(super) fn walk(root: &Path) -> Result<Found, StoreError> {
-    let mut found = Found::default();
-    let mut left = MOST;
-    let entries = fs::read_dir(root).map_err(|error| {
-        StoreError::unavailable(io::Error::new(
-            error.kind(),
-            "the directory of prompts cannot be read",
-        ))
-    })?;
-    enter(entries, &mut PathBuf::new(), root, 0, &mut left, &mut found)?;
-    Ok(found)
+    let unread = |error: io::Error| {
+        let what = "the directory of prompts cannot be read";
+        StoreError::unavailable(io::Error::new(error.kind(), what))
+    };
+    let entries = fs::read_dir(root).map_err(unread)?;
+    let first = folder_of(&fs::metadata(root).map_err(unread)?, root);
+    let mut walk = Walk {
+        root,
+        at: PathBuf::new(),
+        inside: vec![first],
+        left: MOST,
+        found: Found::default(),
+    };
+    walk.enter(entries)?;
+    Ok(walk.found)
 }
 
-fn enter(
-    entries: fs::ReadDir,
-    at: &mut PathBuf,
-    root: &Path,
-    depth: usize,
-    left: &mut usize,
-    found: &mut Found,
-) -> Result<(), StoreError> {
-    for entry in entries {
-        // One that is gone meanwhile is not there.
-        let Ok(entry) = entry else { continue };
-        let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") || name.as_encoded_bytes().starts_with(b"_") {
-            continue;
-        }
-        *left = left.checked_sub(1).ok_or_else(|| {
-            StoreError::invalid("the directory of prompts has more than 100000 entries")
-        })?;
-        // What a link leads to.
-        let Ok(metadata) = fs::metadata(entry.path()) else {
-            continue;
-        };
-        at.push(&name);
-        if metadata.is_dir() {
-            if depth + 1 >= DEEPEST {
-                let what = "Folders stand in one another more than eight deep.";
-                let mend = "Move it up.";
-                found
-                    .faults
-                    .push(FileFault::new(&at.as_path().into(), None, what, mend));
-            } else {
-                match fs::read_dir(root.join(&*at)) {
-                    Ok(entries) => enter(entries, at, root, depth + 1, left, found)?,
-                    Err(error) => {
-                        let what = format!("The folder cannot be read: {}.", error.kind());
-                        let mend = "Let this program read it.";
-                        found
-                            .faults
-                            .push(FileFault::new(&at.as_path().into(), None, what, mend));
-                    }
-                }
+/// What tells a folder from all others, whatever links lead to it.
+#[cfg(unix)]
+type Folder = (u64, u64);
+#[cfg(not(unix))]
+type Folder = PathBuf;
+
+#[cfg(unix)]
+fn folder_of(metadata: &fs::Metadata, _: &Path) -> Folder {
+    use std::os::unix::fs::MetadataExt as _;
+    (metadata.dev(), metadata.ino())
+}
+
+#[cfg(not(unix))]
+fn folder_of(_: &fs::Metadata, path: &Path) -> Folder {
+    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
+}
+
+struct Walk<'r> {
+    root: &'r Path,
+    /// Where it is, from the root on.
+    at: PathBuf,
+    /// The folders that it stands in, the root first.
+    inside: Vec<Folder>,
+    left: usize,
+    found: Found,
+}
+
+impl Walk<'_> {
+    fn enter(&mut self, entries: fs::ReadDir) -> Result<(), StoreError> {
+        for entry in entries {
+            // One that is gone meanwhile is not there.
+            let Ok(entry) = entry else { continue };
+            let name = entry.file_name();
+            let bytes = name.as_encoded_bytes();
+            if bytes.starts_with(b".") || bytes.starts_with(b"_") {
+                continue;
             }
-        } else if metadata.is_file() {
-            let path: Arc<Path> = at.as_path().into();
-            match place(&path) {
-                Ok(Some(place)) => {
-                    found.files.insert(path, (place, Stamp::of(&metadata)));
-                }
-                Ok(None) => {}
-                Err((what, mend)) => found.faults.push(FileFault::new(&path, None, what, mend)),
+            self.left = self.left.checked_sub(1).ok_or_else(|| {
+                StoreError::invalid("the directory of prompts has more than 100000 entries")
+            })?;
+            // What a link leads to.
+            let Ok(metadata) = fs::metadata(entry.path()) else {
+                continue;
+            };
+            self.at.push(&name);
+            if metadata.is_dir() {
+                self.folder(&metadata)?;
+            } else if metadata.is_file() {
+                self.file(&metadata);
             }
+            self.at.pop();
         }
-        at.pop();
+        Ok(())
     }
-    Ok(())
+
+    fn folder(&mut self, metadata: &fs::Metadata) -> Result<(), StoreError> {
+        let path = self.root.join(&self.at);
+        let folder = folder_of(metadata, &path);
+        // A link that leads back: all in there is known already.
+        if self.inside.contains(&folder) {
+            return Ok(());
+        }
+        if self.inside.len() >= DEEPEST {
+            let what = "Folders stand in one another more than eight deep.";
+            self.fault(what, "Move it up.");
+            return Ok(());
+        }
+        match fs::read_dir(path) {
+            Ok(entries) => {
+                self.inside.push(folder);
+                let entered = self.enter(entries);
+                self.inside.pop();
+                entered
+            }
+            Err(error) => {
+                let what = format!("The folder cannot be read: {}.", error.kind());
+                self.fault(what, "Let this program read it.");
+                Ok(())
+            }
+        }
+    }
+
+    fn file(&mut self, metadata: &fs::Metadata) {
+        match place(&self.at) {
+            Ok(Some(place)) => {
+                let found = (place, Stamp::of(metadata));
+                self.found.files.insert(self.at.as_path().into(), found);
+            }
+            Ok(None) => {}
+            Err((what, mend)) => self.fault(what, mend),
+        }
+    }
+
+    fn fault(&mut self, what: impl Into<Box<str>>, mend: impl Into<Box<str>>) {
+        let path = self.at.as_path().into();
+        let fault = FileFault::new(&path, None, what, mend);
+        self.found.faults.push(fault);
+    }
 }
 
 /// What a file is by its name. `None`: nothing of ours.

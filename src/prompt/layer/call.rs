@@ -1,7 +1,7 @@
 //! How a request names a prompt.
 
 use crate::{
-    Rejection,
+    Principal, Rejection,
     prompt::{
         content::{At, Variables},
         fault::{below, what},
@@ -120,6 +120,29 @@ impl Call {
             variables,
             of_body: true,
         })
+    }
+
+    /// Whether this caller may say which version it means. Code may.
+    pub(super) fn may_choose(
+        &self,
+        who: Option<&Principal>,
+        scope: Option<&str>,
+    ) -> Result<(), Rejection> {
+        let field = match (&self.at, scope) {
+            (Some(at), Some(scope))
+                if self.of_body && !who.is_some_and(|who| who.has_scope(scope)) =>
+            {
+                at
+            }
+            _ => return Ok(()),
+        };
+        let field = match field {
+            At::Version(_) => "/version",
+            At::Label(_) | At::Latest => "/label",
+        };
+        let refused = Rejection::new(Kind::Forbidden)
+            .with_detail("The credentials do not permit to choose a version.");
+        Err(self.placed(refused, field))
     }
 
     /// A rejection with the place in the request of what it names.

@@ -1,9 +1,9 @@
 //! The outer half: which version, for which model.
 
-use super::{Call, Settings};
+use super::{Call, Settings, sticky};
 use crate::{
     Exchange, Extensible, Principal, Rejection,
-    llm::{Chat, ChatRequest, ChatResponse, Error, Prompted, names_model},
+    llm::{Chat, ChatRequest, ChatResponse, Error, Prompted, Unprompted, names_model},
     prompt::{Found, RegistryError},
     rejection::Kind,
 };
@@ -16,9 +16,14 @@ use std::{
 };
 use tower_service::Service;
 
-/// What was found, for the inner half. In the extensions of the request.
+/// What the outer half came to, for the inner one. In the extensions of the request.
 #[derive(Clone)]
-pub(super) struct Chosen(pub(super) Arc<Choice>);
+pub(super) enum Chosen {
+    Version(Arc<Choice>),
+    /// Whoever stands between the halves decides on this call as on any other of that name: what it is refused
+    /// for would tell a caller without a right to the prompt whether there is one.
+    Refused(Arc<Rejection>),
+}
 
 #[derive(Clone)]
 pub(super) struct Choice {
@@ -142,45 +147,73 @@ fn called(request: &mut ChatRequest) -> Result<(Call, Chat), Rejection> {
     }
 }
 
+/// Leaves in the request what was chosen.
 async fn choose(settings: &Settings, request: &mut ChatRequest) -> Result<(), Rejection> {
     let (call, own) = called(request)?;
-    let found = match request.extensions().get::<Found>() {
-        Some(_) => request.extensions_mut().remove::<Found>(),
-        None => None,
-    };
-    let found = match found {
-        // Someone further out has found it.
-        Some(found) if *found.version.name() == call.name => found,
-        _ => {
-            let at = call.at.as_ref().unwrap_or(&settings.at);
-            let key = (settings.sticky)(request, &own);
-            let found = settings.registry.find(&call.name, at, key.as_deref());
-            found.await.map_err(|error| not_found(&call, error))?
+    let name = call.name.as_arc().clone();
+    let chosen = match chosen(settings, request, call, own).await {
+        Ok(choice) => Chosen::Version(Arc::new(choice)),
+        Err(rejection) => {
+            request.extensions_mut().insert(Unprompted(name));
+            Chosen::Refused(Arc::new(rejection))
         }
     };
-    let is_locked = (settings.locked)(&found.version);
-    let model = model(request, &found, is_locked)?;
-    let may_not = |who: &Principal| !who.may_use_model(&model);
-    if Principal::of(request).is_some_and(may_not) {
-        return Err(Rejection::new(Kind::ModelNotFound).with_param("model"));
-    }
-    request.set_model(&model);
+    request.extensions_mut().insert(chosen);
+    Ok(())
+}
+
+async fn chosen(
+    settings: &Settings,
+    request: &mut ChatRequest,
+    call: Call,
+    own: Chat,
+) -> Result<Choice, Rejection> {
+    let found = found(settings, request, &call, &own).await?;
     let (name, number) = (found.version.name(), found.version.number());
     let tag: Arc<str> = format!("{name}@{number}").into();
     let exchange = Exchange::enter(request);
     exchange.update(|facts| facts.prompt = Some(tag.clone()));
+    let is_locked = (settings.locked)(&found.version);
+    let model = model(request, &found, is_locked)?;
+    request.set_model(&model);
+    let may_not = |who: &Principal| !who.may_use_model(&model);
+    if Principal::of(request).is_some_and(may_not) {
+        return Err(Rejection::new(Kind::ModelNotFound).with_param("model"));
+    }
     let label = found.label.as_ref().map(|label| label.as_arc().clone());
     let prompted = Prompted::new(name.as_arc().clone(), number, label, model);
-    let extensions = request.extensions_mut();
-    extensions.insert(prompted);
-    extensions.insert(Chosen(Arc::new(Choice {
+    request.extensions_mut().insert(prompted);
+    Ok(Choice {
         call,
         found,
         own,
         is_locked,
         tag,
-    })));
-    Ok(())
+    })
+}
+
+async fn found(
+    settings: &Settings,
+    request: &mut ChatRequest,
+    call: &Call,
+    own: &Chat,
+) -> Result<Found, Rejection> {
+    let found = match request.extensions().get::<Found>() {
+        Some(_) => request.extensions_mut().remove::<Found>(),
+        None => None,
+    };
+    // Someone further out may have found it.
+    if let Some(found) = found.filter(|found| *found.version.name() == call.name) {
+        return Ok(found);
+    }
+    call.may_choose(Principal::of(request), settings.choice_scope.as_deref())?;
+    let at = call.at.as_ref().unwrap_or(&settings.at);
+    let key = match &settings.sticky {
+        Some(sticky) => sticky(request, own),
+        None => sticky::by_default(request, own),
+    };
+    let found = settings.registry.find(&call.name, at, key.as_deref());
+    found.await.map_err(|error| not_found(call, error))
 }
 
 /// The request's, unless the prompt is locked, and else the prompt's.

@@ -1,5 +1,6 @@
 //! What a prompt says and what a request says, as one.
 
+use super::extras::harmless;
 use crate::{
     Rejection,
     llm::{Chat, Role, Sampling, Tool},
@@ -27,7 +28,10 @@ pub(super) fn combined(prompt: Chat, own: Chat, is_locked: bool) -> Result<Chat,
         response_format: either(prompt.response_format, own.response_format, is_locked),
         sampling: sampling(prompt.sampling, own.sampling, is_locked),
         effort: either(prompt.effort, own.effort, is_locked),
-        extra: own.extra,
+        extra: match is_locked {
+            true => harmless(own.extra)?,
+            false => own.extra,
+        },
     })
 }
 

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     End, Exchange, Extensible, Principal, Rejection,
     exchange::Usage,
-    llm::{ChatRequest, ChatResponse, Error, Prompted},
+    llm::{ChatRequest, ChatResponse, Error, Operation, Prompted},
     prompt::{Found, Outcome, price::price},
 };
 use http::{HeaderName, HeaderValue};
@@ -43,15 +43,19 @@ impl<S> Rendered<S> {
         Self { inner, settings }
     }
 
-    /// The request as the vendor is asked, and all that is to be told of it.
+    /// The request as the vendor is asked, and all that is to be told of it. Where no model answers there is no
+    /// call to be told of.
     fn render(
         &self,
         choice: Choice,
         request: &mut ChatRequest,
-    ) -> Result<(Running, Option<HeaderValue>), Rejection> {
+    ) -> Result<(Option<Running>, Option<HeaderValue>), Rejection> {
         let rendered = choice.found.version.render(&choice.call.variables);
         let rendered = rendered.map_err(|error| choice.call.placed_variables(error.into()))?;
         request.set_chat(combined(rendered, choice.own, choice.is_locked)?);
+        if request.operation() != Operation::Chat {
+            return Ok((None, None));
+        }
         let principal = Principal::of(request);
         let scored = self
             .settings
@@ -64,7 +68,8 @@ impl<S> Rendered<S> {
             start: Instant::now(),
             is_over: false,
         };
-        Ok((running, HeaderValue::try_from(scored).ok()))
+        let scored = scored.and_then(|scored| HeaderValue::try_from(scored).ok());
+        Ok((Some(running), scored))
     }
 }
 
@@ -94,13 +99,22 @@ where
             Some(_) => request.extensions_mut().remove::<Chosen>(),
             None => None,
         };
-        let Some(Chosen(choice)) = chosen else {
-            return RenderedFuture {
-                state: State::Called {
-                    future: self.inner.call(request),
-                    told: None,
-                },
-            };
+        let choice = match chosen {
+            Some(Chosen::Version(choice)) => choice,
+            Some(Chosen::Refused(rejection)) => {
+                let error = Some(Arc::unwrap_or_clone(rejection).into());
+                return RenderedFuture {
+                    state: State::Refused { error },
+                };
+            }
+            None => {
+                return RenderedFuture {
+                    state: State::Called {
+                        future: self.inner.call(request),
+                        told: None,
+                    },
+                };
+            }
         };
         let used = HeaderValue::try_from(&*choice.tag).ok();
         let state = match self.render(Arc::unwrap_or_clone(choice), &mut request) {
@@ -127,7 +141,8 @@ where
 
 /// What is told with the answer.
 struct Told {
-    running: Running,
+    /// `None`: it is no call of a model.
+    running: Option<Running>,
     prompted: Option<Prompted>,
     used: Option<HeaderValue>,
     scored: Option<HeaderValue>,
@@ -139,7 +154,9 @@ impl Told {
         let mut answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                running.over(Some(error.kind().code()), None);
+                if let Some(running) = running {
+                    running.over(Some(error.kind().code()), None);
+                }
                 return Err(with_header(error, self.used));
             }
         };
@@ -152,6 +169,9 @@ impl Told {
         if let Some(prompted) = self.prompted {
             answer.extensions_mut().insert(prompted);
         }
+        let Some(running) = running else {
+            return Ok(answer);
+        };
         Ok(answer.settle(move |end, summary| {
             let error = match end {
                 End::Failed(error) => Some(error.kind().code()),

@@ -3,7 +3,7 @@
 use crate::{
     Principal, Rejection,
     exchange::fresh_id,
-    prompt::{PromptName, Registry},
+    prompt::{PromptName, Registry, random},
     rejection::Kind,
 };
 use hmac::{Hmac, KeyInit, Mac};
@@ -40,18 +40,18 @@ const TAG: usize = 16;
 #[derive(Clone)]
 pub struct Scores {
     registry: Registry,
-    key: Hmac<Sha256>,
+    /// `None`: the system had no random numbers to make one of. Then no call has a name.
+    key: Option<Hmac<Sha256>>,
 }
 
 impl Scores {
     pub(super) fn new(registry: Registry) -> Self {
-        let secret = [fresh_id(), fresh_id()].concat();
-        let key = keyed(secret.as_bytes());
+        let key = random::bytes::<32>().map(|secret| keyed(&secret));
         Self { registry, key }
     }
 
     pub(super) fn secret(mut self, secret: &[u8]) -> Self {
-        self.key = keyed(secret);
+        self.key = Some(keyed(secret));
         self
     }
 
@@ -78,16 +78,21 @@ impl Scores {
     }
 
     /// The name of a call of this version, `name@version`.
-    pub(super) fn called(&self, caller: Option<&Principal>, tag: &str, now: SystemTime) -> String {
+    pub(super) fn called(
+        &self,
+        caller: Option<&Principal>,
+        tag: &str,
+        now: SystemTime,
+    ) -> Option<String> {
         let id = fresh_id();
         let mut call = format!("{tag}.{:x}.{}", seconds(now), &id[..16]);
-        let sum = self.sum(caller, &call).finalize().into_bytes();
+        let sum = self.sum(caller, &call)?.finalize().into_bytes();
         call.push('.');
         for byte in &sum[..TAG] {
             // Writing to a string cannot fail.
             let _ = write!(call, "{byte:02x}");
         }
-        call
+        Some(call)
     }
 
     fn read(
@@ -105,7 +110,7 @@ impl Scores {
             let digits = str::from_utf8(digits).ok()?;
             *byte = u8::from_str_radix(digits, 16).ok()?;
         }
-        let sum = self.sum(caller, signed);
+        let sum = self.sum(caller, signed)?;
         sum.verify_truncated_left(&told).ok()?;
         let (rest, _) = signed.rsplit_once('.')?;
         let (tag, at) = rest.rsplit_once('.')?;
@@ -118,8 +123,8 @@ impl Scores {
     }
 
     /// Each part with its length, so that none is taken for another.
-    fn sum(&self, caller: Option<&Principal>, signed: &str) -> Hmac<Sha256> {
-        let mut sum = self.key.clone();
+    fn sum(&self, caller: Option<&Principal>, signed: &str) -> Option<Hmac<Sha256>> {
+        let mut sum = self.key.clone()?;
         let tenant = caller.and_then(Principal::tenant).map(|tenant| &**tenant);
         let id = caller.map(|caller| &**caller.id());
         for part in [tenant, id, Some(signed)] {
@@ -131,7 +136,7 @@ impl Scores {
                 }
             }
         }
-        sum
+        Some(sum)
     }
 }
 
@@ -163,7 +168,7 @@ mod tests {
         let scores = Scores::new(Registry::in_memory());
         let now = SystemTime::now();
         let alice = Principal::new("alice");
-        let call = scores.called(Some(&alice), "a.b@7", now);
+        let call = scores.called(Some(&alice), "a.b@7", now).unwrap();
         let (name, version) = scores.read(Some(&alice), &call, now).unwrap();
         assert_eq!((&*name, version.get()), ("a.b", 7));
 
@@ -186,11 +191,21 @@ mod tests {
     }
 
     #[test]
+    fn without_a_secret_no_call_has_a_name() {
+        let mut scores = Scores::new(Registry::in_memory());
+        let now = SystemTime::now();
+        let call = scores.called(None, "a@1", now).unwrap();
+        scores.key = None;
+        assert_eq!(scores.called(None, "a@1", now), None);
+        assert_eq!(scores.read(None, &call, now), None);
+    }
+
+    #[test]
     fn a_call_is_scored_for_thirty_days() {
         let secret = [7; 32];
         let scores = Scores::new(Registry::in_memory()).secret(&secret);
         let now = SystemTime::now();
-        let call = scores.called(None, "a@1", now);
+        let call = scores.called(None, "a@1", now).unwrap();
         let again = Scores::new(Registry::in_memory()).secret(&secret);
         assert!(again.read(None, &call, now + LONGEST).is_some());
         let late = now + LONGEST + Duration::from_secs(1);

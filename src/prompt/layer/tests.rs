@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Exchange, Extensible,
+    Exchange, Extensible, Principal,
     llm::{ChatResponse, Error, Event, Message, Operation, Prompted, Protocol, Usage, Wire},
     prompt::{Actor, Assignment, Change, Prompt, PromptName},
     rejection::Kind,
@@ -250,6 +250,44 @@ async fn the_model_is_the_one_of_the_request_or_else_of_the_prompt() {
     let refused = ask(layer.clone(), "", call(), may(["slow"])).await;
     assert_eq!(refused, Err(Kind::ModelNotFound));
     assert!(ask(layer, "", call(), may(["fa*"])).await.is_ok());
+}
+
+#[tokio::test]
+async fn whoever_names_a_version_in_a_body_needs_the_scope_and_code_does_not() {
+    let layer = PromptLayer::new(registry().await).choice_scope("prompts:choose");
+    let ask = async |request: ChatRequest, scopes: &[&'static str]| {
+        let mut request = request;
+        let exchange = Exchange::enter(&mut request);
+        let who = Principal::new("alice").with_scopes(scopes.iter().copied());
+        request.extensions_mut().insert(who);
+        let answer = layer.layer(Model::new(How::Answers)).call(request).await;
+        let answer = answer.map_err(|error| error.rejection().into_owned());
+        (answer, exchange.facts().prompt)
+    };
+    let said = |at: serde_json::Value| {
+        let mut request = ChatRequest::new();
+        let mut prompt = json!({"name": "greet", "variables": {"who": "Ada"}});
+        if let (Some(prompt), Some(at)) = (prompt.as_object_mut(), at.as_object()) {
+            prompt.extend(at.clone());
+        }
+        let chat = request.chat_mut().unwrap();
+        chat.extra.insert("prompt".into(), prompt);
+        request
+    };
+    for (at, place) in [
+        (json!({"version": 2}), "/prompt/version"),
+        (json!({"label": "latest"}), "/prompt/label"),
+    ] {
+        let (refused, prompt) = ask(said(at.clone()), &["other"]).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.kind(), Kind::Forbidden);
+        assert_eq!((refused.param(), prompt), (Some(place), None));
+        let (answer, prompt) = ask(said(at), &["prompts:choose"]).await;
+        assert!(answer.is_ok());
+        assert_eq!(prompt.as_deref(), Some("greet@2"));
+    }
+    assert!(ask(said(json!({})), &[]).await.0.is_ok());
+    assert!(ask(named(call().at(At::Latest)), &[]).await.0.is_ok());
 }
 
 #[tokio::test]

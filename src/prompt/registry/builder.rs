@@ -58,8 +58,9 @@ impl RegistryBuilder {
         self
     }
 
-    /// How many bytes the versions that are held have together at the most: 256 MiB by default, and
-    /// a quarter of it for those that no label points at. Prompts that are beyond are not found.
+    /// How many bytes the versions that are held have together at the most: 256 MiB by default, a quarter of it more
+    /// for what prompts become that are held, and a quarter for versions that no label points at. Prompts that are beyond
+    /// are not found, and are told by [`problems`](Registry::problems), until there is room.
     #[must_use]
     pub fn most_bytes(mut self, bytes: usize) -> Self {
         self.most_bytes = bytes;

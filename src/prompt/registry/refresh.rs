@@ -60,78 +60,107 @@ impl Inner {
         done
     }
 
+    /// Takes changes page by page: whoever asks for a prompt does not wait for all that came after it.
     async fn catch_up(&self) -> Result<(), StoreError> {
-        let before = self.snapshot();
-        let mut next: Option<Snapshot> = None;
-        let mut since = before.revision;
-        let done = loop {
-            let changes = match patiently(self.store.changes_since(since, AT_ONCE)).await {
-                Ok(changes) => changes,
-                Err(error) => break Err(error),
-            };
+        loop {
+            let before = self.snapshot();
+            let since = before.revision;
+            let changes = patiently(self.store.changes_since(since, AT_ONCE)).await?;
             let Changes {
                 revision,
                 heads,
                 more,
             } = changes;
-            if heads.is_empty() && revision <= since {
-                break Ok(());
-            }
-            let next = next.get_or_insert_with(|| Snapshot::clone(&before));
-            if let Err(error) = self.take(next, heads).await {
-                break Err(error);
-            }
             // A store that says that there is more, and gives nothing, is not asked for ever.
             let ahead = revision > since;
-            since = since.max(revision);
-            next.revision = since;
-            if !more || !ahead {
-                break Ok(());
+            if !ahead && heads.is_empty() {
+                break;
             }
-        };
-        if let Some(next) = next {
-            *self
-                .snapshot
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+            let mut next = Snapshot::clone(&before);
+            let taken = self.take(&mut next, heads).await;
+            if taken.is_ok() {
+                next.revision = next.revision.max(revision);
+            }
+            self.publish(next);
+            taken?;
+            if !more || !ahead {
+                break;
+            }
         }
-        done
+        self.take_left_out().await
+    }
+
+    fn publish(&self, next: Snapshot) {
+        let mut snapshot = self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *snapshot = Arc::new(next);
     }
 
     /// Takes what prompts are now. After each of them the snapshot is whole.
     async fn take(&self, next: &mut Snapshot, heads: Vec<PromptHead>) -> Result<(), StoreError> {
         for head in heads {
             let revision = head.revision;
-            let before = next.prompts.get(&head.name).cloned();
-            let wanted: BTreeSet<_> = head
-                .labels
-                .values()
-                .flat_map(Assignment::shares)
-                .map(|share| share.version)
-                .chain([head.latest])
-                .collect();
-            let (mut versions, mut broken) = (HashMap::new(), Vec::new());
-            for number in wanted {
-                let known = before.as_ref().and_then(|before| before.version(number));
-                let found = match known {
-                    Some(known) => Some(Ok(known.clone())),
-                    None => self.load(&head.name, number).await?,
-                };
-                let why = match found {
-                    Some(Ok(version)) => {
-                        versions.insert(number, version);
-                        continue;
-                    }
-                    Some(Err(invalid)) => invalid,
-                    None => Fault::new("", "The version is not in the store.").into(),
-                };
-                tracing::warn!(prompt = %head.name, version = number, %why, "a version of a prompt cannot be used");
-                broken.push((number, why));
-            }
-            let entry = Entry::new(head, &versions, broken);
-            let settings = &self.settings;
-            next.insert(entry, settings.most_prompts, settings.most_bytes);
+            self.take_one(next, head).await?;
             next.revision = next.revision.max(revision);
+        }
+        Ok(())
+    }
+
+    /// Takes prompts that there was no room for, if there is now.
+    async fn take_left_out(&self) -> Result<(), StoreError> {
+        let before = self.snapshot();
+        let Some(mut name) = before.fitting(self.room()) else {
+            return Ok(());
+        };
+        let mut next = Snapshot::clone(&before);
+        for _ in 0..AT_ONCE {
+            match patiently(self.store.head(&name)).await {
+                Ok(Some(head)) => self.take_one(&mut next, head).await?,
+                Err(error) if error.failure() != Failure::Corrupt => return Err(error),
+                _ => drop(next.left_out.remove(&name)),
+            }
+            match next.fitting(self.room()) {
+                Some(another) => name = another,
+                None => break,
+            }
+        }
+        self.publish(next);
+        Ok(())
+    }
+
+    /// Takes what a prompt is now.
+    async fn take_one(&self, next: &mut Snapshot, head: PromptHead) -> Result<(), StoreError> {
+        let before = next.prompts.get(&head.name).cloned();
+        let wanted: BTreeSet<_> = head
+            .labels
+            .values()
+            .flat_map(Assignment::shares)
+            .map(|share| share.version)
+            .chain([head.latest])
+            .collect();
+        let (mut versions, mut broken) = (HashMap::new(), Vec::new());
+        for number in wanted {
+            let known = before.as_ref().and_then(|before| before.version(number));
+            let found = match known {
+                Some(known) => Some(Ok(known.clone())),
+                None => self.load(&head.name, number).await?,
+            };
+            let why = match found {
+                Some(Ok(version)) => {
+                    versions.insert(number, version);
+                    continue;
+                }
+                Some(Err(invalid)) => invalid,
+                None => Fault::new("", "The version is not in the store.").into(),
+            };
+            tracing::warn!(prompt = %head.name, version = number, %why, "a version of a prompt cannot be used");
+            broken.push((number, why));
+        }
+        let name = head.name.clone();
+        if !next.insert(Entry::new(head, &versions, broken), self.room()) {
+            tracing::warn!(prompt = %name, "there is no room for a prompt: it is not found");
         }
         Ok(())
     }

@@ -13,18 +13,30 @@ use crate::{
         plan::Plan,
     },
 };
-use std::{collections::HashMap, hash::Hash, num::NonZeroU32, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    num::NonZeroU32,
+    sync::Arc,
+};
 
 /// What the shares of a label take, in bytes: one for each bucket.
 const PLAN: usize = 10_000;
+
+/// How much is held.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    pub(super) prompts: usize,
+    pub(super) bytes: usize,
+}
 
 /// All prompts, as of a revision of the store.
 #[derive(Clone, Default)]
 pub(super) struct Snapshot {
     pub(super) revision: u64,
     pub(super) prompts: HashMap<PromptName, Arc<Entry>>,
-    /// The last prompt that there was no room for.
-    pub(super) left_out: Option<PromptName>,
+    /// The prompts that there is no room for, and how many bytes each would take.
+    pub(super) left_out: BTreeMap<PromptName, usize>,
     /// How large all versions are together.
     pub(super) bytes: usize,
 }
@@ -173,18 +185,37 @@ impl Snapshot {
         self.prompts.get(name)?.by_label(label, key)
     }
 
-    /// Puts a prompt in its place, unless there is no room for it.
-    pub(super) fn insert(&mut self, entry: Entry, most_prompts: usize, most_bytes: usize) {
-        let before = self.prompts.get(&entry.head.name);
-        let freed = before.map_or(0, |before| before.bytes);
-        let has_room = before.is_some() || self.prompts.len() < most_prompts;
-        let bytes = self.bytes - freed + entry.bytes;
-        if has_room && bytes <= most_bytes {
-            self.bytes = bytes;
-            self.prompts
-                .insert(entry.head.name.clone(), Arc::new(entry));
-        } else {
-            self.left_out = Some(entry.head.name.clone());
+    /// Puts a prompt in its place, if there is room for it. One that was there may take what is left of a quarter
+    /// more. If it may not, it is not there any longer: nobody gets what it was before. Whether it is there.
+    pub(super) fn insert(&mut self, entry: Entry, room: Room) -> bool {
+        let name = entry.head.name.clone();
+        let (has_place, most) = match self.prompts.remove(&name) {
+            Some(before) => {
+                self.bytes -= before.bytes;
+                (true, room.bytes.saturating_add(room.bytes / 4))
+            }
+            None => (self.prompts.len() < room.prompts, room.bytes),
+        };
+        if has_place && self.bytes + entry.bytes <= most {
+            self.left_out.remove(&name);
+            self.bytes += entry.bytes;
+            self.prompts.insert(name, Arc::new(entry));
+            return true;
         }
+        // Of more it is told when they change.
+        if self.left_out.len() < room.prompts || self.left_out.contains_key(&name) {
+            self.left_out.insert(name, entry.bytes);
+        }
+        false
+    }
+
+    /// A prompt that was left out, and that there is room for now.
+    pub(super) fn fitting(&self, room: Room) -> Option<PromptName> {
+        if self.prompts.len() >= room.prompts {
+            return None;
+        }
+        let mut all = self.left_out.iter();
+        let fits = all.find(|(_, bytes)| self.bytes + **bytes <= room.bytes);
+        fits.map(|(name, _)| name.clone())
     }
 }

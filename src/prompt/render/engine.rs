@@ -1,5 +1,10 @@
 //! The template engine: what a template can do, and how much of it.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the engine hands values to filters so, and makes texts of what is none"
+)]
+
 use minijinja::{
     Environment, Error, ErrorKind, Output, State, UndefinedBehavior, filters,
     syntax::SyntaxConfig,
@@ -17,11 +22,18 @@ use std::{
 /// The most steps of one rendering.
 pub(super) const FUEL: u64 = 50_000;
 
+/// As many steps there are even for the largest variables.
+const LEAST_FUEL: u64 = 2_000;
+
+/// How many bytes steps may go through: to compare two texts, to look for one in another or to count
+/// its characters is one step, however long they are.
+const BYTES_OF_STEPS: u64 = 2 << 30;
+
 /// The most bytes that filters make in one rendering.
 const WORK: usize = 8 << 20;
 
 /// The longest list that a template counts.
-const LONGEST_RANGE: isize = 10_000;
+const LONGEST_RANGE: usize = 10_000;
 
 /// How deep templates and loops stand in one another; an include counts ten.
 const DEEPEST: usize = 100;
@@ -75,6 +87,12 @@ pub(super) const FUNCTIONS: [&str; 1] = ["range"];
 thread_local! {
     /// How many bytes filters may still make. A rendering does not wait, so it has the thread to itself.
     static LEFT: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many steps there are for variables of so many bytes.
+pub(super) fn fuel(bytes: usize) -> u64 {
+    let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).max(1);
+    (BYTES_OF_STEPS / bytes).clamp(LEAST_FUEL, FUEL)
 }
 
 /// Takes it from what filters may make.
@@ -147,7 +165,7 @@ fn empty() -> Environment<'static> {
     env.add_test("mapping", tests::is_mapping);
     env.add_test("odd", tests::is_odd);
     env.add_test("even", tests::is_even);
-    env.add_test("divisibleby", tests::is_divisibleby);
+    env.add_test("divisibleby", is_divisible);
     env
 }
 
@@ -315,6 +333,13 @@ fn items(map: Value) -> Result<Value, Error> {
     filters::items(&map)
 }
 
+/// Whether a whole number is a multiple of another one. Of nothing else, and not of 0.
+fn is_divisible(value: Value, by: Value) -> bool {
+    let (value, by) = (i128::try_from(value), i128::try_from(by));
+    let whole = value.ok().zip(by.ok());
+    whole.is_some_and(|(value, by)| value.checked_rem(by) == Some(0))
+}
+
 fn range(from: isize, to: Option<isize>, step: Option<isize>) -> Result<Value, Error> {
     let (from, to) = to.map_or((0, from), |to| (from, to));
     let step = step.unwrap_or(1);
@@ -322,7 +347,7 @@ fn range(from: isize, to: Option<isize>, step: Option<isize>) -> Result<Value, E
     let wrong = |what| Err(Error::new(ErrorKind::InvalidOperation, what));
     match length {
         _ if step == 0 => wrong("a range has steps"),
-        Some(length) if length.abs() <= LONGEST_RANGE => {
+        Some(length) if length.unsigned_abs() <= LONGEST_RANGE => {
             let stride = step.unsigned_abs();
             let list: Vec<isize> = if step > 0 {
                 (from..to).step_by(stride).collect()

@@ -13,18 +13,36 @@ const DEEPEST: usize = 32;
 /// How many schemas it may consist of, with those that it refers to counted each time.
 const MOST_SCHEMAS: usize = 10_000;
 
-/// The largest regular expression, when it is compiled.
-const LARGEST_PATTERN: usize = 1 << 20;
+/// How many regular expressions all schemas of a prompt have.
+pub(super) const MOST_PATTERNS: usize = 64;
 
-/// Compiles a schema that stands at this place.
-pub(super) fn compile(schema: &Value, at: &str, faults: &mut Vec<Fault>) -> Option<Validator> {
+/// The largest regular expression, when it is compiled, in bytes.
+pub(super) const LARGEST_PATTERN: usize = 512 << 10;
+
+/// How many values are looked at for all that is wrong with them. Of more only the first thing is told: to
+/// find all takes as much memory as there are faults.
+const MOST_TO_EXPLAIN: usize = 500;
+
+/// Compiles a schema that stands at this place, with so many regular expressions at the most.
+pub(super) fn compile(
+    schema: &Value,
+    at: &str,
+    patterns: &mut usize,
+    faults: &mut Vec<Fault>,
+) -> Option<Validator> {
     let before = faults.len();
     if schema.to_string().len() > LARGEST {
         faults.push(Fault::new(at, "The schema is larger than 64 KiB."));
         return None;
     }
-    let mut left = MOST_SCHEMAS;
-    weigh(schema, schema, at, 0, &mut Vec::new(), &mut left, faults);
+    let mut weighing = Weighing {
+        root: schema,
+        within: Vec::new(),
+        left: MOST_SCHEMAS,
+        patterns,
+        faults,
+    };
+    weighing.schema(schema, at, 0);
     if faults.len() > before {
         return None;
     }
@@ -49,99 +67,135 @@ pub(super) fn compile(schema: &Value, at: &str, faults: &mut Vec<Fault>) -> Opti
 
 /// Counts what there is to do for one value: a schema that says twice "and what that says", thirty
 /// deep, has a page of text and a billion checks.
-fn weigh<'v>(
+struct Weighing<'v, 'f> {
     root: &'v Value,
-    value: &'v Value,
-    at: &str,
-    depth: usize,
-    within: &mut Vec<&'v str>,
-    left: &mut usize,
-    faults: &mut Vec<Fault>,
-) {
-    let wrong = if depth > DEEPEST {
-        "The schema is more than 32 deep."
-    } else if *left == 0 {
-        "The schema consists of more than 10000 schemas."
-    } else {
-        ""
-    };
-    if !wrong.is_empty() {
-        // Once is enough.
-        if faults.last().is_none_or(|last| last.what != wrong) {
-            faults.push(Fault::new(at, wrong));
-        }
-        return;
-    }
-    *left -= 1;
-    match value {
-        Value::Object(map) => {
-            for (key, inner) in map {
-                let at = below(at, key);
-                match (key.as_str(), inner) {
-                    ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(to)) => {
-                        follow(root, to, &at, depth, within, left, faults);
-                    }
-                    ("$id" | "id" | "$anchor" | "$dynamicAnchor", Value::String(_)) => {
-                        faults.push(Fault::new(
-                            &*at,
-                            "A schema has no name here: refer to its parts by `#/…`.",
-                        ));
-                    }
-                    // What is data, and not a schema.
-                    ("const" | "enum" | "default" | "examples" | "example", _) => {}
-                    // These are counted where they are referred to.
-                    ("$defs" | "definitions", Value::Object(defs)) => {
-                        for (name, inner) in defs {
-                            let at = below(&at, name);
-                            // Each of them must be well-formed, whoever refers to it.
-                            weigh(root, inner, &at, depth + 1, within, left, faults);
-                        }
-                    }
-                    (_, Value::Object(_) | Value::Array(_)) => {
-                        weigh(root, inner, &at, depth + 1, within, left, faults);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Value::Array(all) => {
-            for (nth, inner) in all.iter().enumerate() {
-                if inner.is_object() || inner.is_array() {
-                    let at = format!("{at}/{nth}");
-                    weigh(root, inner, &at, depth + 1, within, left, faults);
-                }
-            }
-        }
-        _ => {}
+    /// Where references have led so far.
+    within: Vec<&'v str>,
+    left: usize,
+    patterns: &'f mut usize,
+    faults: &'f mut Vec<Fault>,
+}
+
+/// What a keyword of a schema holds.
+enum Holds {
+    /// A schema, or a list of them.
+    Schemas,
+    /// Schemas by names of any kind.
+    Named,
+    /// What is data, and not a schema.
+    Data,
+}
+
+fn holds(keyword: &str) -> Holds {
+    match keyword {
+        "const" | "enum" | "default" | "examples" | "example" => Holds::Data,
+        "properties" | "patternProperties" | "dependentSchemas" | "dependencies" | "$defs"
+        | "definitions" => Holds::Named,
+        _ => Holds::Schemas,
     }
 }
 
-fn follow<'v>(
-    root: &'v Value,
-    to: &'v str,
-    at: &str,
-    depth: usize,
-    within: &mut Vec<&'v str>,
-    left: &mut usize,
-    faults: &mut Vec<Fault>,
-) {
-    let wrong = match to.strip_prefix('#') {
-        Some(pointer) if pointer.starts_with('/') => {
-            if within.contains(&to) {
-                "A schema does not refer to itself, not even in a circle."
-            } else if let Some(inner) = root.pointer(pointer) {
-                within.push(to);
-                weigh(root, inner, at, depth + 1, within, left, faults);
-                within.pop();
-                return;
-            } else {
-                "The schema has no such part."
-            }
+impl<'v> Weighing<'v, '_> {
+    fn fault(&mut self, at: &str, what: &'static str) {
+        if self.faults.len() < MOST {
+            self.faults.push(Fault::new(at, what));
         }
-        Some("") => "A schema does not refer to itself, not even in a circle.",
-        _ => "A schema refers to its own parts only, by `#/…`.",
-    };
-    faults.push(Fault::new(at, wrong));
+    }
+
+    /// What would be told of all that follows.
+    fn once(&mut self, at: &str, what: &'static str) {
+        if self.faults.last().is_none_or(|last| last.what != what) {
+            self.fault(at, what);
+        }
+    }
+
+    /// Whether there is room for one more, and it is not too deep.
+    fn enter(&mut self, at: &str, depth: usize) -> bool {
+        if depth > DEEPEST {
+            self.once(at, "The schema is more than 32 deep.");
+            return false;
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => self.once(at, "The schema consists of more than 10000 schemas."),
+        }
+        self.left > 0
+    }
+
+    fn pattern(&mut self, at: &str) {
+        match self.patterns.checked_sub(1) {
+            Some(left) => *self.patterns = left,
+            None => self.once(at, "There are more than 64 regular expressions."),
+        }
+    }
+
+    fn schema(&mut self, value: &'v Value, at: &str, depth: usize) {
+        if !self.enter(at, depth) {
+            return;
+        }
+        match value {
+            Value::Object(map) => {
+                for (key, inner) in map {
+                    self.keyword(key, inner, &below(at, key), depth);
+                }
+            }
+            Value::Array(all) => {
+                for (nth, inner) in all.iter().enumerate() {
+                    if inner.is_object() || inner.is_array() {
+                        self.schema(inner, &format!("{at}/{nth}"), depth + 1);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn keyword(&mut self, keyword: &str, value: &'v Value, at: &str, depth: usize) {
+        match (keyword, value) {
+            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(to)) => {
+                self.follow(to, at, depth);
+            }
+            ("$id" | "id" | "$anchor" | "$dynamicAnchor", Value::String(_)) => {
+                let what = "A schema has no name here: refer to its parts by `#/…`.";
+                self.fault(at, what);
+            }
+            ("pattern", Value::String(_)) => self.pattern(at),
+            (_, Value::Object(map)) if matches!(holds(keyword), Holds::Named) => {
+                for (name, inner) in map {
+                    let at = below(at, name);
+                    if keyword == "patternProperties" {
+                        self.pattern(&at);
+                    }
+                    // Each of them must be well-formed, whoever refers to it.
+                    self.schema(inner, &at, depth + 1);
+                }
+            }
+            (_, Value::Object(_) | Value::Array(_)) if matches!(holds(keyword), Holds::Schemas) => {
+                self.schema(value, at, depth + 1);
+            }
+            _ => {}
+        }
+    }
+
+    fn follow(&mut self, to: &'v str, at: &str, depth: usize) {
+        let what = match to.strip_prefix('#') {
+            Some(pointer) if pointer.starts_with('/') => {
+                if self.within.contains(&to) {
+                    "A schema does not refer to itself, not even in a circle."
+                } else if let Some(inner) = self.root.pointer(pointer) {
+                    self.within.push(to);
+                    self.schema(inner, at, depth + 1);
+                    self.within.pop();
+                    return;
+                } else {
+                    "The schema has no such part."
+                }
+            }
+            Some("") => "A schema does not refer to itself, not even in a circle.",
+            _ => "A schema refers to its own parts only, by `#/…`.",
+        };
+        self.fault(at, what);
+    }
 }
 
 /// The schema of an object of these, where references lead into it.
@@ -168,13 +222,18 @@ fn lead_into(schema: &mut Value, place: &str) {
         Value::Object(map) => {
             for (key, inner) in map {
                 match (key.as_str(), inner) {
-                    ("const" | "enum" | "default" | "examples" | "example", _) => {}
                     ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(to)) => {
                         if let Some(pointer) = to.strip_prefix('#') {
                             *to = format!("{place}{pointer}");
                         }
                     }
-                    (_, inner) => lead_into(inner, place),
+                    (keyword, inner) => match (holds(keyword), inner) {
+                        (Holds::Data, _) => {}
+                        (Holds::Named, Value::Object(map)) => {
+                            map.values_mut().for_each(|inner| lead_into(inner, place));
+                        }
+                        (_, inner) => lead_into(inner, place),
+                    },
                 }
             }
         }
@@ -189,23 +248,45 @@ pub(super) fn check(validator: &Validator, value: &Value, at: &str, faults: &mut
     if validator.is_valid(value) {
         return;
     }
-    for error in validator.iter_errors(value) {
-        if faults.len() >= MOST {
-            return;
-        }
-        let here = format!("{at}{}", error.instance_path());
-        let here = match error.kind() {
-            ValidationErrorKind::Required {
-                property: Value::String(name),
-            } => below(&here, name),
-            ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
-                .first()
-                .map_or(here.clone(), |name| below(&here, name)),
-            _ => here,
-        };
-        let fault = Fault::new(here, sentence(&error));
-        faults.push(fault.about(error.kind().keyword()));
+    let mut left = MOST_TO_EXPLAIN;
+    if !is_small(value, &mut left) {
+        faults.extend(
+            validator
+                .validate(value)
+                .err()
+                .map(|error| told(&error, at)),
+        );
+        return;
     }
+    let room = MOST.saturating_sub(faults.len());
+    let all = validator.iter_errors(value).take(room);
+    faults.extend(all.map(|error| told(&error, at)));
+}
+
+fn is_small(value: &Value, left: &mut usize) -> bool {
+    let Some(rest) = left.checked_sub(1) else {
+        return false;
+    };
+    *left = rest;
+    match value {
+        Value::Array(all) => all.iter().all(|value| is_small(value, left)),
+        Value::Object(map) => map.values().all(|value| is_small(value, left)),
+        _ => true,
+    }
+}
+
+fn told(error: &ValidationError<'_>, at: &str) -> Fault {
+    let here = format!("{at}{}", error.instance_path());
+    let here = match error.kind() {
+        ValidationErrorKind::Required {
+            property: Value::String(name),
+        } => below(&here, name),
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .first()
+            .map_or(here.clone(), |name| below(&here, name)),
+        _ => here,
+    };
+    Fault::new(here, sentence(error)).about(error.kind().keyword())
 }
 
 /// What a keyword says, without a value.
@@ -236,7 +317,12 @@ mod tests {
 
     fn faults(schema: &Value) -> Vec<Fault> {
         let mut faults = Vec::new();
-        compile(schema, "/variables/x", &mut faults);
+        compile(
+            schema,
+            "/variables/x",
+            &mut MOST_PATTERNS.clone(),
+            &mut faults,
+        );
         faults
     }
 
@@ -293,6 +379,52 @@ mod tests {
     }
 
     #[test]
+    fn a_name_of_a_property_is_no_keyword() {
+        // What it refers to is looked at, wherever it stands.
+        let circle = json!({"properties": {"default": {"$ref": "#/properties/default"}}});
+        assert_ne!(faults(&circle), []);
+        let far = json!({"$defs": {"enum": {"$ref": "file:///etc/passwd"}}});
+        assert_ne!(faults(&far), []);
+        let data = json!({"default": {"$ref": "file:///etc/passwd"}, "properties": {"$ref": {}, "$id": {}}});
+        assert_eq!(faults(&data), []);
+        let name = "x".to_owned();
+        let schema = json!({"properties": {"const": {"$ref": "#/$defs/a"}}, "$defs": {"a": {}}});
+        let all = object([(&name, &schema, true)].into_iter());
+        let led = &all["properties"]["x"]["properties"]["const"]["$ref"];
+        assert_eq!(led, "#/properties/x/$defs/a");
+    }
+
+    #[test]
+    fn there_are_not_many_regular_expressions() {
+        let many = |count: usize| {
+            let all = (0..count).map(|nth| json!({"pattern": format!("^{nth}$")}));
+            json!({"anyOf": all.collect::<Vec<_>>()})
+        };
+        assert_eq!(faults(&many(MOST_PATTERNS)), []);
+        assert_ne!(faults(&many(MOST_PATTERNS + 1)), []);
+        let mut patterns = MOST_PATTERNS;
+        compile(&many(40), "", &mut patterns, &mut Vec::new()).unwrap();
+        assert_eq!(patterns, 24, "all schemas of a prompt share them");
+        let named = json!({"patternProperties": {"^a": {}, "^b": {}}});
+        compile(&named, "", &mut patterns, &mut Vec::new()).unwrap();
+        assert_eq!(patterns, 22);
+    }
+
+    #[test]
+    fn of_many_faults_in_many_values_one_is_told() {
+        let schema = json!({"items": {"required": ["a", "b", "c"]}});
+        let mut faults = Vec::new();
+        let validator = compile(&schema, "", &mut MOST_PATTERNS.clone(), &mut faults).unwrap();
+        let values = |count| Value::Array(vec![json!({}); count]);
+        check(&validator, &values(9), "/x", &mut faults);
+        assert_eq!(faults.len(), 27);
+        faults.clear();
+        check(&validator, &values(9_000), "/x", &mut faults);
+        let places: Vec<_> = faults.iter().map(|fault| &*fault.pointer).collect();
+        assert_eq!(places, ["/x/0/a"]);
+    }
+
+    #[test]
     fn a_fault_of_a_value_has_a_place_and_no_value() {
         let schema = json!({
             "type": "object",
@@ -301,7 +433,7 @@ mod tests {
             "additionalProperties": false,
         });
         let mut all = Vec::new();
-        let validator = compile(&schema, "", &mut all).unwrap();
+        let validator = compile(&schema, "", &mut MOST_PATTERNS.clone(), &mut all).unwrap();
         let value = json!({"a/b": [1, "canary"], "c": "canary", "f": "canary"});
         check(&validator, &value, "/x", &mut all);
         let mut places: Vec<_> = all.iter().map(|fault| &*fault.pointer).collect();
@@ -322,7 +454,7 @@ mod tests {
             "#/properties/x/$defs/a"
         );
         let mut faults = Vec::new();
-        let validator = compile(&all, "", &mut faults).unwrap();
+        let validator = compile(&all, "", &mut MOST_PATTERNS.clone(), &mut faults).unwrap();
         assert!(validator.is_valid(&json!({"x": ["a"]})));
         assert!(!validator.is_valid(&json!({"x": [1]})));
     }

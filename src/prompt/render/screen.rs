@@ -11,11 +11,17 @@
 //! that does no harm.
 
 use super::engine::{FILTERS, TESTS};
-use crate::prompt::fault::Fault;
+use crate::prompt::fault::{Fault, MOST};
 use std::collections::BTreeMap;
 
 /// The most tokens of one tag.
 const MOST_TOKENS: usize = 2_000;
+
+/// The longest tag, in bytes.
+const LONGEST: usize = 16 << 10;
+
+/// How often each character of a template may be looked at, of those in tags within tags.
+const AGAIN: usize = 8;
 
 /// Tags that may be used, beside `set`, `for` and `include`, which are looked at more closely.
 const TAGS: [&str; 9] = [
@@ -52,15 +58,26 @@ pub(super) fn screen<'t, T>(
     faults: &mut Vec<Fault>,
 ) -> Vec<&'t str> {
     let mut set = Vec::new();
-    let mut fault = |from: usize, what: &'static str, about: Option<&str>| {
-        let fault = Fault::new(at, what).line(line_at(template, from));
-        faults.push(match about {
-            Some(about) => fault.about(about),
-            None => fault,
-        });
-    };
+    let most = faults.len().saturating_add(MOST);
+    let mut left = template.len().saturating_mul(AGAIN);
     for (from, end, rest) in tags(template) {
-        let tokens = match tokens(rest, end) {
+        if faults.len() >= most {
+            break;
+        }
+        let mut fault = |from: usize, what: &'static str, about: Option<&str>| {
+            let fault = Fault::new(at, what).line(line_at(template, from));
+            faults.push(match about {
+                Some(about) => fault.about(about),
+                None => fault,
+            });
+        };
+        let read = tokens(rest, end).and_then(|(tokens, length)| {
+            left = left
+                .checked_sub(length)
+                .ok_or("Too many tags stand in one another.")?;
+            Ok(tokens)
+        });
+        let tokens = match read {
             Ok(tokens) => tokens,
             Err(what) => {
                 fault(from, what, None);
@@ -144,7 +161,7 @@ fn line_at(template: &str, from: usize) -> usize {
 pub(super) fn line_of(template: &str, variable: &str) -> Option<usize> {
     let mut tags = tags(template);
     let (from, ..) = tags.find(|(_, end, rest)| {
-        let tokens = tokens(rest, end).unwrap_or_default();
+        let (tokens, _) = tokens(rest, end).unwrap_or_default();
         let mut named = (0..tokens.len()).filter(|nth| tokens[*nth] == Token::Word(variable));
         named.any(|nth| nth == 0 || tokens[nth - 1] != Token::Sign('.'))
     })?;
@@ -167,11 +184,17 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
     const LIST: &str = "A list, a tuple or a map of a template holds literals only.";
     let mut brackets = Vec::new();
     let mut after_in = false;
-    // A number after a dot is the place in a list.
+    // A number after a dot is the place in a list, and a filter or an index would make another value of
+    // one: they belong to it more than the `+` does.
     let is_number = |nth: Option<usize>| {
         nth.is_some_and(|nth| {
             let after_dot = nth > 0 && tokens[nth - 1] == Token::Sign('.');
-            tokens.get(nth) == Some(&Token::Number) && !after_dot
+            let goes_on = match tokens.get(nth + 1) {
+                Some(Token::Sign(sign)) => "|.[(".contains(*sign),
+                Some(Token::Word(word)) => !WORDS.contains(word),
+                _ => false,
+            };
+            tokens.get(nth) == Some(&Token::Number) && !after_dot && !goes_on
         })
     };
     for (nth, token) in tokens.iter().enumerate() {
@@ -195,6 +218,10 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
             }
             Token::Sign('+') if !is_number(before) && !is_number(Some(nth + 1)) => {
                 return Some("By `+` only a number that is written there is added.");
+            }
+            // It would be copied, in one step.
+            Token::Sign(':') if brackets.last() == Some(&Bracket::Call) => {
+                return Some("Lists and texts are not cut by `[from:to]`.");
             }
             Token::Sign('(') if after_value => brackets.push(Bracket::Call),
             Token::Sign('(') => brackets.push(Bracket::Group),
@@ -220,8 +247,11 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
     None
 }
 
-/// The tokens of a tag up to its end, as the template engine finds them, or to the end of the text.
-fn tokens<'t>(mut rest: &'t str, end: &str) -> Result<Vec<Token<'t>>, &'static str> {
+/// The tokens of a tag up to its end, as the template engine finds them, or to the end of the text; and how
+/// long that is.
+fn tokens<'t>(rest: &'t str, end: &str) -> Result<(Vec<Token<'t>>, usize), &'static str> {
+    let all = &rest[..rest.floor_char_boundary(LONGEST)];
+    let mut rest = all;
     let mut tokens = Vec::new();
     let mut open = 0_isize;
     while let Some(first) = rest.chars().next() {
@@ -231,7 +261,7 @@ fn tokens<'t>(mut rest: &'t str, end: &str) -> Result<Vec<Token<'t>>, &'static s
                 .starts_with(end)
         };
         if open == 0 && (rest.starts_with(end) || over(rest)) {
-            return Ok(tokens);
+            return Ok((tokens, all.len() - rest.len()));
         }
         if tokens.len() >= MOST_TOKENS {
             return Err("A tag has 2000 words and signs at the most.");
@@ -266,7 +296,10 @@ fn tokens<'t>(mut rest: &'t str, end: &str) -> Result<Vec<Token<'t>>, &'static s
         };
         rest = &rest[length..];
     }
-    Ok(tokens)
+    match all.len() < LONGEST - 3 {
+        true => Ok((tokens, all.len())),
+        false => Err("A tag has 16384 bytes at the most."),
+    }
 }
 
 fn span(text: &str, belongs: impl Fn(char) -> bool) -> usize {
@@ -305,7 +338,8 @@ mod tests {
             "{% for item in items %}{{ loop.index + 1 }}. {{ item.title }}\n{% endfor %}",
             "{% for key, value in map|items %}{{ 1 + loop.index0 }}{{ key }}{% else %}-{% endfor %}",
             "{%- if kind == 'a' and not (b or c) -%}A{%+ elif kind in [\"b\", 'c', 1, none] %}B{% else %}C{% endif %}",
-            "{% set first = items[0].name|default(\"x\", true) %}{{ first[1:] }}",
+            "{% set first = items[0].name|default(\"x\", true) %}{{ first[1] }}",
+            "{{ items[{'a': 1}.a] }}{{ n + 1 if n else m + 2 }}{{ (n|default(0)) + 1 }}",
             "{% include \"tone\" %}{%- include 'tone' -%}{{ x.self }}",
             "{{ 'a' if x is defined and y is not none and n is divisibleby(3) }}",
             "{% raw %}{{ literally }}{% endraw %}",
@@ -325,6 +359,15 @@ mod tests {
             "{{ x + x }}",
             "{{ x.0 + x.0 }}",
             "{{ x . 0 + x }}",
+            "{% set x = x + 0|default(x, true) %}",
+            "{{ x + 0 [x] }}",
+            "{{ x + 1e0|default(x) }}",
+            "{{ x + 0 . y }}",
+            "{{ x + 0 (x) }}",
+            "{{ x[1:] }}",
+            "{{ x [ : ] }}",
+            "{{ x[::-1] }}",
+            "{{ x[a if b else c:] }}",
             "{{ (x) + (x) }}",
             "{{ 1 if x else y + z }}",
             "{{ \"}}\" ~ x }}",
@@ -363,6 +406,34 @@ mod tests {
         ] {
             assert_ne!(wrong(template), [], "{template}");
         }
+    }
+
+    #[test]
+    fn tags_in_tags_take_no_time() {
+        for (template, what) in [
+            (
+                ["{{ '", &" ".repeat(20_000)].concat().repeat(50),
+                "A tag has 16384 bytes at the most.",
+            ),
+            (
+                "{{'".repeat(300_000),
+                "A tag has 2000 words and signs at the most.",
+            ),
+            (
+                "{".repeat(1 << 20),
+                "A tag has 2000 words and signs at the most.",
+            ),
+            (
+                ["{{".repeat(400), "}}".repeat(400)].concat().repeat(250),
+                "Too many tags stand in one another.",
+            ),
+        ] {
+            let faults = wrong(&template);
+            assert_eq!(faults.len(), MOST, "{what}");
+            assert_eq!(faults[MOST - 1].what, what);
+        }
+        let quoted = ["{{ '", &"{{ }}".repeat(1_000), "' }}"].concat();
+        assert_eq!(wrong(&quoted.repeat(150)), []);
     }
 
     #[test]

@@ -5,9 +5,13 @@ use crate::prompt::{
     content::Prompt,
     fault::{Fault, below, what},
 };
+use serde_json::Value;
 
 /// The largest prompt, as text in bytes.
 const LARGEST: usize = 1 << 20;
+
+/// How deep its form is.
+const DEEPEST: usize = 64;
 
 const MOST_MESSAGES: usize = 256;
 const MOST_PARTS: usize = 256;
@@ -27,7 +31,7 @@ pub(super) fn check(prompt: &Prompt) -> Vec<Fault> {
         }
     };
     let parts = prompt.messages.iter().map(|message| message.parts.len());
-    let one = prompt.text.is_some() != !prompt.messages.is_empty();
+    let one = prompt.text.is_some() == prompt.messages.is_empty();
     check(one, "", what::NOTHING_SAID);
     check(
         prompt.messages.len() <= MOST_MESSAGES,
@@ -92,8 +96,25 @@ pub(super) fn check(prompt: &Prompt) -> Vec<Fault> {
             "The name of a partial has 1 to 128 bytes, and neither quotes nor slashes nor `~`.",
         );
     }
-    if faults.is_empty() && prompt.to_json().to_string().len() > LARGEST {
-        faults.push(Fault::new("", "The prompt is larger than 1 MiB."));
+    if faults.is_empty() {
+        let form = prompt.to_json();
+        // Whatever reads it again has a bound of its own, of 128 and more.
+        if is_deeper(&form, DEEPEST) {
+            faults.push(Fault::new("", "The prompt is more than 64 deep."));
+        } else if form.to_string().len() > LARGEST {
+            faults.push(Fault::new("", "The prompt is larger than 1 MiB."));
+        }
     }
     faults
+}
+
+fn is_deeper(value: &Value, than: usize) -> bool {
+    let Some(rest) = than.checked_sub(1) else {
+        return true;
+    };
+    match value {
+        Value::Array(all) => all.iter().any(|value| is_deeper(value, rest)),
+        Value::Object(map) => map.values().any(|value| is_deeper(value, rest)),
+        _ => false,
+    }
 }

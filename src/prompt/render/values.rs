@@ -11,17 +11,62 @@ use std::{
 /// How deep they may be.
 const DEEPEST_VALUE: usize = 64;
 
-/// Whether a value is small enough.
-pub(super) fn fits(value: &Value, depth: usize, left: &mut usize) -> bool {
-    let Some(rest) = left.checked_sub(1) else {
-        return false;
+/// What a value counts in bytes, beside its text.
+const BYTES: usize = 32;
+
+/// How much variables may still be.
+pub(super) struct Room {
+    values: usize,
+    bytes: usize,
+}
+
+impl Room {
+    /// 10,000 values, 4 MiB.
+    pub(super) const ALL: Self = Self {
+        values: 10_000,
+        bytes: 4 << 20,
     };
-    *left = rest;
-    match value {
-        _ if depth > DEEPEST_VALUE => false,
-        Value::Array(all) => all.iter().all(|value| fits(value, depth + 1, left)),
-        Value::Object(map) => map.values().all(|value| fits(value, depth + 1, left)),
-        _ => true,
+
+    /// How many bytes were taken.
+    pub(super) fn taken(&self) -> usize {
+        Self::ALL.bytes - self.bytes
+    }
+
+    /// Whether there is room for a value, which is taken.
+    pub(super) fn fits(&mut self, value: &Value) -> bool {
+        self.fits_at(value, 0)
+    }
+
+    fn fits_at(&mut self, value: &Value, depth: usize) -> bool {
+        let text = value.as_str().map_or(0, str::len);
+        depth <= DEEPEST_VALUE
+            && self.value()
+            && self.text(text)
+            && match value {
+                Value::Array(all) => all.iter().all(|value| self.fits_at(value, depth + 1)),
+                Value::Object(map) => map
+                    .iter()
+                    .all(|(key, value)| self.text(key.len()) && self.fits_at(value, depth + 1)),
+                _ => true,
+            }
+    }
+
+    fn value(&mut self) -> bool {
+        let Some(values) = self.values.checked_sub(1) else {
+            return false;
+        };
+        self.values = values;
+        self.text(BYTES)
+    }
+
+    fn text(&mut self, length: usize) -> bool {
+        match self.bytes.checked_sub(length) {
+            Some(bytes) => {
+                self.bytes = bytes;
+                true
+            }
+            None => false,
+        }
     }
 }
 
