@@ -127,7 +127,7 @@
 //! | allowed | the service's | | |
 //! | denied | 403 | `insufficient_permissions` | |
 //! | the same, where nothing but scopes is missing | 403 | `insufficient_permissions` | `WWW-Authenticate: Bearer error="insufficient_scope", scope="…"` |
-//! | denied, with [`conceal`](Policy::conceal) | 404 | `not_found`; around a model `model_not_found` | |
+//! | denied, with [`conceal`](Policy::conceal) | 404 | `not_found`; around a model `model_not_found`, of a prompt `prompt_not_found` | |
 //!
 //! No answer tells of a rule. Which one it was is the [`rule`](crate::exchange::Facts::rule) of the
 //! [`Exchange`](crate::Exchange), for the access log, the trace and the metrics; `default` where none applied.

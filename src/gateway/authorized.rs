@@ -26,6 +26,7 @@ pub(super) struct Served {
 }
 
 /// Where prompts are endpoints.
+#[cfg_attr(not(feature = "prompts"), allow(dead_code))]
 pub(super) struct ServedPrompts {
     /// The path below which they stand.
     pub(super) root: Arc<str>,

@@ -48,6 +48,8 @@ pub(super) fn compile(
     }
     let built = jsonschema::options()
         .offline()
+        // Whoever reads our document, or writes a schema, takes them for a promise.
+        .should_validate_formats(true)
         .with_pattern_options(
             PatternOptions::regex()
                 .size_limit(LARGEST_PATTERN)
@@ -440,6 +442,24 @@ mod tests {
         places.sort_unstable();
         assert_eq!(places, ["/x/a~1b/1", "/x/c", "/x/e", "/x/f"]);
         assert!(!format!("{all:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_format_is_held() {
+        for (format, good, bad) in [
+            ("date-time", "2026-11-22T10:48:00Z", "noon"),
+            ("uuid", "6f9619ff-8b86-d011-b42d-00c04fc964ff", "1"),
+            ("email", "ada@example.com", "ada"),
+            ("of-mine", "anything", ""),
+        ] {
+            let schema = json!({"type": "string", "format": format});
+            let mut faults = Vec::new();
+            let validator = compile(&schema, "", &mut MOST_PATTERNS.clone(), &mut faults).unwrap();
+            assert!(validator.is_valid(&json!(good)), "{format}");
+            check(&validator, &json!(bad), "/x", &mut faults);
+            // One that nobody knows says nothing.
+            assert_eq!(faults.len(), usize::from(!bad.is_empty()), "{format}");
+        }
     }
 
     #[test]
