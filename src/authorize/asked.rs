@@ -60,7 +60,7 @@ pub struct Asked<'a> {
     path: Option<&'a str>,
     route: Option<Arc<str>>,
     pub(super) model: Model<'a>,
-    pub(super) prompt: Prompt<'a>,
+    pub(crate) prompt: Prompt<'a>,
     pub(super) now: Option<SystemTime>,
     /// About how many tokens a call of a model has.
     #[cfg(all(feature = "cel", feature = "llm"))]

@@ -54,8 +54,7 @@ impl AuthorizeLayer {
         self
     }
 
-    /// Sets where it is found which prompt is called, or that none is, once the route is known. It alone says
-    /// so then: a name that was noted of a path further out is forgotten where it says otherwise.
+    /// Sets where it is found which prompt is called, or that none is, once the route is known.
     #[cfg(feature = "gateway")]
     pub(crate) fn prompt(
         mut self,
@@ -118,15 +117,9 @@ impl AuthorizeLayer {
             _ => Model::Unknown,
         };
         let effect = policy.ruled(&mut asked, deferred)?;
-        let seen = self.deferring.is_some().then(|| {
+        if self.deferring.is_some() {
             let allowed = effect == Effect::Allow;
-            asked.seen(policy.clone(), allowed)
-        });
-        #[cfg(feature = "prompts")]
-        if self.prompt.is_some() && asked.prompt().is_none() {
-            req.extensions_mut().remove::<super::PromptAsked>();
-        }
-        if let Some(seen) = seen {
+            let seen = asked.seen(policy.clone(), allowed);
             req.extensions_mut().insert(seen);
         }
         Ok(())

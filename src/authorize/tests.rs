@@ -294,6 +294,21 @@ fn what_needs_the_model_is_left_until_it_is_known() {
 }
 
 #[test]
+fn a_prompt_is_denied_where_it_may_be_one_and_not_where_there_is_none() {
+    let policy = Policy::new()
+        .rule(Rule::allow("all"))
+        .rule(Rule::deny("secret").prompts(["secret"]));
+    let request = get().body(()).unwrap();
+    let effect = |asked: Asked<'_>| policy.decide(&asked).effect;
+    assert_eq!(effect(request.ask()), Deny, "nobody knows");
+    assert_eq!(effect(request.ask().with_model_later()), Undecided);
+    assert_eq!(effect(request.ask().with_model("fast")), Allow);
+    assert_eq!(effect(request.ask().without_prompt()), Allow);
+    assert_eq!(effect(request.ask().with_prompt("other")), Allow);
+    assert_eq!(effect(request.ask().with_prompt("secret")), Deny);
+}
+
+#[test]
 fn who_lacks_nothing_but_scopes_is_told_which() {
     let policy = Policy::new()
         .rule(Rule::allow("keys").roles(["admin"]).all_scopes(["root"]))

@@ -113,13 +113,15 @@ impl Served {
         (**asked.route()? == *prompts.template).then_some(prompts)
     }
 
-    /// Which prompt is called. Of a model it is known further in.
+    /// Which prompt is called. Of a model it is known further in, and of endpoints of one's own by a layer of
+    /// one's own.
     fn prompt<'a>(&self, asked: &Asked<'a>) -> Prompt<'a> {
         let Some(path) = asked.path() else {
             return Prompt::Unknown;
         };
         match self.endpoints(asked) {
             Some(prompts) => prompts.name(path).map_or(Prompt::Unknown, Prompt::Named),
+            None if asked.prompt().is_some() => asked.prompt,
             None if self.chat && planes::of_models(path) => Prompt::Unknown,
             None => Prompt::None,
         }

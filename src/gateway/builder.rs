@@ -439,8 +439,6 @@ impl GatewayBuilder {
         #[cfg(not(feature = "prompts"))]
         let served_prompts = None;
         #[cfg(feature = "prompts")]
-        let named = endpoints.as_ref().map(prompts::named);
-        #[cfg(feature = "prompts")]
         if endpoints.is_some() || self.prompt_management.is_some() {
             let policy = self.authorized.as_ref().map(Authorized::policy);
             let (routes, manage) = (
@@ -484,8 +482,6 @@ impl GatewayBuilder {
         });
         let (of_routes, of_models) = rechecked.unzip();
         let bounded = |routes| option_layer(of_routes).layer(Bounded::new(routes, limits, spare));
-        #[cfg(feature = "prompts")]
-        let bounded = |routes| option_layer(named).layer(bounded(routes));
         let planes = Planes {
             chat: serves_chat.then(|| option_layer(of_models).layer(serve)),
             routes: routes.map(bounded),

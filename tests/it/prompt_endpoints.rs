@@ -1,17 +1,19 @@
 //! Prompts as endpoints of a gateway, and their management.
 
+mod mounted;
+mod policy;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use std::{convert::Infallible, num::NonZeroU32};
-use tower::{Layer, ServiceExt, util::MapRequestLayer};
+use tower::{Layer, ServiceExt};
 use tower_gateway::{
     Body, Principal, Rejection,
     auth::{AuthLayer, Credential},
-    authorize::{Policy, Role, Rule},
     collect,
-    gateway::{Gateway, GatewayBuilder, GatewayService, Slot},
+    gateway::{Gateway, GatewayBuilder, GatewayService},
     llm::Simulator,
     prompt::{Actor, Assignment, Change, Prompt, Registry, endpoints::Endpoints, manage::Manage},
     rejection::Kind,
@@ -169,117 +171,6 @@ async fn endpoints_are_none_elsewhere_or_shown_as_one_says() {
     assert_eq!(status, 401);
 }
 
-/// Alice may translate and summarise; what is slow is not for her.
-fn policy() -> Policy {
-    Policy::new()
-        .rule(
-            Rule::allow("translators")
-                .roles(["translator"])
-                .routes(["/prompts/{name}"])
-                .prompts(["translate", "think"])
-                .models(["fast"]),
-        )
-        .rule(
-            Rule::allow("describing")
-                .roles(["translator"])
-                .methods([http::Method::GET])
-                .routes(["/prompts/{name}"])
-                .prompts(["translate", "think"]),
-        )
-        .rule(
-            Rule::allow("listing")
-                .roles(["translator"])
-                .routes(["/prompts", "/prompts/openapi.json"]),
-        )
-        .role(Role::new("admin").may_all("*", ["*"]))
-}
-
-#[tokio::test]
-async fn a_policy_decides_on_prompt_and_model() {
-    let gateway = gateway(|builder, registry| builder.authorize(policy()).prompts(registry)).await;
-    let (_, told) = call(&gateway, "alice", "GET", "/prompts", &Value::Null).await;
-    let names: Vec<_> = told["prompts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| &one["name"])
-        .collect();
-    assert_eq!(names, ["translate"]);
-    for (path, method, wanted) in [
-        ("/prompts/translate", "POST", 200),
-        ("/prompts/translate", "GET", 200),
-        ("/prompts/summarise", "POST", 403),
-        ("/prompts/summarise", "GET", 403),
-        ("/prompts/nothing", "POST", 403),
-        // The prompt is allowed and its model is not.
-        ("/prompts/think", "POST", 404),
-        ("/prompts/think", "GET", 404),
-        ("/prompts/%74hink", "POST", 404),
-        ("/prompts/", "GET", 403),
-    ] {
-        assert_eq!(
-            status(&gateway, "alice", method, path).await,
-            wanted,
-            "{method} {path}"
-        );
-    }
-    for path in ["/prompts/think", "/prompts/summarise"] {
-        assert_eq!(status(&gateway, "root", "POST", path).await, 200, "{path}");
-    }
-    assert_eq!(
-        status(&gateway, "bob", "POST", "/prompts/translate").await,
-        403
-    );
-    // The same rule is no leave to name it in a chat.
-    let chat = json!({"prompt": {"name": "translate", "variables": {"text": "Hello"}}});
-    assert_eq!(
-        call(&gateway, "alice", "POST", "/v1/chat/completions", &chat)
-            .await
-            .0,
-        403
-    );
-}
-
-#[tokio::test]
-async fn a_layer_that_leads_elsewhere_leads_to_no_other_prompt() {
-    let lead = MapRequestLayer::new(|mut request: Request<Body>| {
-        if let Some(to) = request.headers().get("x-lead").cloned() {
-            *request.uri_mut() = to.to_str().unwrap().parse().unwrap();
-        }
-        request
-    });
-    let gateway = gateway(|builder, registry| {
-        builder
-            .authorize(policy())
-            .layer_at(Slot::Cache, lead)
-            .prompts(registry)
-    })
-    .await;
-    for (from, to, method, wanted) in [
-        ("/prompts/translate", "/prompts/summarise", "POST", 403),
-        ("/prompts/translate", "/prompts/summarise", "GET", 403),
-        (
-            "/prompts/translate",
-            "/prompts/translate?stream=false",
-            "POST",
-            200,
-        ),
-        ("/prompts", "/prompts/summarise", "GET", 403),
-        ("/prompts", "/prompts/translate", "GET", 200),
-    ] {
-        let request = Request::builder()
-            .method(method)
-            .uri(from)
-            .header("authorization", "Bearer alice")
-            .header("content-type", "application/json")
-            .header("x-lead", to)
-            .body(Full::new(Bytes::from(r#"{"text":"Hello"}"#)))
-            .unwrap();
-        let response = gateway.clone().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), wanted, "{method} {from} → {to}");
-    }
-}
-
 #[tokio::test]
 async fn prompts_are_managed_where_one_says() {
     let gateway = gateway(|builder, registry| {
@@ -334,62 +225,4 @@ async fn prompts_are_managed_where_one_says() {
     // Who may manage, and may not release.
     let (status, _) = call(&gateway, "root", "PUT", path, &json!({"to": null})).await;
     assert_eq!(status, 403);
-}
-
-#[tokio::test]
-async fn a_run_is_held_by_the_policy_too() {
-    let policy = policy().rule(
-        Rule::allow("managing")
-            .principals(["bob"])
-            .routes(["/admin/prompts*"])
-            .models(["*"]),
-    );
-    let policy = policy.rule(
-        Rule::deny("slow")
-            .principals(["bob"])
-            .when_model(|_, model| Some(model == "slow")),
-    );
-    let gateway = gateway(|builder, registry| {
-        builder
-            .authorize(policy)
-            .prompts(registry.clone())
-            .manage_prompts(Manage::new(registry))
-    })
-    .await;
-    let run = |name: &str| {
-        (
-            format!("/admin/prompts/{name}/runs"),
-            json!({"versions": [1], "cases": [{"variables": {"text": "x"}}]}),
-        )
-    };
-    let (path, body) = run("translate");
-    // A rule that denies by the model cannot be decided where none is asked.
-    let (status, _) = call(&gateway, "bob", "POST", &path, &body).await;
-    assert_eq!(status, 403);
-    let (path, body) = run("think");
-    let (status, told) = call(&gateway, "root", "POST", &path, &body).await;
-    assert_eq!(
-        (status, &told["versions"][0]["errors"]),
-        (200, &json!(0)),
-        "{told}"
-    );
-}
-
-#[tokio::test]
-async fn endpoints_stand_in_a_router_of_axum_with_layers_of_ones_own() {
-    let endpoints = Endpoints::new(registry().await).chat(Simulator::new());
-    let named = endpoints.name_layer().layer(endpoints.clone());
-    let app = axum::Router::<()>::new()
-        .route_service("/prompts", named.clone())
-        .route_service("/prompts/{*rest}", named)
-        .layer(AuthLayer::new(|_: Credential| async {
-            Ok::<_, Rejection>(Principal::new("alice"))
-        }));
-    let request = Request::post("/prompts/translate")
-        .header("authorization", "Bearer x")
-        .header("content-type", "application/json")
-        .body(axum::body::Body::from(r#"{"text":"Hello"}"#))
-        .unwrap();
-    let response: Result<_, Infallible> = app.oneshot(request).await;
-    assert_eq!(response.unwrap().status(), 200);
 }

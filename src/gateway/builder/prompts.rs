@@ -122,7 +122,11 @@ impl GatewayBuilder {
                 let page = PageLayer::new(endpoints.root_path().clone());
                 self.http.push(Entry::http(Slot::Limits, page));
             }
-            self.http.push(Entry::http(Slot::Limits, named(endpoints)));
+            // A policy of the gateway's knows their routes; others go by paths.
+            if self.authorized.is_none() {
+                let named = PromptNameLayer::new(endpoints.root_path().clone());
+                self.http.push(Entry::http(Slot::Limits, named));
+            }
         }
         (layer, endpoints)
     }
@@ -142,11 +146,6 @@ impl GatewayBuilder {
             }
         }
     }
-}
-
-/// Tells layers of one's own which prompt a path names.
-pub(super) fn named(endpoints: &Endpoints) -> PromptNameLayer {
-    PromptNameLayer::new(endpoints.root_path().clone())
 }
 
 /// Where the policy finds them.

@@ -93,7 +93,12 @@ impl Components {
                     "additionalProperties" | "unevaluatedProperties" | "additionalItems",
                     Value::Bool(_),
                 ) => inner.clone(),
-                (_, Value::Object(_)) => self.schema(root, inner, prefix, known),
+                // Some generators know no schema that is a word.
+                (
+                    "items" | "contains" | "propertyNames" | "not" | "if" | "then" | "else",
+                    Value::Bool(_),
+                )
+                | (_, Value::Object(_)) => self.schema(root, inner, prefix, known),
                 _ => inner.clone(),
             };
             out.insert(key.clone(), value);
@@ -156,6 +161,7 @@ mod tests {
                 "from": {"$ref": "#/$defs/a-place"},
                 "to": {"$ref": "#/$defs/a-place", "description": "Where to."},
                 "any": true,
+                "pair": {"prefixItems": [true], "items": false, "uniqueItems": true},
                 "$ref": {"type": "string"},
             },
             "required": ["from"],
@@ -172,6 +178,7 @@ mod tests {
                     "from": {"$ref": "#/components/schemas/TripAPlace"},
                     "to": {"$ref": "#/components/schemas/TripAPlace", "description": "Where to."},
                     "any": {},
+                    "pair": {"prefixItems": [{}], "items": {"not": {}}, "uniqueItems": true},
                     "$ref": {"type": "string"},
                 },
                 "required": ["from"],
