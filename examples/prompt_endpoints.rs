@@ -72,7 +72,13 @@ fn greeting(url: &str, env: &Env, registry: &Registry) -> String {
         "$GATEWAY_KEY"
     };
     let heads = registry.heads(None, 20);
-    let names: Vec<_> = heads.iter().map(|head| head.name.as_str()).collect();
+    let names = heads.iter().map(|head| head.name.as_str());
+    // A partial is for other prompts, and no endpoint.
+    let names = names.filter(|name| {
+        let found = registry.by_label::<str>(name, "latest", None);
+        found.is_some_and(|found| !found.version.prompt().is_partial())
+    });
+    let names: Vec<_> = names.collect();
     format!(
         "\nListening on {url}/prompts\nPrompts: {}\nTry them: {url}/prompts/\nOpenAPI:  {url}/prompts/openapi.json\nKey:      {key}\n\n\
          curl {url}/prompts/translate \\\n  \
