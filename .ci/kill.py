@@ -59,14 +59,15 @@ BOB = 200
 
 
 def write(arguments, kill):
-    """What the writer has told of until it was killed."""
+    """What the writer has told of until it was killed. `kill` tells whether it was the server."""
     writer = subprocess.Popen([keys, *arguments], env=environment, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True)
     time.sleep(random.uniform(0.0, 0.15) if random.random() < 0.8 else random.uniform(0.0, 0.6))
-    kill(writer)
+    server_killed = kill(writer)
     out, err = writer.communicate(timeout=60)
-    if "panicked" in err:
-        sys.exit(err)
+    # A writer ends because it was killed, because the server was, or because it is done.
+    if "panicked" in err or (writer.returncode not in (0, -signal.SIGKILL) and not server_killed):
+        sys.exit(f"a writer ended by itself, with {writer.returncode}: {err}")
     # A line that was cut off was not told.
     return [line for line in out.split("\n")[:-1] if line]
 
@@ -84,8 +85,9 @@ try:
                 except subprocess.TimeoutExpired:
                     sys.exit("the writer waits without end for a server that is gone")
                 server.start()
-            else:
-                writer.send_signal(signal.SIGKILL)
+                return True
+            writer.send_signal(signal.SIGKILL)
+            return False
 
         good = sorted(told - revoked)
         if nth % 4 == 3 and good:

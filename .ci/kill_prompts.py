@@ -45,17 +45,18 @@ def run(*words):
 
 
 def write(name, kill):
-    """What two writers have told of until they were killed."""
+    """What two writers have told of until they were killed. `kill` tells whether it was the server."""
     global cut
     writers = [subprocess.Popen([prompts, "exercise", name, "1000000"], env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
     time.sleep(random.uniform(0.0, 0.15) if random.random() < 0.8 else random.uniform(0.0, 0.6))
-    kill(writers)
+    server_killed = kill(writers)
     told = 0
     for writer in writers:
         out, err = writer.communicate(timeout=60)
-        if "panicked" in err:
-            sys.exit(err)
+        # A writer ends because it was killed, or because the server was.
+        if "panicked" in err or (writer.returncode != -signal.SIGKILL and not server_killed):
+            sys.exit(f"a writer ended by itself, with {writer.returncode}: {err}")
         # A line that was cut off was not told.
         for line in out.split("\n")[:-1]:
             what, version, text = line.split(" ", 2)
@@ -107,9 +108,10 @@ try:
                     except subprocess.TimeoutExpired:
                         sys.exit("a writer waits without end for a server that is gone")
                 server.start()
-            else:
-                for writer in writers:
-                    writer.send_signal(signal.SIGKILL)
+                return True
+            for writer in writers:
+                writer.send_signal(signal.SIGKILL)
+            return False
 
         # Another prompt now and then, so that none becomes endless.
         write(f"prompt-{nth // 20}", kill)

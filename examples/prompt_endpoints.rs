@@ -5,7 +5,8 @@
 //! PROMPTS=some/other/directory GATEWAY_KEY=some-long-secret cargo run --features prompts --example prompt_endpoints
 //! ```
 //!
-//! Without a vendor's key in the environment a built-in simulator answers. What is changed in the
+//! Without a vendor's key in the environment a built-in simulator answers, and with one the vendor's model
+//! that `MODEL` names. What is changed in the
 //! directory is served a second later. The page to try them needs the key, which it asks for. The same
 //! key manages them below `/admin/prompts`, where what is in files is read, and run against test sets,
 //! and not written.
@@ -44,13 +45,16 @@ async fn main() -> Result<(), BoxError> {
         .prompts(registry.clone())
         .prompt_endpoints(endpoints)
         .manage_prompts(Manage::new(registry.clone()));
-    let vendors = Provider::from_env()?;
-    if vendors.is_empty() {
-        gateway = gateway.simulator(Simulator::new());
-    }
-    for vendor in vendors {
-        gateway = gateway.vendor(vendor);
-    }
+    // What prompts call `fast` is one of the first vendor's models.
+    gateway = match Provider::from_env()?.into_iter().next() {
+        None => gateway.model("fast", [Simulator::new()]),
+        Some(vendor) => {
+            let model = env::var("MODEL").map_err(|_| {
+                "MODEL: a vendor's key is there, so say which of its models answers, such as gpt-5-mini"
+            })?;
+            gateway.model("fast", [vendor.model(model)])
+        }
+    };
 
     let server = env.admin(Server::bind(gateway.build()?, env.addr())?)?;
     let url = format!("http://{}", server.local_addr()?);
@@ -68,7 +72,13 @@ fn greeting(url: &str, env: &Env, registry: &Registry) -> String {
         "$GATEWAY_KEY"
     };
     let heads = registry.heads(None, 20);
-    let names: Vec<_> = heads.iter().map(|head| head.name.as_str()).collect();
+    let names = heads.iter().map(|head| head.name.as_str());
+    // A partial is for other prompts, and no endpoint.
+    let names = names.filter(|name| {
+        let found = registry.by_label::<str>(name, "latest", None);
+        found.is_some_and(|found| !found.version.prompt().is_partial())
+    });
+    let names: Vec<_> = names.collect();
     format!(
         "\nListening on {url}/prompts\nPrompts: {}\nTry them: {url}/prompts/\nOpenAPI:  {url}/prompts/openapi.json\nKey:      {key}\n\n\
          curl {url}/prompts/translate \\\n  \

@@ -1,9 +1,11 @@
 //! From one store into another.
 
 use super::{
+    fault::InvalidPrompt,
     name::PromptName,
-    record::{LabelMove, PromptHead, RecordedMove, VersionRecord},
+    record::{LabelMove, PromptHead, RecordedMove, VersionRecord, digest},
     store::{Imported, MOST_AT_ONCE, Moved, Store},
+    version::Version,
 };
 use crate::storage::StoreError;
 use serde::{Deserialize, Serialize};
@@ -121,10 +123,22 @@ pub struct ImportReport {
     pub same: u64,
 }
 
+impl ImportReport {
+    /// How many pieces were taken. Of an export in lines the one that failed is the line after these.
+    #[must_use]
+    pub fn pieces(&self) -> u64 {
+        self.versions + self.moves + self.same
+    }
+}
+
 /// Why an import ended early. What was done before stays, and the import can be done again.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ImportError {
+    /// What a version says is not what it said when its digest was made.
+    Changed(PromptName, NonZeroU32),
+    /// A version cannot be compiled.
+    Invalid(PromptName, NonZeroU32, InvalidPrompt),
     /// The store has a version of this number that says something else.
     Taken(PromptName, NonZeroU32),
     /// A label of this prompt points elsewhere than where the move says: the stores have gone
@@ -139,6 +153,13 @@ pub enum ImportError {
 impl fmt::Display for ImportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Changed(name, version) => write!(
+                f,
+                "prompt {name} version {version} has been changed: its digest is that of something else"
+            ),
+            Self::Invalid(name, version, why) => {
+                write!(f, "prompt {name} version {version}: {why}")
+            }
             Self::Taken(name, version) => {
                 write!(f, "prompt {name} has another version {version} already")
             }
@@ -198,7 +219,7 @@ impl<'a, S: Store + ?Sized> Import<'a, S> {
         self.report
     }
 
-    /// Takes a piece.
+    /// Takes a piece. A version is taken if it says what its digest does, and can be compiled.
     ///
     /// # Errors
     ///
@@ -207,6 +228,13 @@ impl<'a, S: Store + ?Sized> Import<'a, S> {
         match record {
             Record::Version(version) => {
                 let (name, number) = (version.name.clone(), version.version);
+                if version.digest != digest(&version.prompt) {
+                    return Err(ImportError::Changed(name, number));
+                }
+                let version = match Version::compile(version) {
+                    Ok(version) => version.record().clone(),
+                    Err(why) => return Err(ImportError::Invalid(name, number, why)),
+                };
                 match self.store.import_version(version).await? {
                     Imported::New => self.report.versions += 1,
                     Imported::Same => self.report.same += 1,

@@ -22,7 +22,12 @@ use sqlx::{
 };
 #[cfg(feature = "prompts")]
 use std::num::NonZeroU32;
-use std::{fmt, str::FromStr as _, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    str::FromStr as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::time::timeout;
 
 const MIGRATIONS: &[Migration] = migrations! {
@@ -31,15 +36,23 @@ const MIGRATIONS: &[Migration] = migrations! {
     2 "0002_prompts",
 };
 
+/// How long a transaction may stand between two statements at the least: a busy machine takes its time.
+const LEAST_IDLE: Duration = Duration::from_secs(1);
+
 /// A database of PostgreSQL 12 or newer, which any number of machines may share.
 ///
 /// TLS is as the URL says: `sslmode=verify-full` is the one that nobody in between can undo; without
 /// it there is TLS only if the server offers it. Works behind PgBouncer in session mode; in transaction
 /// mode, add `statement-cache-capacity=0` to the URL.
+///
+/// A machine that vanishes in the middle of a change holds the others up as long as a statement may take: the
+/// database then ends its session (`idle_in_transaction_session_timeout`), and nothing of the change was done.
 #[derive(Clone)]
 pub struct PostgresStore {
     pool: PgPool,
     settings: Pool,
+    #[cfg(feature = "prompts")]
+    unreadable: prompts::Unreadable,
 }
 
 impl PostgresStore {
@@ -71,20 +84,31 @@ impl PostgresStore {
         let first = timeout(settings.acquire_timeout, options.connect()).await;
         let first = first.map_err(|_| StoreError::timed_out())?;
         let _ = first.map_err(fault)?.close().await;
-        let millis = settings.statement_timeout.as_millis().max(1).to_string();
+        let in_millis = |time: Duration| time.as_millis().max(1).to_string();
+        let statement = in_millis(settings.statement_timeout);
+        // Of a machine that is gone in the middle, nobody waits for the locks any longer than that.
+        let idle = in_millis(settings.statement_timeout.max(LEAST_IDLE));
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(settings.acquire_timeout)
             .after_connect(move |connection, _| {
-                let millis = millis.clone();
+                let (statement, idle) = (statement.clone(), idle.clone());
                 Box::pin(async move {
-                    let set = sqlx::query("SELECT set_config('statement_timeout', $1, false)");
-                    set.bind(millis).execute(connection).await?;
+                    let set = sqlx::query(
+                        "SELECT set_config('statement_timeout', $1, false), \
+                         set_config('idle_in_transaction_session_timeout', $2, false)",
+                    );
+                    set.bind(statement).bind(idle).execute(connection).await?;
                     Ok(())
                 })
             })
             .connect_lazy_with(options);
-        let this = Self { pool, settings };
+        let this = Self {
+            pool,
+            settings,
+            #[cfg(feature = "prompts")]
+            unreadable: prompts::Unreadable::default(),
+        };
         let ready = timeout(sql::MIGRATION, this.migrate()).await;
         ready.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
         Ok(this)

@@ -7,7 +7,11 @@ use crate::{
     prompt::{Assignment, LabelMove, LabelName, MOST_AT_ONCE, PromptHead, PromptName},
     storage::StoreError,
 };
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::BTreeMap,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 pub(super) const COUNT: &str =
     "UPDATE gateway_prompt_revision SET revision = revision + 1 WHERE id = 1 RETURNING revision";
@@ -196,22 +200,25 @@ macro_rules! prompts {
                     .bind(i64::try_from(since).unwrap_or(i64::MAX))
                     .bind(limit + 1);
                 let rows = changed.fetch_all(&self.pool).await.map_err(fault)?;
-                let heads: Result<Vec<_>, _> = rows.iter().map(head_of).collect();
-                Ok(prompts::page(heads?, limit, revision))
+                let rows: Result<Vec<_>, _> = rows.iter().map(row_of).collect();
+                Ok(prompts::page(rows?, limit, revision, &self.unreadable))
             }
         }
 
-        fn head_of(row: &$row) -> Result<PromptHead, StoreError> {
+        fn row_of(row: &$row) -> Result<prompts::Row, StoreError> {
             let read = || {
-                Ok((
-                    row.try_get::<String, _>("name")?,
-                    row.try_get::<i64, _>("latest")?,
-                    row.try_get::<String, _>("labels")?,
-                    row.try_get::<i64, _>("revision")?,
-                ))
+                Ok(prompts::Row {
+                    name: row.try_get("name")?,
+                    latest: row.try_get("latest")?,
+                    labels: row.try_get("labels")?,
+                    revision: row.try_get("revision")?,
+                })
             };
-            let (name, latest, labels, revision) = read().map_err(fault)?;
-            prompts::head(&name, latest, &labels, revision)
+            read().map_err(fault)
+        }
+
+        fn head_of(row: &$row) -> Result<PromptHead, StoreError> {
+            row_of(row)?.head()
         }
 
         impl Store for $store {
@@ -315,6 +322,10 @@ macro_rules! prompts {
             fn changes_since(&self, revision: u64, limit: usize) -> Pending<'_, Changes> {
                 sql::within(self.settings, self.changes(revision, limit))
             }
+
+            fn problems(&self) -> Vec<String> {
+                self.unreadable.problems()
+            }
         }
     };
 }
@@ -348,43 +359,90 @@ pub(super) fn label_move(text: &str) -> Result<LabelMove, StoreError> {
         .map_err(|error| StoreError::corrupt("a move of a label cannot be read").with_source(error))
 }
 
-pub(super) fn head(
-    name: &str,
-    latest: i64,
-    labels: &str,
-    at: i64,
-) -> Result<PromptHead, StoreError> {
-    let name = PromptName::new(name).map_err(|error| {
-        StoreError::corrupt("the name of a prompt cannot be read").with_source(error)
-    })?;
-    let labels: BTreeMap<LabelName, Assignment> =
-        serde_json::from_str(labels).map_err(|error| {
-            StoreError::corrupt("the labels of a prompt cannot be read").with_source(error)
-        })?;
-    Ok(PromptHead {
-        name,
-        latest: number(latest)?,
-        labels,
-        revision: revision(at),
-    })
+/// A prompt as it stands in its table.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) latest: i64,
+    pub(super) labels: String,
+    pub(super) revision: i64,
 }
 
-/// The first so many, and whether there are more. The store was of `revision` before they were read.
+impl Row {
+    pub(super) fn head(&self) -> Result<PromptHead, StoreError> {
+        let name = PromptName::new(&*self.name).map_err(|error| {
+            StoreError::corrupt("the name of a prompt cannot be read").with_source(error)
+        })?;
+        let labels = serde_json::from_str::<BTreeMap<LabelName, Assignment>>(&self.labels);
+        let labels = labels.map_err(|error| {
+            let message = format!("the labels of prompt {name} cannot be read");
+            StoreError::corrupt(message).with_source(error)
+        })?;
+        Ok(PromptHead {
+            name,
+            latest: number(self.latest)?,
+            labels,
+            revision: revision(self.revision),
+        })
+    }
+}
+
+/// The most prompts that cannot be read of which it is told.
+const MOST_UNREADABLE: usize = 100;
+
+/// What is wrong with prompts that cannot be read, by what stands for their names. Clones are one.
+#[derive(Clone, Default)]
+pub(super) struct Unreadable(Arc<Mutex<BTreeMap<String, StoreError>>>);
+
+impl Unreadable {
+    // The map is valid after every statement.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, StoreError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a row says, or nothing, which is noted.
+    fn or_note(&self, row: &Row) -> Option<PromptHead> {
+        let head = row.head();
+        let mut all = self.lock();
+        match head {
+            Ok(head) => {
+                all.remove(&row.name);
+                Some(head)
+            }
+            Err(error) => {
+                if all.len() < MOST_UNREADABLE {
+                    all.insert(row.name.clone(), error);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.lock().values().map(ToString::to_string).collect()
+    }
+}
+
+/// The first so many, without those that cannot be read, and whether there are more. The store was of `revision`
+/// before they were read.
 pub(super) fn page(
-    mut heads: Vec<PromptHead>,
+    mut rows: Vec<Row>,
     limit: i64,
     revision: u64,
+    unreadable: &Unreadable,
 ) -> crate::prompt::Changes {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = heads.len() > limit;
-    heads.truncate(limit);
-    let last = heads.last().map(|head| head.revision);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let last = rows.last().map(|row| self::revision(row.revision));
     crate::prompt::Changes {
         revision: match last {
             Some(last) if more => last,
             last => last.unwrap_or_default().max(revision),
         },
-        heads,
+        heads: rows
+            .iter()
+            .filter_map(|row| unreadable.or_note(row))
+            .collect(),
         more,
     }
 }

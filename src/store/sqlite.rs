@@ -49,6 +49,8 @@ const MIGRATIONS: &[Migration] = migrations! {
 pub struct SqliteStore {
     pool: SqlitePool,
     settings: Pool,
+    #[cfg(feature = "prompts")]
+    unreadable: prompts::Unreadable,
 }
 
 impl SqliteStore {
@@ -90,7 +92,12 @@ impl SqliteStore {
             pool.max_connections(settings.max_connections)
         };
         let pool = pool.connect_lazy_with(options);
-        let this = Self { pool, settings };
+        let this = Self {
+            pool,
+            settings,
+            #[cfg(feature = "prompts")]
+            unreadable: prompts::Unreadable::default(),
+        };
         let ready = timeout(sql::MIGRATION, this.ready()).await;
         ready.unwrap_or_else(|_| Err(StoreError::timed_out()))?;
         Ok(this)

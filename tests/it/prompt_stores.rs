@@ -1,5 +1,6 @@
 //! Where prompts are kept: memory, files, SQLite and PostgreSQL.
 
+mod broken;
 mod contract;
 mod following;
 mod processes;

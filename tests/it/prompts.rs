@@ -122,7 +122,8 @@ fn with(mut one: Value, other: Value) -> Value {
 
 impl Dialect {
     fn ask(&self, prompt: Value, more: Value, stream: bool) -> Request<Full<Bytes>> {
-        let mut body = with(with((self.besides)(), json!({"prompt": prompt})), more);
+        let mut body = with((self.besides)(), more);
+        body["prompt"] = prompt;
         if stream && self.name != "gemini" {
             body["stream"] = true.into();
         }

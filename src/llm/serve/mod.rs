@@ -419,10 +419,8 @@ impl<S> Serve<S> {
 
     /// Whether the model is left to the prompt. Who may use that one is decided where it is known.
     fn leaves_model(&self, request: &ChatRequest) -> Result<bool, Rejection> {
-        if !request.wire().is_some_and(|wire| wire.prompt.is_some()) {
-            return Ok(false);
-        }
-        let left = !prompted::names_model(request.model());
+        let names_prompt = request.wire().is_some_and(|wire| wire.prompt.is_some());
+        let left = names_prompt && !prompted::names_model(request.model());
         if left && !self.prompts && request.model().is_empty() {
             return Err(Rejection::new(Kind::InvalidRequest)
                 .with_param("model")

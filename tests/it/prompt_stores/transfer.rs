@@ -133,3 +133,37 @@ async fn go_another_way(into: &Store) {
         "{refused:?}"
     );
 }
+
+/// What was edited on its way, or cannot be used, is not taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_was_changed_or_cannot_be_used_is_not_taken() {
+    let good = VersionRecord::new(says("a", "Be kind."), number(1));
+    let edited = good.to_json().replace("Be kind.", "Be rude.");
+    let edited = VersionRecord::from_json(&edited).unwrap();
+    let broken = NewVersion::new(name("a"), Prompt::new().user("{{ x ~ x }}"), "alice");
+    let broken = VersionRecord::new(broken, number(2));
+    for store in stores().await {
+        let mut import = Import::new(&*store);
+        import.add(Record::Version(good.clone())).await.unwrap();
+        let refused = import.add(Record::Version(edited.clone())).await;
+        let Err(ImportError::Changed(prompt, version)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((prompt, version), (name("a"), number(1)));
+        let refused = import
+            .add(Record::Version(broken.clone()))
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, ImportError::Invalid(..)));
+        let told = refused.to_string();
+        assert!(
+            told.starts_with("prompt a version 2: /messages/0/content"),
+            "{told}"
+        );
+        assert_eq!(import.report().pieces(), 1);
+        assert_eq!(
+            store.versions(&name("a"), None, 9).await.unwrap(),
+            [good.clone()]
+        );
+    }
+}

@@ -149,8 +149,9 @@ async fn a_partial_is_taken_as_its_label_stands_when_a_version_is_made() {
     assert_eq!(created, Created::New(number(2)));
     assert_eq!(text(2).await, "new!");
     // What the first version has pinned is not carried on by whoever edits it.
-    let first = registry.find::<str>("a", &At::Version(number(1)), None);
-    let first = first.await.unwrap().version.prompt().clone();
+    let one = At::Version(number(1));
+    let first = registry.find::<str>("a", &one, None).await.unwrap();
+    let first = first.version.prompt().clone();
     let again = registry.create(&code(), "a", first, Change::new()).await;
     assert_eq!(again.unwrap(), Created::Same(number(2)));
     let gone = PartialSource::new("gone", At::Latest).unwrap();
