@@ -33,6 +33,9 @@ if kind == "file":
 url = server.url() if server else f"{kind}:{folder / 'prompts'}"
 environment = os.environ | {"DATABASE_URL": url}
 
+# How long a writer takes to begin and to tell of a change, about: a busy machine is slower.
+pace = 0.05
+
 # What was told of: the texts of versions by their names and numbers, and the versions and reasons of moves.
 versions, moves, cut = {}, set(), 0
 
@@ -49,7 +52,7 @@ def write(name, kill):
     global cut
     writers = [subprocess.Popen([prompts, "exercise", name, "1000000"], env=environment, text=True,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-    time.sleep(random.uniform(0.0, 0.15) if random.random() < 0.8 else random.uniform(0.0, 0.6))
+    time.sleep(pace * random.uniform(0, 3 if random.random() < 0.8 else 12))
     server_killed = kill(writers)
     told = 0
     for writer in writers:
@@ -112,6 +115,12 @@ try:
             for writer in writers:
                 writer.send_signal(signal.SIGKILL)
             return False
+
+        # The first may be killed while they make the tables.
+        if nth % 10 == 3:
+            began = time.monotonic()
+            run("exercise", "pace", "1")
+            pace = max(pace, time.monotonic() - began)
 
         # Another prompt now and then, so that none becomes endless.
         write(f"prompt-{nth // 20}", kill)

@@ -63,8 +63,8 @@ impl Inner {
         change(&turn).map(Attempt::Done)
     }
 
-    pub(super) fn create(&self, new: NewVersion) -> Result<Attempt<Created>, StoreError> {
-        self.change(&new.name.clone(), |turn| {
+    pub(super) fn create(&self, new: &NewVersion) -> Result<Attempt<Created>, StoreError> {
+        self.change(&new.name, |turn| {
             let table = self.memory.table();
             let latest = table.prompts.get(&new.name).and_then(|kept| kept.latest());
             if let Some(same) = latest.filter(|latest| latest.digest == new.digest) {
@@ -82,13 +82,13 @@ impl Inner {
             drop(state);
             let number = NonZeroU32::MIN.checked_add(last);
             let number = number.ok_or_else(|| StoreError::invalid("there are no more numbers"))?;
-            self.add(turn, &VersionRecord::new(new, number), &folder)?;
+            self.add(turn, &VersionRecord::new(new.clone(), number), &folder)?;
             Ok(Created::New(number))
         })
     }
 
-    pub(super) fn import(&self, record: VersionRecord) -> Result<Attempt<Imported>, StoreError> {
-        self.change(&record.name.clone(), |turn| {
+    pub(super) fn import(&self, record: &VersionRecord) -> Result<Attempt<Imported>, StoreError> {
+        self.change(&record.name, |turn| {
             let table = self.memory.table();
             let kept = table.prompts.get(&record.name);
             let there = kept.and_then(|kept| kept.versions.get(&record.version));
@@ -105,13 +105,13 @@ impl Inner {
             if folder.join(file_name(record.version)).exists() {
                 return Ok(Imported::Taken);
             }
-            self.add(turn, &record, &folder)?;
+            self.add(turn, record, &folder)?;
             Ok(Imported::New)
         })
     }
 
-    pub(super) fn move_label(&self, moved: LabelMove) -> Result<Attempt<Moved>, StoreError> {
-        self.change(&moved.name.clone(), |turn| {
+    pub(super) fn move_label(&self, moved: &LabelMove) -> Result<Attempt<Moved>, StoreError> {
+        self.change(&moved.name, |turn| {
             let table = self.memory.table();
             let Some(kept) = table.prompts.get(&moved.name) else {
                 return Ok(Moved::NoPrompt);
@@ -130,7 +130,7 @@ impl Inner {
                 Some(to) => labels.insert(moved.label.clone(), to.clone()),
                 None => labels.remove(&moved.label),
             };
-            let text = labels::write(&labels, &kept.moves, &moved);
+            let text = labels::write(&labels, &kept.moves, moved);
             drop(table);
             let folder = self.folder(&moved.name)?;
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +147,7 @@ impl Inner {
             self.look_in(Some(turn))?;
             let table = self.memory.table();
             let moves = table.prompts.get(&moved.name).map(|kept| &kept.moves);
-            let made = moves.and_then(|moves| moves.iter().rev().find(|made| made.moved == moved));
+            let made = moves.and_then(|moves| moves.iter().rev().find(|made| made.moved == *moved));
             let made = made.ok_or_else(|| StoreError::corrupt("the labels were not read back"))?;
             Ok(Moved::Done(made.revision))
         })

@@ -214,12 +214,12 @@ impl FileStore {
     fn changing<W: Clone + Send + 'static, T: Send + 'static>(
         &self,
         what: W,
-        change: fn(&Inner, W) -> Result<Attempt<T>, StoreError>,
+        change: fn(&Inner, &W) -> Result<Attempt<T>, StoreError>,
     ) -> Pending<'_, T> {
         Box::pin(async move {
             for _ in 0..TRIES {
                 let what = what.clone();
-                match self.blocking(move |inner| change(inner, what)).await? {
+                match self.blocking(move |inner| change(inner, &what)).await? {
                     Attempt::Done(done) => return Ok(done),
                     Attempt::Wait(time) => sleep(time).await,
                 }

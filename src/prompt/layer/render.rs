@@ -218,7 +218,7 @@ impl Running {
         outcome.price = usage.and_then(|usage| self.price(&usage));
         outcome.usage = usage;
         outcome.error = error;
-        self.settings.registry.record(&self.found, outcome);
+        self.settings.registry.record(&self.found, &outcome);
     }
 
     /// By the vendor that was called last, and its model.

@@ -11,10 +11,10 @@ use std::num::NonZeroU32;
 
 impl Registry {
     /// Notes how a call of a version went.
-    pub fn record(&self, found: &Found, outcome: Outcome) {
+    pub fn record(&self, found: &Found, outcome: &Outcome) {
         let version = &found.version;
         let results = &self.0.results;
-        results.record(version.name(), version.number(), &outcome);
+        results.record(version.name(), version.number(), outcome);
     }
 
     /// Notes a score that the application gives a version: its name (as a label is made), and a number.
