@@ -54,10 +54,7 @@ type All = dyn Fn() -> Vec<Vec<Sample>> + Send + Sync;
 enum Read {
     Own(Arc<dyn Fn() -> Vec<Sample> + Send + Sync>),
     /// Which of those that are read together.
-    #[cfg_attr(
-        not(all(feature = "gateway", feature = "prompts")),
-        allow(dead_code)
-    )]
+    #[cfg_attr(not(all(feature = "gateway", feature = "prompts")), allow(dead_code))]
     Of(Arc<All>, usize),
 }
 

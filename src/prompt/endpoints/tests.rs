@@ -31,10 +31,13 @@ use std::{
 use tower::ServiceExt as _;
 use tower_service::Service;
 
+/// The events of an answer.
+type Said = Result<Vec<Event>, Error>;
+
 /// Says one thing after the other, and remembers what it was asked.
 #[derive(Clone, Default)]
 struct Model {
-    says: Arc<Mutex<VecDeque<Result<Vec<Event>, Error>>>>,
+    says: Arc<Mutex<VecDeque<Said>>>,
     asked: Arc<Mutex<Vec<ChatRequest>>>,
 }
 
