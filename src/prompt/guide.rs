@@ -29,9 +29,9 @@
 //! let author = Grant::new("alice").scopes(["prompts:admin"]);
 //! let owner = Grant::new("bob").scopes(["prompts:admin", "prompts:release"]);
 //! let keys = ApiKeys::new()
-//!     .add(author, "the-key-of-alice")
-//!     .add(owner, "the-key-of-bob")
-//!     .add("app", "the-key-of-the-application");
+//!     .add(author, "the-secret-key-of-alice")
+//!     .add(owner, "the-secret-key-of-bob")
+//!     .add("app", "the-secret-key-of-the-application");
 //! let gateway = Gateway::builder()
 //!     .api_keys(keys)
 //!     .prompts(registry.clone())
@@ -42,7 +42,7 @@
 //!     let request = Request::builder()
 //!         .method(method)
 //!         .uri(path)
-//!         .header("authorization", format!("Bearer the-key-of-{who}"))
+//!         .header("authorization", format!("Bearer the-secret-key-of-{who}"))
 //!         .header("content-type", "application/json")
 //!         .body(Body::from(body.to_string()))
 //!         .unwrap();

@@ -15,9 +15,9 @@ const LONGEST_MESSAGE: usize = 1024;
 pub struct Change {
     /// Why, in 1,024 bytes at the most.
     pub message: Option<String>,
-    /// For [`create`](Registry::create): the number of the latest version that was seen, 0 for none.
+    /// For [`create`](super::Registry::create): the number of the latest version that was seen, 0 for none.
     pub after: Option<u32>,
-    /// For [`move_label`](Registry::move_label): what it points at, `Some(None)` for nothing.
+    /// For [`move_label`](super::Registry::move_label): what it points at, `Some(None)` for nothing.
     /// `None`: wherever it points.
     pub from: Option<Option<Assignment>>,
 }
