@@ -87,6 +87,8 @@ pub(crate) enum Prompt<'a> {
     Unknown,
     /// That none is called.
     None,
+    /// That one is called, which a layer further in will know.
+    Later,
     Named(&'a str),
 }
 
@@ -192,6 +194,13 @@ impl<'a> Asked<'a> {
     #[must_use]
     pub fn with_prompt(mut self, prompt: &'a str) -> Self {
         self.prompt = Prompt::Named(prompt);
+        self
+    }
+
+    /// Of a prompt that is not known yet.
+    #[cfg(feature = "llm")]
+    pub(crate) fn with_later_prompt(mut self) -> Self {
+        self.prompt = Prompt::Later;
         self
     }
 
@@ -317,14 +326,14 @@ impl<'a> Asked<'a> {
     pub fn prompt(&self) -> Option<&'a str> {
         match self.prompt {
             Prompt::Named(prompt) => Some(prompt),
-            Prompt::None | Prompt::Unknown => None,
+            Prompt::None | Prompt::Later | Prompt::Unknown => None,
         }
     }
 
     /// Whether it is known that no prompt is called.
     pub(super) fn calls_no_prompt(&self) -> bool {
         match self.prompt {
-            Prompt::Named(_) => false,
+            Prompt::Named(_) | Prompt::Later => false,
             Prompt::None => true,
             // With the model it would be known.
             Prompt::Unknown => self.model().is_some(),

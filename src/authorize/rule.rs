@@ -146,7 +146,9 @@ impl Rule {
     ///
     /// A call that is known to be of no prompt is none of them: a plain route of a gateway, and a conversation
     /// that names none. Where that [cannot be known](super#what-cannot-be-evaluated), as in a layer of one's
-    /// own around routes, a rule that denies prompts names the routes that it is for.
+    /// own around routes, a rule that denies prompts names the routes that it is for. Endpoints of prompts that
+    /// you mount as a route of a gateway are plain routes for it, unless their `name_layer` stands outside of
+    /// the policy.
     ///
     /// A rule that allows prompts and names no models allows whatever model the prompt or the caller names.
     #[must_use]

@@ -132,6 +132,8 @@ impl Ask for ChatRequest {
         let asked = asked.with_model(self.model());
         match extensions.get::<Prompted>() {
             Some(prompted) => asked.with_prompt(&prompted.name),
+            // Whoever finds it stands further in.
+            None if self.names_prompt() => asked.with_later_prompt(),
             None => asked,
         }
     }

@@ -108,9 +108,9 @@
 //! |---|---|
 //! | take steps | 50,000 in all, of variables of more than 40 KiB fewer: 2 GiB are gone through, and 2,000 steps at the least |
 //! | make text | 1 MiB for each text, 4 MiB for all |
-//! | work in filters | 8 MiB of text in one rendering |
+//! | work in filters | 8 MiB of text in one rendering; 512 KiB, and 4,096 steps, where a `set` keeps such a text |
 //! | count | ranges of 10,000 |
-//! | stand in one another | four partials deep |
+//! | stand in one another | four partials deep; 100 `elif` in a text, 500 words and signs in a tag |
 //! | read variables | 10,000 values, 4 MiB, 64 deep |
 //!
 //! It reaches the variables and its partials: no file, no environment, no other prompt, nothing of

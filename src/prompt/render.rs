@@ -4,12 +4,14 @@ mod engine;
 mod schema;
 mod screen;
 mod sizes;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod values;
 
 use self::{
     engine::Capped,
+    slots::{Slot, take_templates},
     values::{Room, Root, given},
 };
 use super::{
@@ -18,7 +20,7 @@ use super::{
     form,
     version::RenderFault,
 };
-use crate::llm::{Chat, Content, Media, Message, Part, ResponseFormat};
+use crate::llm::{Chat, ResponseFormat};
 use jsonschema::Validator;
 use minijinja::{Environment, Error, ErrorKind, Value as Given};
 use serde_json::Value;
@@ -29,6 +31,10 @@ const LARGEST_PART: usize = 1 << 20;
 
 /// The largest text of all parts.
 const LARGEST_SUM: usize = 4 << 20;
+
+/// What is said of a value.
+const TOO_LARGE: &str =
+    "It is more than 64 deep, or with it there are more than 10000 values or 4 MiB.";
 
 /// A prompt that is ready to be rendered.
 pub(super) struct Compiled {
@@ -41,6 +47,8 @@ pub(super) struct Compiled {
     schema: Value,
     output: Option<(Value, Validator)>,
     is_partial: bool,
+    /// Whether its templates give names to texts that filters have made.
+    keeps: bool,
     /// How many regular expressions its schemas have.
     patterns: usize,
 }
@@ -49,16 +57,8 @@ pub(super) struct Compiled {
 struct Known {
     validator: Validator,
     default: Option<Given>,
-}
-
-/// Where the text of a template goes.
-struct Slot {
-    message: usize,
-    part: usize,
-    /// In the result of a tool.
-    inner: Option<usize>,
-    /// The name of the template, which is the pointer to it.
-    at: Box<str>,
+    /// How large that is, in bytes.
+    size: usize,
 }
 
 impl Compiled {
@@ -71,7 +71,7 @@ impl Compiled {
         let mut env = engine::environment();
         env.set_path_join_callback(join);
         let partials = &prompt.partials;
-        add_partials(&mut env, partials, "/partials", 0, &mut faults);
+        let mut keeps = add_partials(&mut env, partials, "/partials", 0, &mut faults);
         let mut chat = Chat {
             messages: prompt.messages.clone(),
             tools: prompt.tools.clone(),
@@ -88,14 +88,8 @@ impl Compiled {
             templates.push(("/text".into(), text.clone()));
         }
         for (at, template) in templates {
-            add(
-                &mut env,
-                &at,
-                template,
-                partials,
-                Some(&prompt.variables),
-                &mut faults,
-            );
+            let declared = Some(&prompt.variables);
+            keeps |= add(&mut env, &at, template, partials, declared, &mut faults);
         }
         for (name, partial) in partials {
             let needed = partial.pinned.iter().flat_map(|pinned| &pinned.variables);
@@ -117,8 +111,19 @@ impl Compiled {
             if let Some(default) = variable.default() {
                 schema::check(&validator, default, &below(&at, "default"), &mut faults);
             }
-            let default = variable.default().map(given);
-            variables.insert(name.clone(), Known { validator, default });
+            let mut room = Room::ALL;
+            if variable
+                .default()
+                .is_some_and(|default| !room.fits(default))
+            {
+                faults.push(Fault::new(below(&at, "default"), TOO_LARGE));
+            }
+            let known = Known {
+                validator,
+                default: variable.default().map(given),
+                size: room.taken(),
+            };
+            variables.insert(name.clone(), known);
         }
         let output = match &prompt.output {
             Some(ResponseFormat::JsonSchema {
@@ -142,6 +147,7 @@ impl Compiled {
             schema: schema::object(all),
             output,
             is_partial: prompt.is_partial(),
+            keeps,
             patterns: schema::MOST_PATTERNS - patterns,
         })
     }
@@ -181,18 +187,22 @@ impl Compiled {
                 continue;
             };
             if !room.fits(value) {
-                let what = "It is more than 64 deep, or with it there are more than 10000 values or 4 MiB.";
-                faults.push(Fault::new(at, what));
+                faults.push(Fault::new(at, TOO_LARGE));
                 continue;
             }
             schema::check(&known.validator, value, &at, &mut faults);
         }
+        let mut of_defaults = 0;
         for (name, known) in &self.variables {
-            if known.default.is_none() && !variables.contains_key(name) && faults.len() < MOST {
+            if variables.contains_key(name) {
+                continue;
+            }
+            of_defaults += known.size;
+            if known.default.is_none() && faults.len() < MOST {
                 faults.push(Fault::new(below("", name), "This is missing."));
             }
         }
-        (faults, room.taken())
+        (faults, room.taken() + of_defaults)
     }
 
     pub(super) fn check_output(&self, answer: &Value) -> Vec<Fault> {
@@ -225,12 +235,13 @@ impl Compiled {
         });
         let root = Given::from_object(Root(all.collect()));
         let mut left = LARGEST_SUM;
-        let mut steps = engine::fuel(taken);
+        let kept = if self.keeps { engine::KEPT_WORK } else { 0 };
+        let mut steps = engine::fuel(taken + kept);
         let mut env = Cow::Borrowed(&self.env);
         if steps < engine::FUEL {
             env.to_mut().set_fuel(Some(steps));
         }
-        engine::begin();
+        engine::begin(self.keeps);
         for slot in &self.slots {
             let text = text(&env, &slot.at, &root, left, &mut steps)?;
             left = left.saturating_sub(text.len());
@@ -273,103 +284,6 @@ fn text(
     })
 }
 
-impl Slot {
-    fn fill(&self, messages: &mut [Message], text: String) {
-        let part = messages
-            .get_mut(self.message)
-            .and_then(|message| message.parts.get_mut(self.part));
-        let part = match (part, self.inner) {
-            (
-                Some(Part {
-                    content: Content::ToolResult { parts, .. },
-                    ..
-                }),
-                Some(inner),
-            ) => parts.get_mut(inner),
-            (part, _) => part,
-        };
-        if let Some(place) = part.and_then(template_of) {
-            *place = text;
-        }
-    }
-}
-
-/// The text of a part that is a template.
-fn template_of(part: &mut Part) -> Option<&mut String> {
-    match &mut part.content {
-        Content::Text(text)
-        | Content::Image {
-            source: Media::Url(text),
-            ..
-        }
-        | Content::Audio(Media::Url(text))
-        | Content::File {
-            source: Media::Url(text),
-            ..
-        } => Some(text),
-        _ => None,
-    }
-}
-
-/// Takes the templates out of messages. Texts in which nothing is filled in stay where they are.
-fn take_templates(messages: &mut [Message], templates: &mut Vec<(String, String)>) -> Vec<Slot> {
-    let mut slots = Vec::new();
-    let mut take = |part: &mut Part, at: String, slot: (usize, usize, Option<usize>)| {
-        let field = match part.content {
-            Content::Text(_) => "text",
-            _ => "url",
-        };
-        let Some(text) = template_of(part) else {
-            return;
-        };
-        if ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
-            let at = if at.ends_with("content") {
-                at
-            } else {
-                below(&at, field)
-            };
-            templates.push((at.clone(), std::mem::take(text)));
-            let (message, part, inner) = slot;
-            slots.push(Slot {
-                message,
-                part,
-                inner,
-                at: at.into(),
-            });
-        }
-    };
-    for (nth, message) in messages.iter_mut().enumerate() {
-        let at = format!("/messages/{nth}/content");
-        let alone = is_alone(&message.parts);
-        for (which, part) in message.parts.iter_mut().enumerate() {
-            let at = if alone {
-                at.clone()
-            } else {
-                format!("{at}/{which}")
-            };
-            if let Content::ToolResult { parts, .. } = &mut part.content {
-                let alone = is_alone(parts);
-                for (inner, part) in parts.iter_mut().enumerate() {
-                    let at = if alone {
-                        format!("{at}/content")
-                    } else {
-                        format!("{at}/content/{inner}")
-                    };
-                    take(part, at, (nth, which, Some(inner)));
-                }
-            } else {
-                take(part, at, (nth, which, None));
-            }
-        }
-    }
-    slots
-}
-
-/// Whether the form of these parts is one text.
-fn is_alone(parts: &[Part]) -> bool {
-    matches!(parts, [Part { content: Content::Text(_), extra }] if extra.is_empty())
-}
-
 /// Where an included template stands: seen from another partial among those of its own, and
 /// otherwise among those of the prompt.
 fn join<'s>(name: &'s str, parent: &'s str) -> Cow<'s, str> {
@@ -386,7 +300,8 @@ fn add_partials(
     at: &str,
     depth: usize,
     faults: &mut Vec<Fault>,
-) {
+) -> bool {
+    let mut keeps = false;
     for (name, partial) in partials {
         let at = below(at, name);
         if depth >= form::DEEPEST {
@@ -397,21 +312,17 @@ fn add_partials(
         if let Some(pinned) = &partial.pinned {
             let at = format!("{at}/pinned");
             let text = format!("{at}/text");
-            add(
-                env,
-                &text,
-                pinned.text.clone(),
-                &pinned.partials,
-                None,
-                faults,
-            );
+            let template = pinned.text.clone();
+            keeps |= add(env, &text, template, &pinned.partials, None, faults);
             let inner = format!("{at}/partials");
-            add_partials(env, &pinned.partials, &inner, depth + 1, faults);
+            keeps |= add_partials(env, &pinned.partials, &inner, depth + 1, faults);
         }
     }
+    keeps
 }
 
-/// Compiles a template. What it uses must be declared, where that is known.
+/// Compiles a template. What it uses must be declared, where that is known. Tells whether it keeps what filters
+/// make.
 fn add(
     env: &mut Environment<'static>,
     at: &str,
@@ -419,11 +330,11 @@ fn add(
     partials: &BTreeMap<String, Partial>,
     declared: Option<&BTreeMap<String, Variable>>,
     faults: &mut Vec<Fault>,
-) {
+) -> bool {
     let before = faults.len();
-    let set = screen::screen(&template, at, partials, faults);
+    let screen::Screened { set, keeps } = screen::screen(&template, at, partials, faults);
     if faults.len() > before {
-        return;
+        return keeps;
     }
     // It may be set in a branch: whether it is there shows when it is rendered.
     let set: Vec<_> = set.into_iter().map(str::to_owned).collect();
@@ -434,10 +345,10 @@ fn add(
             Some(line) => fault.line(line),
             None => fault,
         });
-        return;
+        return keeps;
     }
     let (Some(declared), Ok(template)) = (declared, env.get_template(at)) else {
-        return;
+        return keeps;
     };
     let mut unknown: Vec<_> = template
         .undeclared_variables(false)
@@ -457,6 +368,7 @@ fn add(
             None => fault,
         });
     }
+    keeps
 }
 
 impl Prompt {

@@ -15,6 +15,9 @@ const OLD: Duration = Duration::from_secs(5);
 /// How long after a change the time of a file cannot tell it from the next one.
 const TICK: Duration = Duration::from_millis(50);
 
+/// The same where no time has a fraction of a second.
+const COARSE_TICK: Duration = Duration::from_secs(2);
+
 /// What a file has from when it is written, whatever it is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mark {
@@ -96,13 +99,43 @@ impl Stamp {
 
     /// Whether it may have changed since without another sign.
     pub(super) fn is_fresh(&self) -> bool {
-        self.age().is_some_and(|age| age < TICK)
+        let is_whole = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH);
+            since.is_ok_and(|since| since.subsec_nanos() == 0)
+        };
+        // There are file systems that tell seconds, and such that tell every other one.
+        let tick = match is_whole(self.mark.modified) && is_whole(self.changed) {
+            true => COARSE_TICK,
+            false => TICK,
+        };
+        self.age().is_some_and(|age| age < tick)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_of_whole_seconds_is_not_trusted_for_two() {
+        let second = Duration::from_secs(1);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now.unwrap().as_secs());
+        let stamp = |modified: SystemTime| {
+            let mark = Mark {
+                file: 1,
+                length: 1,
+                modified,
+            };
+            Stamp {
+                mark,
+                changed: modified,
+            }
+        };
+        assert!(stamp(now).is_fresh());
+        assert!(!stamp(now - 3 * second).is_fresh());
+        assert!(!stamp(now - second + Duration::from_nanos(1)).is_fresh());
+    }
 
     #[test]
     fn a_mark_is_written_and_read() {

@@ -33,7 +33,24 @@ impl Turn {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = options.open(root.join(LOCK)).map_err(unwritten)?;
-        lock(file, File::try_lock).map(Self)
+        let turn = lock(file, File::try_lock).map(Self)?;
+        turn.forget_torn().map_err(unwritten)?;
+        Ok(turn)
+    }
+
+    /// A note that a crash or a full disk has cut would take the next one with it. What all of them name is waited
+    /// for.
+    fn forget_torn(&self) -> io::Result<()> {
+        let mut file = &self.0;
+        let mut last = [b'\n'];
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        if last != [b'\n'] {
+            file.set_len(0)?;
+        }
+        Ok(())
     }
 
     /// With others that read. `None`: nobody has ever written, or nobody can.
@@ -53,9 +70,10 @@ impl Turn {
     fn notes(&self) -> io::Result<String> {
         let mut file = &self.0;
         file.seek(SeekFrom::Start(0))?;
-        let mut notes = String::new();
-        file.take(2 * MOST_NOTES).read_to_string(&mut notes)?;
-        Ok(notes)
+        let mut notes = Vec::new();
+        file.take(2 * MOST_NOTES).read_to_end(&mut notes)?;
+        // A line that is no text is no note.
+        Ok(String::from_utf8_lossy(&notes).into_owned())
     }
 
     /// Notes a file before it is put in its place, so that none is there without.
@@ -92,12 +110,12 @@ impl Turn {
         put().map_err(unwritten)
     }
 
-    /// Makes a folder that is not there yet.
+    /// Makes a folder, if it is not there yet. It is on the disk when this returns.
     pub(super) fn make(&self, root: &Path, folder: &Path) -> Result<(), StoreError> {
-        if folder.exists() {
-            return Ok(());
+        if !folder.exists() {
+            fs::create_dir_all(folder).map_err(unwritten)?;
         }
-        fs::create_dir_all(folder).map_err(unwritten)?;
+        // Also of one that is there: whoever made it may have died before this.
         sync_folder(root).map_err(unwritten)
     }
 }
@@ -138,11 +156,29 @@ fn lock(file: File, try_lock: fn(&File) -> Result<(), TryLockError>) -> Result<F
 mod tests {
     use super::*;
 
+    fn folder(name: &str) -> std::path::PathBuf {
+        let name = format!("tower-gateway-{name}-{}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_torn_note_takes_no_other_with_it() {
+        let folder = folder("torn");
+        let mark = |nth: u32| Mark::read(&format!("{nth} 1000 1795335050123456789")).unwrap();
+        for torn in [&b"7 1000 179"[..], b"\xff\xfe\n", b"7 1000 1\n\0\0\0"] {
+            fs::write(folder.join(LOCK), torn).unwrap();
+            let turn = Turn::to_write(&folder).unwrap();
+            turn.note(mark(8)).unwrap();
+            assert!(turn.ours().contains(&mark(8)), "{torn:?}");
+        }
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
     #[test]
     fn the_newest_notes_are_kept() {
-        let folder =
-            std::env::temp_dir().join(format!("tower-gateway-turn-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = folder("turn");
         let turn = Turn::to_write(&folder).unwrap();
         let mark = |nth: u32| Mark::read(&format!("{nth} 1000 1795335050123456789")).unwrap();
         for nth in 0..20_000 {

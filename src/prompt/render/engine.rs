@@ -32,6 +32,9 @@ const BYTES_OF_STEPS: u64 = 2 << 30;
 /// The most bytes that filters make in one rendering.
 const WORK: usize = 8 << 20;
 
+/// The same where templates give names to texts that filters have made, and can go through them again and again.
+pub(super) const KEPT_WORK: usize = 512 << 10;
+
 /// The longest list that a template counts.
 const LONGEST_RANGE: usize = 10_000;
 
@@ -63,6 +66,11 @@ pub(super) const FILTERS: [&str; 20] = [
     "last",
     "items",
     "int",
+];
+
+/// Those that make no text.
+pub(super) const TEXTLESS: [&str; 10] = [
+    "length", "count", "default", "d", "abs", "round", "first", "last", "items", "int",
 ];
 
 /// What stands behind an `is`.
@@ -107,8 +115,8 @@ fn charge(bytes: usize) -> Result<(), Error> {
 }
 
 /// Lets filters work, from the beginning.
-pub(super) fn begin() {
-    LEFT.with(|left| left.set(WORK));
+pub(super) fn begin(keeps: bool) {
+    LEFT.with(|left| left.set(if keeps { KEPT_WORK } else { WORK }));
 }
 
 /// An environment without templates, to be cloned.
@@ -394,7 +402,7 @@ mod tests_of_names {
 
     #[test]
     fn what_is_let_through_is_there() {
-        begin();
+        begin(false);
         let env = environment();
         let kind = |text: &str| {
             let context = given(&serde_json::json!({"x": "y"}));
@@ -425,7 +433,7 @@ mod tests_of_names {
 
     #[test]
     fn each_value_has_one_way_to_stand_in_a_text() {
-        begin();
+        begin(false);
         let env = environment();
         let context = given(&serde_json::json!({
             "text": "a\"{{b}}", "none": null, "yes": true, "whole": 7, "part": 0.5, "list": ["a", 1, {"b": null}]

@@ -10,12 +10,18 @@
 //! engine takes for text. So whatever it takes for a tag was looked at, though some text is refused
 //! that does no harm.
 
-use super::engine::{FILTERS, TESTS};
+use super::engine::{FILTERS, TESTS, TEXTLESS};
 use crate::prompt::fault::{Fault, MOST};
 use std::collections::BTreeMap;
 
 /// The most tokens of one tag.
-const MOST_TOKENS: usize = 2_000;
+const MOST_TOKENS: usize = 500;
+
+/// How many `elif` a template has: the engine goes one deeper for each.
+const MOST_BRANCHES: usize = 100;
+
+/// How many signs or `not` stand in front of one value, likewise.
+const MOST_UNARY: usize = 16;
 
 /// The longest tag, in bytes.
 const LONGEST: usize = 16 << 10;
@@ -49,17 +55,26 @@ enum Token<'t> {
     Sign(char),
 }
 
-/// Looks through a template, which stands at this place, and may include these. Gives the names
-/// that it sets.
+/// What a template does with names.
+#[derive(Default)]
+pub(super) struct Screened<'t> {
+    /// Those that it sets.
+    pub(super) set: Vec<&'t str>,
+    /// Whether it gives one to a text that a filter has made.
+    pub(super) keeps: bool,
+}
+
+/// Looks through a template, which stands at this place, and may include these.
 pub(super) fn screen<'t, T>(
     template: &'t str,
     at: &str,
     partials: &BTreeMap<String, T>,
     faults: &mut Vec<Fault>,
-) -> Vec<&'t str> {
-    let mut set = Vec::new();
+) -> Screened<'t> {
+    let mut screened = Screened::default();
     let most = faults.len().saturating_add(MOST);
     let mut left = template.len().saturating_mul(AGAIN);
+    let mut branches = 0;
     for (from, end, rest) in tags(template) {
         if faults.len() >= most {
             break;
@@ -105,9 +120,11 @@ pub(super) fn screen<'t, T>(
             "for" if tokens.contains(&Token::Word("recursive")) => {
                 Some("A loop does not call itself.")
             }
+            "elif" if branches == MOST_BRANCHES => Some("A template has 100 `elif` at the most."),
             tag if TAGS.contains(&tag) => {
+                branches += usize::from(tag == "elif");
                 if let [Token::Word("set"), Token::Word(name), ..] = tokens[..] {
-                    set.push(name);
+                    screened.set.push(name);
                 }
                 None
             }
@@ -124,6 +141,9 @@ pub(super) fn screen<'t, T>(
                 [Token::Sign('|'), Token::Word(name), ..] if !FILTERS.contains(name) => {
                     fault(from, "Templates have no such filter.", Some(name));
                 }
+                [Token::Sign('|'), Token::Word(name), ..] if tag == "set" => {
+                    screened.keeps |= !TEXTLESS.contains(name);
+                }
                 [Token::Word("is"), rest @ ..] => {
                     let rest = rest.strip_prefix(&[Token::Word("not")]).unwrap_or(rest);
                     let name = match rest {
@@ -138,7 +158,7 @@ pub(super) fn screen<'t, T>(
             }
         }
     }
-    set
+    screened
 }
 
 /// All that may be a tag: where it begins, how it ends, and what stands behind its first sign.
@@ -184,6 +204,7 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
     const LIST: &str = "A list, a tuple or a map of a template holds literals only.";
     let mut brackets = Vec::new();
     let mut after_in = false;
+    let mut unary = 0;
     // A number after a dot is the place in a list, and a filter or an index would make another value of
     // one: they belong to it more than the `+` does.
     let is_number = |nth: Option<usize>| {
@@ -205,6 +226,13 @@ fn put_together(tokens: &[Token<'_>], tag: &str) -> Option<&'static str> {
             Token::Text(_) | Token::Number => true,
             Token::Sign(sign) => ")]}".contains(sign),
         });
+        unary = match token {
+            Token::Word("not") | Token::Sign('-' | '+') => unary + 1,
+            _ => 0,
+        };
+        if unary > MOST_UNARY {
+            return Some("There are more than 16 signs in front of a value.");
+        }
         match token {
             Token::Word("self" | "super" | "caller")
                 if before.is_none_or(|before| tokens[before] != Token::Sign('.')) =>
@@ -264,7 +292,7 @@ fn tokens<'t>(rest: &'t str, end: &str) -> Result<(Vec<Token<'t>>, usize), &'sta
             return Ok((tokens, all.len() - rest.len()));
         }
         if tokens.len() >= MOST_TOKENS {
-            return Err("A tag has 2000 words and signs at the most.");
+            return Err("A tag has 500 words and signs at the most.");
         }
         let length = match first {
             '"' | '\'' => {
@@ -409,6 +437,46 @@ mod tests {
     }
 
     #[test]
+    fn nothing_goes_deep_in_the_engine() {
+        let chain = |count: usize| {
+            let branches = "{% elif x %}".repeat(count);
+            format!("{{% if x %}}{branches}{{% endif %}}")
+        };
+        assert_eq!(wrong(&chain(MOST_BRANCHES)), []);
+        assert_ne!(wrong(&chain(MOST_BRANCHES + 1)), []);
+        for (sign, most) in [("-", MOST_UNARY), ("not ", MOST_UNARY)] {
+            let signs = |count: usize| format!("{{{{ {}x }}}}", sign.repeat(count));
+            assert_eq!(wrong(&signs(most)), [], "{sign}");
+            assert_ne!(wrong(&signs(most + 1)), [], "{sign}");
+        }
+        // What is let through is read on the smallest of stacks.
+        let deep = [
+            chain(MOST_BRANCHES),
+            format!("{{{{ x{} }}}}", "-x".repeat(200)),
+            format!("{{{{ x{} }}}}", "|d".repeat(200)),
+            format!("{{{{ x{} }}}}", ".x".repeat(200)),
+            format!("{{{{ x{} }}}}", " if x else x".repeat(100)),
+            format!("{{{{ x{} }}}}", " == x".repeat(160)),
+            format!("{{{{ {}x }}}}", "x and not -".repeat(100)),
+        ];
+        for template in deep {
+            assert_eq!(wrong(&template), [], "{template}");
+            let read = move || {
+                let mut env = super::super::engine::environment();
+                let read = env.add_template_owned("t".to_owned(), template);
+                if read.is_ok()
+                    && let Ok(template) = env.get_template("t")
+                {
+                    drop(template.undeclared_variables(true));
+                    drop(template.render(minijinja::context! { x => 1 }));
+                }
+            };
+            let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(read);
+            thread.unwrap().join().unwrap();
+        }
+    }
+
+    #[test]
     fn tags_in_tags_take_no_time() {
         for (template, what) in [
             (
@@ -417,14 +485,14 @@ mod tests {
             ),
             (
                 "{{'".repeat(300_000),
-                "A tag has 2000 words and signs at the most.",
+                "A tag has 500 words and signs at the most.",
             ),
             (
                 "{".repeat(1 << 20),
-                "A tag has 2000 words and signs at the most.",
+                "A tag has 500 words and signs at the most.",
             ),
             (
-                ["{{".repeat(400), "}}".repeat(400)].concat().repeat(250),
+                ["{{".repeat(120), "}}".repeat(120)].concat().repeat(1_000),
                 "Too many tags stand in one another.",
             ),
         ] {

@@ -52,6 +52,35 @@ fn large_variables_leave_fewer_steps() {
     assert_eq!(&*faults[0].pointer, "/text");
 }
 
+#[test]
+fn what_filters_have_made_leaves_fewer_steps_where_it_is_kept() {
+    let loops = "{% for a in range(2000) %}{% if 'q' in text %}{% endif %}{% endfor %}";
+    let render = |set: &str| {
+        let prompt = Prompt::new()
+            .user(format!("{set}{loops}"))
+            .variable("text", json!({"default": "x"}));
+        compile(&prompt).render(&Variables::new())
+    };
+    render("").unwrap();
+    render("{% set y = text|default('a')|length %}").unwrap();
+    for set in [
+        "{% set text = text|upper %}",
+        "{% if 1 %}{%- set y = 1 if 0 else text|trim -%}{% endif %}",
+    ] {
+        let error = render(set).unwrap_err();
+        assert!(matches!(error.why(), RenderFault::TooLarge(_)), "{error}");
+    }
+    let mut large = Prompt::new().user(loops);
+    for name in ["text", "a", "b", "c", "d", "e", "f", "g", "h", "i"] {
+        large = large.variable(name, json!({"default": "x".repeat(60_000)}));
+    }
+    let error = compile(&large).render(&Variables::new()).unwrap_err();
+    assert!(
+        matches!(error.why(), RenderFault::TooLarge(_)),
+        "defaults count"
+    );
+}
+
 /// Numbers that are hard to count with, and what is no number.
 fn odd_values() -> Vec<Value> {
     vec![
