@@ -206,7 +206,7 @@ pub use self::{
         Actor, Assignment, LabelMove, NewVersion, PromptHead, RecordedMove, Share, VersionRecord,
     },
     registry::{Change, Registry, RegistryBuilder, RegistryError},
-    results::{Outcome, ScoreResults, VersionResults},
+    results::{CallOutcome, ScoreResults, VersionResults},
     store::{Changes, Created, Imported, MOST_AT_ONCE, Moved, Store},
     transfer::{Export, Import, ImportError, ImportReport, Record},
     version::{Found, RenderError, RenderFault, Version},

@@ -22,7 +22,7 @@ const MOST_TOLD: usize = 160;
 /// How a call of a version went.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Outcome {
+pub struct CallOutcome {
     /// How long it took, to the end of the answer.
     pub latency: Duration,
     /// What was used.
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub error: Option<&'static str>,
 }
 
-impl Outcome {
+impl CallOutcome {
     /// It was over after this time.
     #[must_use]
     pub fn new(latency: Duration) -> Self {
@@ -180,7 +180,7 @@ impl Results {
         Some(change(&mut counted.tally))
     }
 
-    pub(super) fn record(&self, name: &PromptName, version: NonZeroU32, outcome: &Outcome) {
+    pub(super) fn record(&self, name: &PromptName, version: NonZeroU32, outcome: &CallOutcome) {
         // What there is no room for is not counted.
         let _ = self.change(name, version, |tally| tally.record(outcome));
     }
@@ -255,7 +255,7 @@ mod tests {
         let results = Results::new(2);
         let name = PromptName::new("a").unwrap();
         for nth in 1..=100 {
-            let mut outcome = Outcome::new(Duration::from_millis(nth * 10))
+            let mut outcome = CallOutcome::new(Duration::from_millis(nth * 10))
                 .usage(Usage::new(100, 10))
                 .price(5);
             if nth % 4 == 0 {
@@ -292,7 +292,7 @@ mod tests {
         let results = Results::new(10_000);
         let call = |name: &str, version| {
             let name = PromptName::new(name).unwrap();
-            results.record(&name, number(version), &Outcome::default());
+            results.record(&name, number(version), &CallOutcome::default());
         };
         let told = || {
             let all = results.all().into_iter();
@@ -320,7 +320,7 @@ mod tests {
     fn what_is_called_all_the_time_is_counted_whatever_else_is_tried() {
         let results = Results::new(2);
         let name = PromptName::new("a").unwrap();
-        let outcome = Outcome::default();
+        let outcome = CallOutcome::default();
         for nth in 6..=100 {
             results.record(&name, number(5), &outcome);
             results.record(&name, number(nth), &outcome);
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn nothing_grows_without_end() {
         let results = Results::new(2);
-        let outcome = Outcome::new(Duration::from_secs(100_000));
+        let outcome = CallOutcome::new(Duration::from_secs(100_000));
         for nth in 1..=100 {
             let name = PromptName::new(format!("p{nth}")).unwrap();
             results.record(&name, number(1), &outcome);
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(taken.count(), 16);
         for nth in 0..100_usize {
             let code = String::leak(format!("code{nth}"));
-            results.record(&name, number(100), &Outcome::default().error(code));
+            results.record(&name, number(100), &CallOutcome::default().error(code));
         }
         let codes = &results.of("p1")[31].error_codes;
         assert_eq!((codes.len(), codes[16]), (17, ("other", 84)));

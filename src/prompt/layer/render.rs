@@ -9,7 +9,7 @@ use crate::{
     End, Exchange, Extensible, Principal, Rejection,
     exchange::Usage,
     llm::{ChatRequest, ChatResponse, Error, Operation, Prompted},
-    prompt::{Found, Outcome, price::price},
+    prompt::{CallOutcome, Found, price::price},
 };
 use http::{HeaderName, HeaderValue};
 use pin_project_lite::pin_project;
@@ -214,7 +214,7 @@ impl Running {
 
     fn record(&mut self, error: Option<&'static str>, usage: Option<Usage>) {
         self.is_over = true;
-        let mut outcome = Outcome::new(self.start.elapsed());
+        let mut outcome = CallOutcome::new(self.start.elapsed());
         outcome.price = usage.and_then(|usage| self.price(&usage));
         outcome.usage = usage;
         outcome.error = error;

@@ -4,14 +4,14 @@ use super::{Registry, RegistryError};
 use crate::prompt::{
     fault::{Fault, InvalidPrompt},
     name::PromptName,
-    results::{Outcome, VersionResults},
+    results::{CallOutcome, VersionResults},
     version::Found,
 };
 use std::num::NonZeroU32;
 
 impl Registry {
     /// Notes how a call of a version went.
-    pub fn record(&self, found: &Found, outcome: &Outcome) {
+    pub fn record(&self, found: &Found, outcome: &CallOutcome) {
         let version = &found.version;
         let results = &self.0.results;
         results.record(version.name(), version.number(), outcome);

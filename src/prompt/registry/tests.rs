@@ -9,8 +9,8 @@ use super::{builder::SCOPE, *};
 use crate::{
     Principal, Rejection,
     prompt::{
-        Actor, Assignment, Changes, Created, Export, Import, ImportError, Imported, LabelMove,
-        LabelName, Moved, NewVersion, Outcome, Partial, PartialSource, Prompt, Record,
+        Actor, Assignment, CallOutcome, Changes, Created, Export, Import, ImportError, Imported,
+        LabelMove, LabelName, Moved, NewVersion, Partial, PartialSource, Prompt, Record,
         RecordedMove, Variables, VersionRecord,
     },
     rejection::Kind,

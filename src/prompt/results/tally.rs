@@ -1,6 +1,6 @@
 //! The counts of one version.
 
-use super::{Outcome, ScoreResults, VersionResults};
+use super::{CallOutcome, ScoreResults, VersionResults};
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 /// Each bucket is a tenth longer than the one before; the first ends at a millisecond, the last one
@@ -55,7 +55,7 @@ impl Default for Tally {
 }
 
 impl Tally {
-    pub(super) fn record(&mut self, outcome: &Outcome) {
+    pub(super) fn record(&mut self, outcome: &CallOutcome) {
         self.calls += 1;
         if let Some(code) = outcome.error {
             self.errors += 1;

@@ -7,7 +7,7 @@ async fn results_are_asked_for_by_name() {
     let registry = Registry::in_memory();
     with_versions(&registry, "a", 1).await;
     let found = registry.by_label::<str>("a", LATEST, None).unwrap();
-    registry.record(&found, &Outcome::new(Duration::from_millis(20)));
+    registry.record(&found, &CallOutcome::new(Duration::from_millis(20)));
     registry.score("a", number(1), "helpful", 0.5).unwrap();
     assert!(registry.score("a", number(2), "helpful", 0.5).is_err());
     assert!(registry.score("a", number(1), "helpful", f64::NAN).is_err());
