@@ -6,12 +6,13 @@ use http::{Request, Response};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use std::num::NonZeroU32;
+use tower::{ServiceBuilder, ServiceExt as _};
 use tower_gateway::{
     Principal,
     auth::{AuthLayer, Credential},
-    authorize::{Policy, Rule},
+    authorize::{AuthorizeLayer, Policy, Rule},
     gateway::{Gateway, GatewayBuilder, GatewayService, Slot},
-    llm::Simulator,
+    llm::{Simulator, serve::Serve},
     prompt::{
         Actor, Assignment, At, Change, LabelName, Prompt, PromptLayer, Registry,
         endpoints::Endpoints,
@@ -383,4 +384,28 @@ async fn a_label_with_shares_gives_each_caller_its_version() {
     assert!((5..=25).contains(&second), "{second}");
     let results = registry.results("translate");
     assert_eq!(results.iter().map(|one| one.calls).sum::<u64>(), 60);
+}
+
+#[tokio::test]
+async fn a_policy_outside_of_the_layer_lets_no_prompt_through_that_it_cannot_know() {
+    let registry = registry().await;
+    let policy = Policy::new()
+        .rule(Rule::allow("all"))
+        .rule(Rule::deny("secrets").prompts(["secret"]));
+    let models = ServiceBuilder::new()
+        .layer(AuthorizeLayer::new(policy))
+        .layer(PromptLayer::new(registry).unless_said(At::Latest))
+        .service(Simulator::new());
+    let serve = Serve::new(models).prompts();
+    for (body, status) in [
+        (
+            json!({"prompt": {"name": "translate", "variables": {"text": "x"}}}),
+            403,
+        ),
+        (json!({"messages": [{"role": "user", "content": "x"}]}), 200),
+    ] {
+        let body = with(json!({"model": "-"}), body);
+        let answer = serve.clone().oneshot(post("/v1/chat/completions", &body));
+        assert_eq!(answer.await.unwrap().status(), status, "{body}");
+    }
 }
