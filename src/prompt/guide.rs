@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | [write](#write) | [`Prompt`](super::Prompt) | `POST …/{name}/versions` | `translate.md` |
 //! | [look](#look) | [`Registry::preview`](super::Registry::preview) | `POST …/preview` | |
-//! | [test](#test) | [`Version::render`](super::Version::render) | `POST …/runs` | |
+//! | [test](#test) | [`Manage::run`](super::manage::Manage::run) | `POST …/runs` | |
 //! | [compare](#compare) | [`Registry::diff`](super::Registry::diff) | `GET …/diff` | `git diff` |
 //! | [release](#release) | [`Registry::move_label`](super::Registry::move_label) | `PUT …/labels/production` | `labels` |
 //! | [use](#use) | [`PromptLayer`](super::PromptLayer) | `POST /prompts/{name}`, or the field `prompt` of a chat | |

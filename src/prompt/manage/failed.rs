@@ -74,6 +74,15 @@ pub(super) fn under(fault: &Fault, field: &str) -> Fault {
     }
 }
 
+impl From<Failed> for Rejection {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Rejected(rejection) => rejection,
+            Failed::Invalid(faults) => InvalidPrompt::new(faults).into(),
+        }
+    }
+}
+
 impl From<Rejection> for Failed {
     fn from(rejection: Rejection) -> Self {
         Self::Rejected(rejection)

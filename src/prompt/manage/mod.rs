@@ -403,8 +403,10 @@ impl<S> Manage<S> {
             Place::Preview(name) => settings.preview(&actor, name, &body).await,
             Place::Scores(name) => settings.score(name, &body),
             Place::Runs(name) => {
-                let plan = settings.plan(&principal, name, &body).await?;
-                let told = plan.run(self.chat, &parts, settings).await;
+                let plan = settings.plan(Some(&principal), name, &body).await?;
+                let told = plan
+                    .run(self.chat, &parts.headers, &parts.extensions, settings)
+                    .await;
                 Ok(endpoints::json(&told))
             }
             _ => Err(not_by(allow)),

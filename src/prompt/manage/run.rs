@@ -1,7 +1,7 @@
 //! Versions are run against a test set, and compared.
 
 use super::{
-    Settings,
+    Manage, Settings,
     change::{number, read},
     expect::{Case, case},
     failed::Failed,
@@ -19,7 +19,7 @@ use crate::{
     },
     rejection::Kind,
 };
-use http::{Extensions, HeaderMap, request::Parts};
+use http::{Extensions, HeaderMap};
 use serde_json::{Value, json};
 use std::{collections::VecDeque, future::poll_fn, sync::Arc, time::Duration};
 use tokio::{
@@ -68,7 +68,7 @@ impl Ran {
 impl Settings {
     pub(super) async fn plan(
         &self,
-        principal: &Principal,
+        principal: Option<&Principal>,
         asked: &str,
         body: &Value,
     ) -> Result<Plan, Failed> {
@@ -109,7 +109,7 @@ impl Settings {
                 let rejection = Rejection::new(Kind::InvalidRequest).with_param("/model");
                 rejection.with_detail("The prompt names no model.")
             })?;
-            if !principal.may_use_model(&model) {
+            if principal.is_some_and(|who| !who.may_use_model(&model)) {
                 return Err(Rejection::new(Kind::ModelNotFound)
                     .with_param("/model")
                     .into());
@@ -123,15 +123,60 @@ impl Settings {
     }
 }
 
+impl<S> Manage<S>
+where
+    S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    /// The same [in code](super#runs): runs versions of a prompt against a test set, both of which stand in a body
+    /// of `POST …/{name}/runs`, and gives its answer. Nobody's rights are looked at, nor is a scope.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tower_gateway::llm::Simulator;
+    /// use tower_gateway::prompt::{Actor, Change, Prompt, Registry, manage::Manage};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let registry = Registry::in_memory();
+    /// for text in ["Say {{ word }}.", "Do say {{ word }}."] {
+    ///     let prompt = Prompt::new().user(text).variable("word", json!({"type": "string"}));
+    ///     registry.create(&Actor::code("tests"), "echo", prompt, Change::new()).await?;
+    /// }
+    /// let manage = Manage::new(registry).chat(Simulator::new()).model("sim-chat");
+    /// let cases = json!([{"variables": {"word": "hello"}, "expect": {"contains": "hello"}}]);
+    /// let told = manage.run("echo", &json!({"versions": [1, 2], "cases": cases})).await?;
+    /// assert_eq!((&told["versions"][0]["passed"], &told["versions"][1]["passed"]), (&json!(1), &json!(1)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As over HTTP: 400 with what is wrong and where, 404, 503.
+    pub async fn run(&self, name: &str, run: &Value) -> Result<Value, Rejection> {
+        let plan = self.settings.plan(None, name, run).await?;
+        let (headers, extensions) = (HeaderMap::new(), Extensions::new());
+        let told = plan.run(self.chat.clone(), &headers, &extensions, &self.settings);
+        Ok(told.await)
+    }
+}
+
 impl Plan {
     /// Asks each case once of each version, and tells how that went.
-    pub(super) async fn run<S>(self, chat: S, parts: &Parts, settings: &Settings) -> Value
+    pub(super) async fn run<S>(
+        self,
+        chat: S,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        settings: &Settings,
+    ) -> Value
     where
         S: Service<ChatRequest, Response = ChatResponse, Error = Error> + Clone + Send + 'static,
         S::Future: Send,
     {
         let until = Instant::now() + settings.deadline.min(Duration::from_secs(24 * 60 * 60));
-        let exchange = parts.extensions.get::<Exchange>();
+        let exchange = extensions.get::<Exchange>();
         if let Some(exchange) = exchange {
             exchange.update(|facts| facts.prompt = self.tag());
         }
@@ -151,7 +196,7 @@ impl Plan {
             {
                 let (found, model) = self.versions[version].clone();
                 let (cases, chat) = (self.cases.clone(), chat.clone());
-                let carried = carried(&parts.headers, &parts.extensions);
+                let carried = carried(headers, extensions);
                 let catalog = settings.catalog.clone();
                 running.spawn(async move {
                     let mut ran = ask(chat, &found, &model, &cases[case].variables, carried).await;
