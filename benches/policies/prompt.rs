@@ -39,7 +39,7 @@ fn prompt(nth: usize) -> Prompt {
         .model("fast")
         .system(format!(
             "{nth} {}In {{{{ language }}}}.\n{examples}",
-            "Answer as a friend would, in short. ".repeat(20)
+            "Answer as a friend would, in short. ".repeat(22)
         ))
         .user("{{ question }}")
         .variable("question", json!({"type": "string", "maxLength": 10_000}))
