@@ -88,6 +88,7 @@ pub(crate) enum Prompt<'a> {
     /// That none is called.
     None,
     /// That one is called, which a layer further in will know.
+    #[cfg(feature = "llm")]
     Later,
     Named(&'a str),
 }
@@ -326,14 +327,16 @@ impl<'a> Asked<'a> {
     pub fn prompt(&self) -> Option<&'a str> {
         match self.prompt {
             Prompt::Named(prompt) => Some(prompt),
-            Prompt::None | Prompt::Later | Prompt::Unknown => None,
+            _ => None,
         }
     }
 
     /// Whether it is known that no prompt is called.
     pub(super) fn calls_no_prompt(&self) -> bool {
         match self.prompt {
-            Prompt::Named(_) | Prompt::Later => false,
+            Prompt::Named(_) => false,
+            #[cfg(feature = "llm")]
+            Prompt::Later => false,
             Prompt::None => true,
             // With the model it would be known.
             Prompt::Unknown => self.model().is_some(),
